@@ -1,0 +1,93 @@
+"""`cymatic train`: says the plan, shows how it goes, ends with the command that plays the result."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from cymatic.errors import Error
+
+DEFAULT_MINUTES = 15.0
+
+
+def train_command(
+    folder: Path | None,
+    recipe: str | None,
+    out: Path | None,
+    minutes: float | None,
+    steps: int | None,
+    settings: list[str],
+    resume: bool,
+    device: str,
+) -> int:
+    """The exit code: 0 when trained to the end, 130 when stopped on the way. Raises Error for what the user can mend."""
+    if minutes is not None and steps is not None:
+        raise Error("both --minutes and --steps were given; give one of them")
+    if out is None:
+        if folder is None:
+            raise Error("no folder was given; say cymatic train FOLDER, or --resume --out RUN to go on with a run")
+        out = Path("runs") / folder.resolve().name
+    try:
+        from cymatic.training.loop import Report
+        from cymatic.training.recipe import make_recipe
+        from cymatic.training.train import read_run, train
+    except ImportError as error:
+        raise Error(f"training needs the package {error.name}; run: pip install 'cymatic[train]'") from None
+    if resume:
+        if recipe or settings or minutes is not None or steps is not None:
+            raise Error("a resumed run keeps its recipe, minutes and steps; leave out --recipe, --set, --minutes, --steps")
+        plan = read_run(out)
+        if folder is not None and plan.data.folder != str(folder.resolve()):
+            raise Error(f"{out} was trained on {plan.data.folder}, not on {folder}; give that folder or none")
+    else:
+        plan = make_recipe(recipe, settings)
+        if folder is None:
+            raise Error("no folder was given; say cymatic train FOLDER")
+        length = {"minutes": minutes, "steps": steps}
+        if minutes is None and steps is None and plan.training.minutes is None and plan.training.steps is None:
+            length["minutes"] = DEFAULT_MINUTES
+        if any(length.values()):
+            _check_length(minutes, steps)
+            plan = plan.model_copy(update={"training": plan.training.model_copy(update=length)})
+        plan = plan.model_copy(update={"data": plan.data.model_copy(update={"folder": str(folder.resolve())})})
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("training", total=None)
+
+        def on_report(at: Report) -> None:
+            progress.update(bar, completed=at.step, total=at.steps, description=f"loss {at.losses['loss']:.3f}")
+            if at.valid:
+                pace = at.seconds / at.step
+                left = f", {pace * (at.steps - at.step) / 60:.0f} min to go" if at.steps else ""
+                console.print(
+                    f"step {at.step}{f' of {at.steps}' if at.steps else ''}: loss {at.losses['loss']:.4f}, held out "
+                    f"{at.valid['loss']:.4f}{left}",
+                    highlight=False,
+                )
+
+        outcome = train(plan, out, resume=resume, device=device, say=lambda line: console.print(line, highlight=False), on_report=on_report)
+    where = shlex.quote(str(out))
+    if not outcome.finished:
+        print(f"stopped at step {outcome.progress.step}; go on with: cymatic train --resume --out {where}")
+        return 130
+    print(f"trained {outcome.progress.step} steps in {outcome.progress.seconds / 60:.1f} min; {out} holds the weights of step "
+          f"{outcome.progress.best_step}")  # fmt: skip
+    print(f'play it: cymatic sound "..." --model {where} -o out.wav')
+    return 0
+
+
+def _check_length(minutes: float | None, steps: int | None) -> None:
+    if minutes is not None and not 0 < minutes <= 60 * 24 * 30:
+        raise Error(f"--minutes is {minutes:g}; give a number above 0, at most a month (43200)")
+    if steps is not None and steps < 1:
+        raise Error(f"--steps is {steps}; give a whole number from 1")

@@ -1,0 +1,93 @@
+"""What a prior is conditioned on (`Cond`), and the one guidance (`guide`). Below every family of parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Cond:
+    """A batch of conditions: a sequence, a summary, or both.
+
+    tokens: `[batch, n, dim]`; mask: True where a token is valid, and required with tokens; vector: `[batch, dim]` of
+    unit norm; dropped: `[batch]`, True where the prior is to use its learned null instead of this item's condition.
+    """
+
+    tokens: Float[Tensor, "batch n dim"] | None = None
+    mask: Bool[Tensor, "batch n"] | None = None
+    vector: Float[Tensor, "batch dim"] | None = None
+    dropped: Bool[Tensor, " batch"] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.tokens is None) != (self.mask is None):
+            raise ValueError("tokens and mask go together: give both or neither")
+        if self.tokens is None and self.vector is None:
+            raise ValueError("a condition needs tokens, a vector or both")
+
+    def _any(self) -> Tensor:
+        found = self.tokens if self.tokens is not None else self.vector
+        assert found is not None
+        return found
+
+    def __len__(self) -> int:
+        return self._any().shape[0]
+
+    @property
+    def device(self) -> torch.device:
+        return self._any().device
+
+    def drop(self, p: float, generator: torch.Generator) -> Cond:
+        """Drops each item's whole condition with probability `p` (Ho and Salimans, 2022, arXiv 2207.12598)."""
+        chance = torch.rand(len(self), generator=generator).to(self.device)
+        return self._dropping(chance < p)
+
+    def null(self) -> Cond:
+        """This batch with every condition dropped: what guidance leads away from."""
+        return self._dropping(torch.ones(len(self), dtype=torch.bool, device=self.device))
+
+    def _dropping(self, which: Bool[Tensor, " batch"]) -> Cond:
+        return replace(self, dropped=which if self.dropped is None else self.dropped | which)
+
+    def to(self, device: torch.device | str) -> Cond:
+        return Cond(
+            *(None if t is None else t.to(device) for t in (self.tokens, self.mask, self.vector, self.dropped))
+        )
+
+    def repeat(self, times: int) -> Cond:
+        """Each item `times` times in a row."""
+        return Cond(
+            *(
+                None if t is None else t.repeat_interleave(times, dim=0)
+                for t in (self.tokens, self.mask, self.vector, self.dropped)
+            )
+        )
+
+
+def concatenate(first: Cond, second: Cond) -> Cond:
+    """Two batches whose conditions have the same form, one after the other."""
+
+    def both(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+        return None if a is None or b is None else torch.cat([a, b])
+
+    def dropped(cond: Cond) -> Tensor:
+        return torch.zeros(len(cond), dtype=torch.bool, device=cond.device) if cond.dropped is None else cond.dropped
+
+    return Cond(
+        both(first.tokens, second.tokens),
+        both(first.mask, second.mask),
+        both(first.vector, second.vector),
+        torch.cat([dropped(first), dropped(second)]),
+    )
+
+
+def guide(conditional: Tensor, unconditional: Tensor, weight: float) -> Tensor:
+    """Classifier-free guidance `u + w * (c - u)`: 0 ignores the condition, 1 is no guidance, more exaggerates it.
+
+    The one formula of Ho and Salimans (2022, arXiv 2207.12598), DALL-E mini's super-conditioning and both DALL-E 2
+    stages.
+    """
+    return unconditional + weight * (conditional - unconditional)

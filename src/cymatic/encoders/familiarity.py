@@ -1,0 +1,65 @@
+"""How familiar a prompt is to a model: which of its words are like nothing in the captions trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float
+
+from cymatic.encoders.text import normalise, token_ids, token_table
+
+# Measured on wordllama's table: spelling variants and close kin of a word ("7" for "seven", "puppy" for "dog", "said"
+# for "says") lie above this cosine, other words of its class ("eleven", "mary") below.
+KIN = 0.45
+# Rows of articles and prepositions are shorter than this; such words say little, so they are never reported.
+SALIENT = 3.0
+
+
+class Familiarity:
+    """Compares prompts with known captions by wordllama's frozen embeddings, word by word."""
+
+    def __init__(self, captions: Sequence[str]) -> None:
+        self.captions = list(captions)
+
+    @cached_property
+    def _known(self) -> Float[np.ndarray, "words dim"]:
+        words = {word for caption in self.captions for word in normalise(caption).split()}
+        return _unit(np.stack([_embed(word) for word in sorted(words)]))
+
+    def unknown_words(self, prompt: str) -> list[str]:
+        """The prompt's words whose best cosine with any known word is under 0.45. Raises PromptError as `normalise`."""
+        if not self.captions:
+            return []
+        unknown = []
+        for word in normalise(prompt).split():
+            vector = _embed(word)
+            if np.linalg.norm(vector) >= SALIENT and (self._known @ _unit(vector)).max() < KIN:
+                unknown.append(word)
+        return unknown
+
+    def nearest(self, prompt: str, count: int = 3) -> list[str]:
+        """The known captions whose mean embedding lies nearest to the prompt's, nearest first."""
+        captions = _unit(np.stack([_embed(caption) for caption in self.captions]))
+        order = np.argsort(-(captions @ _unit(_embed(prompt))), kind="stable")
+        return [self.captions[i] for i in order[:count]]
+
+    def doubt(self, prompt: str) -> str | None:
+        """One sentence where the prompt holds unknown words, else None."""
+        unknown = self.unknown_words(prompt)
+        if not unknown:
+            return None
+        listed = ", ".join(f'"{word}"' for word in dict.fromkeys(unknown))
+        return (
+            f"{listed} {'is' if len(set(unknown)) == 1 else 'are'} unlike anything this model was trained on, so expect "
+            f"something else; nearest captions: {', '.join(self.nearest(prompt))}"
+        )
+
+
+def _embed(text: str) -> Float[np.ndarray, " dim"]:
+    return token_table()[token_ids(text)].astype(np.float32).mean(0)
+
+
+def _unit(vectors: Float[np.ndarray, "*n dim"]) -> Float[np.ndarray, "*n dim"]:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)

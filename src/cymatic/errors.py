@@ -1,0 +1,21 @@
+"""What cymatic says when something is wrong.
+
+Each message is one sentence for a reader: what came, what was expected, what to do. The command line prints it on one
+line and exits with 2, so anything raised here must make sense without a traceback.
+"""
+
+
+class Error(ValueError):
+    """Anything a user can mend: a bad file, a bad prompt, a bad setting."""
+
+
+class SoundError(Error):
+    """A sound that can't be read, written or used."""
+
+
+class ModelError(Error):
+    """A model folder, checkpoint or recipe that can't be used."""
+
+
+class PromptError(Error):
+    """A prompt that can't be understood."""

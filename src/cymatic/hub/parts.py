@@ -1,0 +1,137 @@
+"""A part on disk: a folder with `config.json` and `model.safetensors`, read strictly.
+
+Nothing here can run code from a file: JSON and safetensors only. Whatever is wrong with a folder is said in one sentence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from cymatic.config import Config
+from cymatic.errors import ModelError
+from cymatic.files import write_atomically
+
+FORMAT = 1
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+
+class PartClass(Protocol):
+    """A class of parts: built from one config and nothing else."""
+
+    config_class: ClassVar[Any]
+
+    def __call__(self, config: Any) -> nn.Module: ...
+
+
+P = TypeVar("P", bound=nn.Module)
+
+
+def save_part(folder: Path, part: nn.Module, *, half: bool = False) -> None:
+    """Writes `part` (a module with a `config`) into `folder`; `half` stores float tensors as float16.
+
+    Raises OSError where the folder can't be written. Weights come before the config, each in one piece, so a folder with
+    a config is complete.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    config: Config = part.config  # type: ignore[assignment]
+    tensors = {name: _stored(tensor, half) for name, tensor in part.state_dict().items()}
+    write_atomically(folder / WEIGHTS, save(tensors))
+    write_json(folder / CONFIG, {"format": FORMAT, **config.model_dump(mode="json")})
+
+
+def _stored(tensor: Tensor, half: bool) -> Tensor:
+    tensor = tensor.detach().cpu().contiguous()
+    return tensor.half() if half and tensor.is_floating_point() else tensor
+
+
+def load_part(folder: Path, kinds: tuple[type[P], ...]) -> P:
+    """The part in `folder`, which must be one of `kinds`: float32, in eval mode, with every tensor accounted for.
+
+    Raises ModelError for a missing, foreign, damaged or newer file, for another kind, and for tensors that are missing,
+    unexpected, of another shape or not finite.
+    """
+    values = read_json(folder / CONFIG)
+    check_format(values, folder / CONFIG)
+    by_kind = {_kind(cls): cls for cls in kinds}
+    kind = values.get("kind")
+    if kind not in by_kind:
+        raise ModelError(f'{folder / CONFIG} describes a part of kind "{kind}" where one of {sorted(by_kind)} is needed')
+    part_class: Any = by_kind[kind]
+    part = part_class(part_class.config_class.parse(values, str(folder / CONFIG)))
+    load_weights(part, folder / WEIGHTS)
+    return part.eval()
+
+
+def _kind(part_class: Any) -> str:
+    return part_class.config_class.model_fields["kind"].default
+
+
+def load_weights(part: nn.Module, path: Path) -> None:
+    """Fills `part` from a safetensors file. Raises ModelError naming every difference."""
+    tensors = read_tensors(path)
+    own = part.state_dict()
+    problems = [f"{name} is missing" for name in own if name not in tensors]
+    problems += [f"{name} is unexpected" for name in tensors if name not in own]
+    for name in own.keys() & tensors.keys():
+        got, want = tensors[name], own[name]
+        if got.shape != want.shape:
+            problems.append(f"{name} is {list(got.shape)} instead of {list(want.shape)}")
+        elif got.is_floating_point() and not got.isfinite().all():
+            problems.append(f"{name} holds NaN or infinity")
+    if problems:
+        more = f" and {len(problems) - 8} more" if len(problems) > 8 else ""
+        raise ModelError(f"{path} does not fit its {CONFIG}: {'; '.join(sorted(problems)[:8])}{more}")
+    part.load_state_dict(tensors)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file. Raises ModelError for anything else; a pickle is refused, never opened."""
+    if not path.is_file():
+        raise ModelError(f"{path} is missing; the model is incomplete, copy or train it again")
+    try:
+        return load_file(path)
+    except (SafetensorError, ValueError, OSError) as error:
+        raise ModelError(
+            f"{path} is not a sound safetensors file ({error}); copy or train the model again (pickles are never opened)"
+        ) from None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from `path`. Raises ModelError where there is none."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{path} is missing; the model is incomplete, copy or train it again") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path} can't be read as JSON ({error}); copy or train the model again") from None
+    if not isinstance(values, dict):
+        raise ModelError(f"{path} holds a {type(values).__name__} instead of a JSON object")
+    return values
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    write_atomically(path, (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def check_format(values: dict[str, Any], path: Path) -> None:
+    """Takes `format` out of `values`. Raises ModelError for a format that this version does not know."""
+    found = values.pop("format", None)
+    if found != FORMAT:
+        raise ModelError(f"{path} is of format {found!r}, this version reads format {FORMAT}; update cymatic")
+
+
+def fingerprint(folders: list[Path]) -> str:
+    """SHA-256 over configs and weights of the parts, 64 hex digits: two models with one fingerprint are the same."""
+    digest = hashlib.sha256()
+    for folder in folders:
+        for name in (CONFIG, WEIGHTS):
+            digest.update((folder / name).read_bytes())
+    return digest.hexdigest()

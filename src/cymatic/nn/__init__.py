@@ -1,0 +1,1 @@
+"""Layers that parts of several families are built from."""

@@ -1,0 +1,78 @@
+"""A transformer block whose norms are steered by a vector (adaptive layer norm), with rotary positions."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import gelu, scaled_dot_product_attention
+
+
+def rotate(
+    x: Float[Tensor, "batch heads n dim"], positions: Int[Tensor, " n"], *, base: float = 10_000.0
+) -> Float[Tensor, "batch heads n dim"]:
+    """Rotary position embedding (Su et al., 2021, arXiv 2104.09864): attention then depends on distances only."""
+    half = x.shape[-1] // 2
+    rates = base ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
+    angles = positions[:, None].float() * rates
+    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    a, b = x[..., :half], x[..., half:]
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with normalised queries and keys (Dehghani et al., 2023, arXiv 2302.05442)."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.q_norm = nn.RMSNorm(width // heads)
+        self.k_norm = nn.RMSNorm(width // heads)
+        self.out = nn.Linear(width, width)
+
+    def forward(
+        self, x: Float[Tensor, "batch n width"], positions: Int[Tensor, " n"], mask: Bool[Tensor, "batch n"]
+    ) -> Float[Tensor, "batch n width"]:
+        """`mask` is True where a key may be looked at."""
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k = rotate(self.q_norm(q), positions), rotate(self.k_norm(k), positions)
+        y = scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None, :])
+        return self.out(y.transpose(1, 2).flatten(2))
+
+
+class SteeredBlock(nn.Module):
+    """Attention and a GELU layer, each `x + gate * f(norm(x) * (1 + scale) + shift)`, all three read from a vector.
+
+    The zero-initialised form of adaptive layer norm (Peebles and Xie, 2022, arXiv 2212.09748): each block starts as
+    the identity.
+    """
+
+    def __init__(self, width: int, heads: int, *, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.attention = Attention(width, heads)
+        self.widen = nn.Linear(width, 4 * width)
+        self.narrow = nn.Linear(4 * width, width)
+        self.dropout = nn.Dropout(dropout)
+        self.steer = nn.Linear(width, 6 * width)
+        nn.init.zeros_(self.steer.weight)
+        nn.init.zeros_(self.steer.bias)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch n width"],
+        vector: Float[Tensor, "batch width"],
+        positions: Int[Tensor, " n"],
+        mask: Bool[Tensor, "batch n"],
+    ) -> Float[Tensor, "batch n width"]:
+        shift1, scale1, gate1, shift2, scale2, gate2 = self.steer(vector)[:, None].chunk(6, dim=-1)
+        x = x + gate1 * self.dropout(self.attention(steered_norm(x, shift1, scale1), positions, mask))
+        hidden = gelu(self.widen(steered_norm(x, shift2, scale2)), approximate="tanh")
+        return x + gate2 * self.dropout(self.narrow(hidden))
+
+
+def steered_norm(
+    x: Float[Tensor, "batch n width"], shift: Float[Tensor, "batch 1 width"], scale: Float[Tensor, "batch 1 width"]
+) -> Float[Tensor, "batch n width"]:
+    """Layer norm without parameters of its own, then `* (1 + scale) + shift`."""
+    return nn.functional.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale) + shift

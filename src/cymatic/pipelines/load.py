@@ -1,0 +1,54 @@
+"""A model by the name of a starter or by its folder."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from cymatic.config import nearest
+from cymatic.errors import ModelError
+from cymatic.hub.pipeline_file import PIPELINE
+from cymatic.pipelines.text_to_sound import TextToSound
+
+
+def starters() -> dict[str, Path]:
+    """The models that ship with the package, by name."""
+    root = Path(str(files("cymatic") / "starters"))
+    return {path.parent.name: path.parent for path in sorted(root.glob(f"*/{PIPELINE}"))}
+
+
+def load(model: str | Path = "starter-sound", *, device: str = "cpu") -> TextToSound:
+    """The model called `model` (a starter's name, or a folder that `cymatic train` wrote), ready to be called.
+
+    device: `cpu`, `cuda`, `cuda:1`, `mps`, or `auto`. Raises ModelError where there is no such model or device, or the
+    model can't be read.
+    """
+    known = starters()
+    folder = known.get(str(model), Path(model))
+    if not folder.is_dir():
+        raise ModelError(
+            f'there is no model "{model}" ({nearest(str(model), known)}); give the name of a starter or a folder that '
+            "cymatic train wrote"
+        )
+    return TextToSound.from_folder(folder, device=choose_device(device), name=None if str(model) in known else folder.name)
+
+
+def choose_device(device: str) -> str:
+    """`auto` is a GPU where there is one. Raises ModelError for a device that is not here."""
+    import torch
+
+    has = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        return next(name for name in ("cuda", "mps", "cpu") if has[name])
+    kind, _, index = device.partition(":")
+    there = has.get(kind, False) and (not index or (index.isdecimal() and int(index) < _devices(kind)))
+    if not there:
+        here = ", ".join(name for name, present in has.items() if present)
+        raise ModelError(f'there is no device "{device}" here; give one of: auto, {here}')
+    return device
+
+
+def _devices(kind: str) -> int:
+    import torch
+
+    return torch.cuda.device_count() if kind == "cuda" else 1

@@ -1,0 +1,184 @@
+"""Words -> sound: text encoder, prior over mels, vocoder."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import overload
+
+import torch
+
+from cymatic import __version__
+from cymatic.cond import Cond
+from cymatic.data.mels import mel_of, prepare
+from cymatic.encoders.familiarity import Familiarity
+from cymatic.encoders.text import TextEncoder
+from cymatic.errors import Error, ModelError
+from cymatic.hub.parts import CONFIG, fingerprint, load_part
+from cymatic.hub.pipeline_file import PIPELINE, PipelineFile, read_pipeline
+from cymatic.priors.flow import FlowPrior
+from cymatic.signal.sound import Sound
+from cymatic.vocoders.griffin_lim import GriffinLimVocoder
+
+AT_ONCE = 16  # sounds sampled side by side: more would cost memory and save no time
+FADE = 0.005  # seconds at both ends, against clicks
+
+
+class TextToSound:
+    """A model of three parts that agree on one MelSpec.
+
+    Built from parts, or from a folder by `cymatic.load`. Raises ModelError for parts that don't fit each other.
+    """
+
+    def __init__(
+        self,
+        text: TextEncoder,
+        prior: FlowPrior,
+        vocoder: GriffinLimVocoder,
+        defaults: PipelineFile,
+        *,
+        name: str = "unnamed",
+        sha256: str = "",
+    ) -> None:
+        if prior.config.mel != vocoder.config.mel:
+            raise ModelError(f"{name}: its prior and its vocoder speak of different mels; take parts with the same MelSpec")
+        if text.config.dim != prior.config.cond_dim:
+            raise ModelError(
+                f"{name}: its text encoder gives tokens of {text.config.dim} numbers and its prior reads "
+                f"{prior.config.cond_dim}; take parts that were trained together"
+            )
+        self.text, self.prior, self.vocoder = text.eval(), prior.eval(), vocoder.eval()
+        self.defaults, self.name, self.sha256 = defaults, name, sha256
+        self.familiarity = Familiarity(defaults.captions)
+
+    @classmethod
+    def from_folder(cls, folder: Path, *, device: str = "cpu", name: str | None = None) -> TextToSound:
+        """Raises ModelError where a part is missing, damaged or of the wrong kind."""
+        file = read_pipeline(folder)
+        places = {part: file.folder(folder, part) for part in ("text", "prior", "vocoder")}
+        for part, place in places.items():
+            if not (place / CONFIG).is_file():
+                raise ModelError(
+                    f"{folder / PIPELINE} names a {part} that is not there ({place.name}); this run is unfinished: "
+                    "finish it with cymatic train --resume"
+                )
+        return cls(
+            load_part(places["text"], (TextEncoder,)).to(device),
+            load_part(places["prior"], (FlowPrior,)).to(device),
+            load_part(places["vocoder"], (GriffinLimVocoder,)).to(device),
+            file,
+            name=name or folder.name,
+            sha256=fingerprint(list(places.values())),
+        )
+
+    @property
+    def rate(self) -> int:
+        """Samples a second of what this model makes."""
+        return self.prior.config.mel.rate
+
+    @property
+    def longest(self) -> float:
+        """The longest sound that may be asked for, in seconds: twice the longest trained on."""
+        return 2 * self.prior.config.mel.seconds(int(self.prior.longest))
+
+    @overload
+    def __call__(
+        self, prompt: str, *, seed: int = ..., n: None = ..., guidance: float | None = ..., steps: int | None = ...,
+        seconds: float | None = ..., allow_untrained: bool = ...,
+    ) -> Sound: ...  # fmt: skip
+
+    @overload
+    def __call__(
+        self, prompt: str, *, n: int, seed: int = ..., guidance: float | None = ..., steps: int | None = ...,
+        seconds: float | None = ..., allow_untrained: bool = ...,
+    ) -> list[Sound]: ...  # fmt: skip
+
+    def __call__(
+        self,
+        prompt: str,
+        *,
+        seed: int = 0,
+        n: int | None = None,
+        guidance: float | None = None,
+        steps: int | None = None,
+        seconds: float | None = None,
+        allow_untrained: bool = False,
+    ) -> Sound | list[Sound]:
+        """The sound of `prompt`; with `n`, a list of n sounds with seeds seed, seed + 1, ...
+
+        guidance: how strongly the prompt is followed (1: as learned). steps: of the sampler. seconds: the length,
+        otherwise the model chooses one. Warns where words of the prompt are unlike anything trained on. Raises
+        PromptError for a prompt that can't be read, Error for a setting out of range, ModelError for an untrained model.
+        """
+        count = 1 if n is None else n
+        guidance = self.defaults.guidance if guidance is None else guidance
+        steps = self.defaults.steps if steps is None else steps
+        check_sampling(seed=seed, n=count, guidance=guidance, steps=steps)
+        frames = None if seconds is None else self._frames(seconds)
+        if doubt := self.familiarity.doubt(prompt):
+            warnings.warn(doubt, stacklevel=2)
+        sounds: list[Sound] = []
+        with torch.inference_mode():
+            cond = self.text([prompt])
+            for start in range(0, count, AT_ONCE):
+                seeds = range(seed + start, seed + min(count, start + AT_ONCE))
+                sounds += self._sample(cond, seeds, frames, guidance, steps, allow_untrained)
+        if seconds is not None:
+            sounds = [sound.cut(0, seconds) for sound in sounds]
+        info = {"prompt": prompt, "model": self.name, "sha256": self.sha256, "guidance": guidance, "steps": steps}
+        sounds = [
+            Sound(
+                sound.fade(FADE, FADE).peak_limited().samples,
+                sound.rate,
+                info={**info, "seed": seed + i, "cymatic": __version__},
+            )
+            for i, sound in enumerate(sounds)
+        ]
+        return sounds[0] if n is None else sounds
+
+    def revocode(self, sound: Sound) -> Sound:
+        """A recording through this model's mel and vocoder: what a perfect prior would give."""
+        spec = self.prior.config.mel
+        prepared = prepare(sound, spec)
+        with torch.inference_mode():
+            waveform = self.vocoder(mel_of(prepared, spec)[None].to(self.prior.mean.device))
+        return Sound(waveform[0, :, : len(prepared)].cpu().numpy(), spec.rate)
+
+    def _sample(
+        self, cond: Cond, seeds: Sequence[int], frames: int | None, guidance: float, steps: int, allow_untrained: bool
+    ) -> list[Sound]:
+        mel, lengths = self.prior.sample(
+            cond.repeat(len(seeds)),
+            seeds,
+            frames=None if frames is None else torch.full((len(seeds),), frames),
+            guidance=guidance,
+            steps=steps,
+            sampler=self.defaults.sampler,
+            allow_untrained=allow_untrained,
+        )
+        waveforms = self.vocoder(mel).cpu().numpy()
+        hop = self.prior.config.mel.hop
+        return [Sound(w[:, : int(n) * hop], self.rate) for w, n in zip(waveforms, lengths, strict=True)]
+
+    def _frames(self, seconds: float) -> int:
+        shortest = 0.05
+        if not (math.isfinite(seconds) and shortest <= seconds <= self.longest):
+            raise Error(
+                f"{seconds:g} seconds were asked for and this model makes {shortest} to {self.longest:.2f}; "
+                "give a length in that range"
+            )
+        return self.prior.config.mel.frames(round(seconds * self.rate))
+
+
+def check_sampling(*, seed: int, n: int, guidance: float, steps: int) -> None:
+    """Raises Error for settings outside of what any model can do."""
+    if n < 1 or n > 10_000:
+        raise Error(f"{n} sounds were asked for; give a number from 1 to 10000")
+    if seed < 0 or seed + n > 2**63:
+        raise Error(f"the seed is {seed}; give a whole number from 0 to 2^63 - n")
+    if not (math.isfinite(guidance) and 0 <= guidance <= 100):
+        raise Error(f"the guidance is {guidance:g}; give a number from 0 to 100 (1 follows the prompt as learned)")
+    if not 1 <= steps <= 1000:
+        raise Error(f"{steps} sampling steps were asked for; give a number from 1 to 1000")

@@ -1,0 +1,230 @@
+"""A flow straight over log mels: from a condition to a mel of any length.
+
+Rectified flow (Liu et al., 2022, arXiv 2209.03003; Lipman et al., 2022, arXiv 2210.02747): on the straight path
+`x_t = (1 - t) noise + t data` the network learns the velocity `data - noise`; sampling follows it from noise to data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn.functional import gaussian_nll_loss, pad, silu
+
+from cymatic.cond import Cond, concatenate, guide
+from cymatic.config import Config
+from cymatic.errors import ModelError
+from cymatic.nn.embeddings import harmonics, sinusoids
+from cymatic.nn.transformer import SteeredBlock, steered_norm
+from cymatic.priors.samplers import SAMPLERS
+from cymatic.signal.mel import MelSpec
+
+
+class FlowConfig(Config):
+    """`cond_dim`: width of the condition's tokens and vector; `patch`: frames that share one place in the sequence."""
+
+    kind: Literal["flow"] = "flow"
+    mel: MelSpec
+    cond_dim: int = Field(default=192, gt=0)
+    width: int = Field(default=192, gt=0)
+    depth: int = Field(default=6, gt=0)
+    heads: int = Field(default=6, gt=0)
+    patch: int = Field(default=2, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> FlowConfig:
+        if self.width % (2 * self.heads):
+            raise ValueError(f"width {self.width} is not a multiple of twice the heads ({self.heads})")
+        return self
+
+
+class FlowPrior(nn.Module):
+    """Cond -> log mel `[batch, mels, frames]` in the terms of `config.mel`.
+
+    The condition's tokens stand before the frames in the transformer's sequence; its vector, the time and the length
+    steer every norm. A small head reads the length to expect from the vector alone. The statistics of the mels trained
+    on, the longest of them and the steps trained travel with the weights; a prior of 0 steps refuses to sample.
+    """
+
+    config_class: ClassVar[type[FlowConfig]] = FlowConfig
+    mean: Tensor
+    std: Tensor
+    longest: Tensor
+    steps_trained: Tensor
+
+    def __init__(self, config: FlowConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, dim = config.width, config.cond_dim
+        self.register_buffer("mean", torch.zeros(config.mel.mels, 1))
+        self.register_buffer("std", torch.ones(config.mel.mels, 1))
+        self.register_buffer("longest", torch.zeros((), dtype=torch.int64))  # frames
+        self.register_buffer("steps_trained", torch.zeros((), dtype=torch.int64))
+        self.null = nn.Parameter(torch.randn(dim) * dim**-0.5)
+        self.read_token = nn.Linear(dim, width)
+        self.read_vector = nn.Linear(dim, width)
+        self.read_time = nn.Sequential(nn.Linear(128, width), nn.SiLU(), nn.Linear(width, width))
+        self.read_length = nn.Linear(32, width)
+        self.read_place = nn.Linear(16, width)
+        self.read_patch = nn.Linear(config.mel.mels * config.patch, width)
+        self.blocks = nn.ModuleList(
+            SteeredBlock(width, config.heads, dropout=config.dropout) for _ in range(config.depth)
+        )
+        self.last_steer = nn.Linear(width, 2 * width)
+        self.write_patch = nn.Linear(width, config.mel.mels * config.patch)
+        self.length = nn.Sequential(nn.Linear(dim, 128), nn.SiLU(), nn.Linear(128, 2))
+        for layer in (self.last_steer, self.write_patch, self.length[-1]):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    @torch.no_grad()
+    def fit_statistics(self, mels: Sequence[Float[Tensor, "mels frames"]]) -> None:
+        """Takes over mean, spread and greatest length of the mels to train on."""
+        frames = torch.cat(list(mels), dim=1)
+        self.mean.copy_(frames.mean(1, keepdim=True))
+        self.std.copy_(frames.std(1, keepdim=True).clamp_min(1e-2))
+        self.longest.fill_(max(mel.shape[1] for mel in mels))
+
+    def loss(
+        self,
+        target: Float[Tensor, "batch mels frames"],
+        frames: Int[Tensor, " batch"],
+        cond: Cond,
+        generator: torch.Generator,
+    ) -> dict[str, Tensor]:
+        """Mean squared error of the velocity and the likelihood of the lengths.
+
+        Times are logit-normal (Esser et al., 2024, arXiv 2403.03206): the middle of the path is the hardest. All
+        draws come from `generator`, on the CPU, so that a step is the same on every machine.
+        """
+        mask = self._mask(frames, target.shape[-1])
+        data = (target - self.mean) / self.std * mask[:, None]
+        noise = torch.randn(data.shape, generator=generator).to(data) * mask[:, None]
+        times = torch.randn(len(data), generator=generator).sigmoid().to(data)
+        t = times[:, None, None]
+        tokens, token_mask, vector = self._condition(cond)
+        velocity = self._velocity((1 - t) * noise + t * data, times, frames, tokens, token_mask, vector)
+        error = (velocity - (data - noise)).square() * mask[:, None]
+        flow = error.sum() / (mask.sum() * target.shape[1])
+        centre, spread = self._length(vector)
+        length = gaussian_nll_loss(centre, frames.float().log(), spread.square())
+        return {"loss": flow + 0.1 * length, "flow": flow, "length": length}
+
+    def sample(
+        self,
+        cond: Cond,
+        seeds: Sequence[int],
+        *,
+        frames: Int[Tensor, " batch"] | None = None,
+        guidance: float = 2.0,
+        steps: int = 12,
+        sampler: str = "heun",
+        allow_untrained: bool = False,
+    ) -> tuple[Float[Tensor, "batch mels frames"], Int[Tensor, " batch"]]:
+        """Mels and their lengths in frames; what lies beyond an item's length is silence.
+
+        Item i draws from its own CPU generator seeded with `seeds[i]`, so a batch equals its items. Without `frames`
+        the lengths are drawn too. Raises ModelError where the prior was never trained.
+        """
+        if not (self.steps_trained or allow_untrained):
+            raise ModelError("this model was never trained (0 steps), so it can only make noise; train it first")
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        tokens, token_mask, vector = self._condition(cond)
+        # Drawn whether it is used or not, so that a given length does not change what is said in it.
+        stretch = torch.stack([torch.randn((), generator=g) for g in generators])
+        if frames is None:
+            frames = self._draw_lengths(vector, stretch)
+        frames = frames.to(self.mean.device)
+        longest = int(frames.max())
+        noise = torch.stack(
+            [
+                pad(torch.randn(int(n), self.mean.shape[0], generator=g).T, (0, longest - int(n)))
+                for n, g in zip(frames, generators, strict=True)
+            ]
+        ).to(self.mean)
+        mask = self._mask(frames, longest)[:, None]
+        guided = guidance != 1
+        if guided:
+            tokens, token_mask, vector = self._condition(concatenate(cond, cond.null()))
+
+        def velocity(x: Tensor, t: float) -> Tensor:
+            inputs = torch.cat([x, x]) if guided else x
+            lengths = torch.cat([frames, frames]) if guided else frames
+            times = torch.full((len(inputs),), t, device=x.device)
+            v = self._velocity(inputs, times, lengths, tokens, token_mask, vector)
+            return guide(*v.chunk(2), guidance) if guided else v
+
+        x = SAMPLERS[sampler](velocity, noise, steps)
+        mel = x * self.std + self.mean
+        silence = torch.tensor(self.config.mel.floor).log().item()
+        return mel.clamp_min(silence).masked_fill(~mask, silence), frames
+
+    def _condition(
+        self, cond: Cond
+    ) -> tuple[Float[Tensor, "batch n dim"], Bool[Tensor, "batch n"], Float[Tensor, "batch dim"]]:
+        """The condition's tokens, mask and vector, with the learned null in place of what was dropped."""
+        assert cond.tokens is not None and cond.mask is not None and cond.vector is not None
+        tokens, mask, vector = cond.tokens, cond.mask, cond.vector * self.config.cond_dim**0.5
+        if cond.dropped is None:
+            return tokens, mask, vector
+        gone = cond.dropped[:, None]
+        first = torch.arange(mask.shape[1], device=mask.device) == 0
+        return (
+            torch.where(gone[..., None], self.null, tokens),
+            torch.where(gone, first, mask),
+            torch.where(gone, self.null, vector),
+        )
+
+    def _velocity(
+        self,
+        x: Float[Tensor, "batch mels frames"],
+        times: Float[Tensor, " batch"],
+        frames: Int[Tensor, " batch"],
+        tokens: Float[Tensor, "batch n dim"],
+        token_mask: Bool[Tensor, "batch n"],
+        vector: Float[Tensor, "batch dim"],
+    ) -> Float[Tensor, "batch mels frames"]:
+        mask = self._mask(frames, x.shape[-1])
+        patch = self.config.patch
+        patches = pad(x * mask[:, None], (0, -x.shape[-1] % patch)).unflatten(-1, (-1, patch))
+        count = patches.shape[2]
+        places = torch.arange(count, device=x.device)
+        # Where in its own sound a patch stands: clips are cut tightly, so how near the end is says much.
+        fraction = (places * patch / frames[:, None]).clamp(max=1.0)
+        h = self.read_patch(patches.permute(0, 2, 1, 3).flatten(2)) + self.read_place(harmonics(fraction, 8))
+        n = tokens.shape[1]
+        steer = silu(
+            self.read_vector(vector)
+            + self.read_time(sinusoids(times * 1000, 128))
+            + self.read_length(sinusoids(frames.float().log() * 10, 32, longest=100.0))
+        )
+        h = torch.cat([self.read_token(tokens), h], dim=1)
+        positions = torch.cat([torch.arange(n, device=x.device), places])
+        keys = torch.cat([token_mask, places * patch < frames[:, None]], dim=1)
+        for block in self.blocks:
+            h = block(h, steer, positions, keys)
+        shift, scale = self.last_steer(steer)[:, None].chunk(2, dim=-1)
+        out = self.write_patch(steered_norm(h[:, n:], shift, scale))
+        out = out.unflatten(-1, (-1, patch)).permute(0, 2, 1, 3).flatten(2)[..., : x.shape[-1]]
+        return out * mask[:, None]
+
+    def _length(self, vector: Float[Tensor, "batch dim"]) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
+        """Centre and spread of the log of the length in frames."""
+        centre, spread = self.length(vector).unbind(-1)
+        return centre + torch.log(self.longest.clamp_min(2) / 2), spread.exp().clamp(1e-2, 2.0)
+
+    def _draw_lengths(
+        self, vector: Float[Tensor, "batch dim"], stretch: Float[Tensor, " batch"]
+    ) -> Int[Tensor, " batch"]:
+        centre, spread = self._length(vector)
+        # Beyond 1.5 spreads a normal fits the lengths of real clips poorly, and such sounds come out dragged or cut.
+        log = centre + spread * stretch.clamp(-1.5, 1.5).to(centre)
+        return log.exp().round().long().clamp(torch.ones_like(self.longest), self.longest)
+
+    def _mask(self, frames: Int[Tensor, " batch"], longest: int) -> Bool[Tensor, "batch frames"]:
+        return torch.arange(longest, device=frames.device) < frames[:, None]

@@ -1,0 +1,1 @@
+"""What carries no learnable parameter: sounds, mel spectrograms, resampling, loudness, files, plots."""

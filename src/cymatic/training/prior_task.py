@@ -1,0 +1,74 @@
+"""The task of training a prior over mels together with the encoder of its condition."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from cymatic.data.mels import Batch, Batches, Clip, in_order
+from cymatic.encoders.text import TextConfig, TextEncoder
+from cymatic.hub.parts import save_part
+from cymatic.priors.flow import FlowConfig, FlowPrior
+from cymatic.seeds import mixed
+from cymatic.signal.mel import MelSpec
+from cymatic.training.recipe import Recipe
+
+
+class PriorTask(nn.Module):
+    """A text encoder and a flow prior as one module whose `forward` is the loss of a batch.
+
+    What is random in a step comes from a generator seeded by the run's seed and the step, so a step is a function of
+    the weights alone and a resumed run needs no stored random state.
+    """
+
+    def __init__(self, recipe: Recipe, spec: MelSpec) -> None:
+        super().__init__()
+        torch.manual_seed(mixed(recipe.training.seed, 0))  # the initial weights
+        dim = recipe.text.dim
+        self.condition_dropout = recipe.training.condition_dropout
+        self.text = TextEncoder(TextConfig(dim=dim))
+        self.prior = FlowPrior(FlowConfig(mel=spec, cond_dim=dim, **recipe.prior.model_dump()))
+
+    def forward(self, batch: Batch, seed: int) -> dict[str, Tensor]:
+        """`{"loss": ..., and its terms}` of one batch."""
+        torch.manual_seed(seed)  # dropout inside the network draws from the global generator
+        generator = torch.Generator().manual_seed(seed)
+        cond = self.text(batch.captions).drop(self.condition_dropout, generator)
+        device = self.prior.mean.device
+        return self.prior.loss(batch.mel.to(device), batch.frames.to(device), cond, generator)
+
+    @torch.no_grad()
+    def measure(self, clips: Sequence[Clip], batch: int, *, rounds: int = 4) -> dict[str, float]:
+        """Mean loss over `clips`, with the same noise and times at every call; the modules must be in eval mode."""
+        generator = torch.Generator().manual_seed(1)
+        sums: dict[str, float] = {}
+        device = self.prior.mean.device
+        for piece in in_order(clips, batch):
+            for _ in range(rounds):
+                terms = self.prior.loss(
+                    piece.mel.to(device), piece.frames.to(device), self.text(piece.captions), generator
+                )
+                for name, value in terms.items():
+                    sums[name] = sums.get(name, 0.0) + value.item() * len(piece.captions) / (rounds * len(clips))
+        return sums
+
+    def parameter_groups(self, weight_decay: float) -> list[dict[str, object]]:
+        """Weight decay for matrices only; biases, norms and the null are left alone."""
+        trained = [p for p in self.parameters() if p.requires_grad]
+        return [
+            {"params": [p for p in trained if p.dim() > 1], "weight_decay": weight_decay},
+            {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
+        ]
+
+    def save_parts(self, run: Path, steps: int) -> None:
+        """Writes the parts as they stand into `run`, marked as trained for `steps`."""
+        self.prior.steps_trained.fill_(steps)
+        save_part(run / "text", self.text)
+        save_part(run / "prior", self.prior)
+
+
+def batches_of(clips: Sequence[Clip], recipe: Recipe) -> Batches:
+    return Batches(clips, recipe.training.batch, mixed(recipe.training.seed, 1))

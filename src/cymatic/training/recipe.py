@@ -1,0 +1,142 @@
+"""A recipe: what to train and how, in one YAML file with at most three levels of nesting."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field
+
+from cymatic.config import Config, nearest
+from cymatic.encoders.text import TextConfig
+from cymatic.errors import ModelError
+from cymatic.priors.flow import FlowConfig
+from cymatic.signal.mel import PRESETS, MelSpec
+
+
+class TextSettings(Config):
+    """The text encoder's share of a recipe."""
+
+    dim: int = TextConfig.model_fields["dim"].default
+
+
+class PriorSettings(Config):
+    """The flow's share of a recipe: `FlowConfig` without what follows from the rest."""
+
+    width: int = FlowConfig.model_fields["width"].default
+    depth: int = FlowConfig.model_fields["depth"].default
+    heads: int = FlowConfig.model_fields["heads"].default
+    patch: int = FlowConfig.model_fields["patch"].default
+    dropout: float = FlowConfig.model_fields["dropout"].default
+
+
+class VocoderSettings(Config):
+    kind: Literal["griffin-lim"] = "griffin-lim"
+    rounds: int = Field(default=60, ge=1)
+
+
+class TrainingSettings(Config):
+    """How long and how. Either `steps` or `minutes`; minutes become steps once the speed has been measured."""
+
+    steps: int | None = Field(default=None, ge=1)
+    minutes: float | None = Field(default=None, gt=0)
+    batch: int = Field(default=64, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    warmup: int = Field(default=100, ge=1)  # steps
+    weight_decay: float = Field(default=0.01, ge=0)
+    clip: float = Field(default=1.0, gt=0)  # largest norm of the gradient
+    ema: float = Field(default=0.999, ge=0, lt=1)
+    condition_dropout: float = Field(default=0.1, ge=0, lt=1)
+    checkpoint_steps: int | None = Field(default=None, ge=1)  # otherwise so many that two minutes pass
+    seed: int = Field(default=0, ge=0)
+
+
+class SamplingSettings(Config):
+    """What `cymatic sound` does with the model where the user says nothing."""
+
+    guidance: float = Field(default=2.0, ge=0)
+    steps: int = Field(default=12, ge=1)
+    sampler: Literal["euler", "midpoint", "heun"] = "heun"
+
+
+class DataSettings(Config):
+    folder: str | None = None
+    longest: float = Field(default=10.0, gt=0)  # seconds; longer clips are skipped
+
+
+class Recipe(Config):
+    """Text to sound by a flow over mels. `mel` is a preset's name, a whole MelSpec, or `auto` (by the clips' rate)."""
+
+    mel: MelSpec | Literal["auto", "sound-24k", "voice-8k"] = "auto"
+    data: DataSettings = DataSettings()
+    text: TextSettings = TextSettings()
+    prior: PriorSettings = PriorSettings()
+    vocoder: VocoderSettings = VocoderSettings()
+    training: TrainingSettings = TrainingSettings()
+    sampling: SamplingSettings = SamplingSettings()
+
+    def mel_spec(self, rate: int) -> MelSpec:
+        """The MelSpec for clips recorded at `rate` Hz; `auto` takes the smallest preset that loses nothing."""
+        if isinstance(self.mel, MelSpec):
+            return self.mel
+        if self.mel != "auto":
+            return PRESETS[self.mel]
+        wide_enough = [spec for spec in PRESETS.values() if spec.rate >= rate]
+        return min(wide_enough or PRESETS.values(), key=lambda spec: spec.rate if wide_enough else -spec.rate)
+
+
+def shipped() -> dict[str, Path]:
+    """The recipes inside the package, by name."""
+    return {path.stem: path for path in sorted(Path(str(files("cymatic") / "recipes")).glob("*.yaml"))}
+
+
+def read_recipe(name: str | Path) -> dict[str, Any]:
+    """The settings in a shipped recipe (by name) or a YAML file (by path), not yet validated.
+
+    Raises ModelError where there is no such recipe or it is not a YAML mapping.
+    """
+    path = shipped().get(str(name), Path(name))
+    if not path.is_file():
+        raise ModelError(f'there is no recipe "{name}"; {nearest(str(name), shipped())}, or give the path of a YAML file')
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ModelError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ModelError(f"{path} holds a {type(values).__name__} instead of settings such as `prior: {{width: 192}}`")
+    return values
+
+
+def with_settings(values: dict[str, Any], settings: list[str]) -> dict[str, Any]:
+    """`values` with `a.b=c` settings laid over them; each value is read as YAML."""
+    result = {key: dict(value) if isinstance(value, dict) else value for key, value in values.items()}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        *path, last = key.strip().split(".")
+        if not equals or not last or not all(path):
+            raise ModelError(f'--set "{setting}" is not of the form a.b=c, such as prior.width=256')
+        place = result
+        for step in path:
+            below = place.get(step)
+            place[step] = dict(below) if isinstance(below, dict) else {}
+            place = place[step]
+        try:
+            place[last] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ModelError(f'--set "{setting}": {text!r} is not a YAML value') from None
+    return result
+
+
+def make_recipe(name: str | Path | None, settings: list[str]) -> Recipe:
+    """The validated recipe; unknown keys are refused with the nearest valid name (ModelError)."""
+    values = read_recipe(name) if name is not None else {}
+    return Recipe.parse(with_settings(values, settings), f"recipe {name}" if name is not None else "the settings")
+
+
+def write_recipe(recipe: Recipe) -> str:
+    """The recipe as YAML, every value spelled out."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

@@ -1,0 +1,72 @@
+"""A run's state on disk: everything that makes a resumed run equal to an uninterrupted one, bit for bit.
+
+`state/step-N/` holds `state.safetensors` (weights, their average, the optimiser) and `state.json` (step, best score,
+time spent). A new folder is written beside the old one and renamed into place, so a kill at any moment leaves one.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from cymatic.errors import ModelError
+from cymatic.hub.parts import read_json, read_tensors
+
+
+@dataclass
+class Progress:
+    """How far a run has come. `best` is the lowest validation loss so far, `seconds` the time spent training."""
+
+    step: int = 0
+    best: float | None = None
+    best_step: int = 0
+    seconds: float = 0.0
+
+
+def save_state(folder: Path, task: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, at: Progress) -> None:
+    """Writes `folder/step-N` and removes the states before it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors: dict[str, Tensor] = {}
+    tensors.update({f"task.{name}": tensor for name, tensor in task.state_dict().items()})
+    tensors.update({f"average.{name}": tensor for name, tensor in average.state_dict().items()})
+    for index, values in optimizer.state_dict()["state"].items():
+        tensors.update({f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in values.items()})
+    temporary = folder / "writing.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary / "state.safetensors")
+    (temporary / "state.json").write_text(json.dumps(asdict(at)))
+    final = folder / f"step-{at.step}"
+    shutil.rmtree(final, ignore_errors=True)
+    temporary.rename(final)
+    for other in folder.glob("step-*"):
+        if other != final:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def load_state(folder: Path, task: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+    """Fills the modules and the optimiser from the newest state. Raises ModelError where there is none or it is damaged."""
+    states = sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
+    if not states:
+        raise ModelError(f"{folder} holds no state to resume from; start the run anew without --resume")
+    tensors = read_tensors(states[-1] / "state.safetensors")
+    values = read_json(states[-1] / "state.json")
+    packed = optimizer.state_dict()
+    packed["state"] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, key = name.split(".")
+            packed["state"].setdefault(int(index), {})[key] = tensor
+    try:
+        for prefix, module in (("task.", task), ("average.", average)):
+            module.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
+        optimizer.load_state_dict(packed)
+        return Progress(**values)
+    except (RuntimeError, TypeError, ValueError, KeyError) as error:
+        raise ModelError(f"{states[-1]} does not fit the run's recipe: {' '.join(str(error).split())[:200]}") from None

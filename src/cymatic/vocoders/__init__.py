@@ -1,0 +1,1 @@
+"""Log mel -> waveform of exactly frames x hop samples."""

@@ -1,0 +1,129 @@
+"""One house rule for all tests: no network, one thread, checked shapes, and one place where data and fixtures live.
+
+`CYMATIC_SHARED` names the folder that holds `data/` and `fixtures/` (by default `shared` beside the repository). Tests
+that need them skip with a reason when they are absent, and fail when `CYMATIC_REQUIRE_FIXTURES=1`.
+"""
+
+import ipaddress
+import os
+import socket
+from pathlib import Path
+from typing import Any, NoReturn, Self
+
+import pytest
+from beartype import BeartypeConf, FrozenDict, beartype
+from hypothesis import settings
+from jaxtyping import install_import_hook
+
+# Before torch is imported, here or in a child process: results at one thread are the same bit for bit.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["MKL_NUM_THREADS"] = "1"
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+# Before cymatic is imported: each annotated shape and type is checked on each call. The hook takes its checker by name
+# and hands it bare functions; beartype knows `Self` in whole classes only, so what is annotated so goes unchecked. An
+# int may stand for a float, as type checkers have it.
+checked = beartype(conf=BeartypeConf(hint_overrides=FrozenDict({Self: object}), is_pep484_tower=True))
+install_import_hook("cymatic", f"{__name__}.checked")
+
+# The first example of a property may be the one that imports torch, so examples have no deadline.
+settings.register_profile("house", deadline=None)
+settings.load_profile("house")
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SHARED = Path(os.environ.get("CYMATIC_SHARED") or REPOSITORY.parent / "shared")
+REQUIRED = os.environ.get("CYMATIC_REQUIRE_FIXTURES") == "1"
+SLOW = os.environ.get("CYMATIC_SLOW") == "1"
+
+
+def _refuse(host: object) -> NoReturn:
+    # Not an OSError: libraries catch those and try again, or fall back in silence.
+    raise RuntimeError(f"a test reached for the network ({host!r}); tests use local files and loopback only")
+
+
+def _is_loopback(host: object) -> bool:
+    if host in (None, "", b"", "localhost", b"localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host.decode() if isinstance(host, bytes) else str(host)).is_loopback
+    except ValueError:
+        return False
+
+
+def _block_network() -> None:
+    connect, connect_ex, getaddrinfo = socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo
+
+    def is_local(sock: socket.socket, address: Any) -> bool:
+        return sock.family not in (socket.AF_INET, socket.AF_INET6) or _is_loopback(address[0])
+
+    def guarded_connect(self: socket.socket, address: Any) -> None:
+        return connect(self, address) if is_local(self, address) else _refuse(address)
+
+    def guarded_connect_ex(self: socket.socket, address: Any) -> int:
+        return connect_ex(self, address) if is_local(self, address) else _refuse(address)
+
+    def guarded_getaddrinfo(host: Any, *args: Any, **kwargs: Any) -> Any:
+        return getaddrinfo(host, *args, **kwargs) if _is_loopback(host) else _refuse(host)
+
+    socket.socket.connect = guarded_connect  # type: ignore[method-assign]
+    socket.socket.connect_ex = guarded_connect_ex  # type: ignore[method-assign]
+    socket.getaddrinfo = guarded_getaddrinfo
+
+
+_block_network()
+
+
+def pytest_report_header() -> list[str]:
+    return [
+        f"data and fixtures: {SHARED} ({'there' if SHARED.is_dir() else 'absent'}, CYMATIC_SHARED)"
+        f"{', required' if REQUIRED else ''}",
+        f"slow tests: {'on' if SLOW else 'off unless -m names what to run'} (CYMATIC_SLOW=1 turns them on)",
+    ]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if SLOW or config.option.markexpr:
+        return
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    if slow:
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if not item.get_closest_marker("slow")]
+
+
+def _folder(path: Path) -> Path:
+    if not path.is_dir():
+        reason = f"{path} is not there; CYMATIC_SHARED names the folder that holds data/ and fixtures/"
+        if REQUIRED:
+            pytest.fail(f"{reason} (required by CYMATIC_REQUIRE_FIXTURES=1)", pytrace=False)
+        pytest.skip(reason)
+    return path
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the checkout."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder that holds `data/` and `fixtures/`."""
+    return _folder(SHARED)
+
+
+@pytest.fixture(scope="session")
+def data_dir(shared: Path) -> Path:
+    """Packs of recordings and pictures, each with its manifest."""
+    return _folder(shared / "data")
+
+
+@pytest.fixture(scope="session")
+def fixtures_dir(shared: Path) -> Path:
+    """Inputs and expected outputs of the reference implementations."""
+    return _folder(shared / "fixtures")
+
+
+@pytest.fixture(scope="session")
+def digits_dir(data_dir: Path) -> Path:
+    """Six voices, ten digits: FLAC files with `manifest.jsonl`."""
+    return _folder(data_dir / "digits")
