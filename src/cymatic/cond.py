@@ -53,9 +53,7 @@ class Cond:
         return replace(self, dropped=which if self.dropped is None else self.dropped | which)
 
     def to(self, device: torch.device | str) -> Cond:
-        return Cond(
-            *(None if t is None else t.to(device) for t in (self.tokens, self.mask, self.vector, self.dropped))
-        )
+        return Cond(*(None if t is None else t.to(device) for t in (self.tokens, self.mask, self.vector, self.dropped)))
 
     def repeat(self, times: int) -> Cond:
         """Each item `times` times in a row."""

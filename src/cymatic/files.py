@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+from collections.abc import Collection
 from pathlib import Path
 
 from cymatic.errors import Error
@@ -37,6 +38,21 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> Path:
     except ValueError as error:  # a NUL in the name
         raise Error(f"{str(path)!r} can't be written: {error}; give another name") from error
     return path
+
+
+def check_output(path: str | os.PathLike[str], extensions: Collection[str]) -> None:
+    """Says before the work what would fail after it: an unknown extension, a missing folder, a folder in the way.
+
+    Raises Error in one sentence.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in extensions:
+        named = f'extension "{path.suffix}"' if path.suffix else "name without an extension"
+        raise Error(f"{path} has an unknown {named}; use one of {', '.join(extensions)}")
+    if path.is_dir():
+        raise Error(f"{path} is a folder, so no file can be written there; give the name of a file")
+    if not path.parent.is_dir():
+        raise Error(f"{path} can't be written: {_missing(path.parent)}; create the folder or give another path")
 
 
 def reason(error: OSError) -> str:

@@ -33,7 +33,9 @@ def test_more_confidence_is_wider_and_more_trials_are_narrower(successes: int) -
     assert narrow_high - narrow_low < high - low
 
 
-@pytest.mark.parametrize(("successes", "trials", "confidence"), [(0, 0, 0.95), (-1, 5, 0.95), (6, 5, 0.95), (1, 5, 1.0)])
+@pytest.mark.parametrize(
+    ("successes", "trials", "confidence"), [(0, 0, 0.95), (-1, 5, 0.95), (6, 5, 0.95), (1, 5, 1.0)]
+)
 def test_nonsense_is_refused(successes: int, trials: int, confidence: float) -> None:
     with pytest.raises(Error):
         wilson(successes, trials, confidence)

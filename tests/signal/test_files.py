@@ -327,12 +327,13 @@ def test_cut_short(tmp_path, monkeypatch, container, subtype, kept):
     path.write_bytes(data)
     assert len(Sound.read(path)) >= 24_000
     path.write_bytes(data[: int(len(data) * kept)])
-    refused(path, said="cut short")
+    refused(path, said="" if container == "CAF" and kept < 0.1 else "cut short")  # cut within the header
 
 
 def test_a_hole_in_the_middle(tmp_path):
     for container, subtype in [("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS")]:
-        data = bytearray(encoded(container, subtype))
+        noise = np.random.default_rng(0).standard_normal(96_000) * 0.1
+        data = encoded(container, subtype, noise)
         for at in (len(data) // 2, data.rindex(data[:4])):  # within a page of Ogg; over the head of one
             (tmp_path / "a").write_bytes(data[:at] + bytes(20) + data[at + 20 :])
             refused(tmp_path / "a", said="damaged or cut short" if at else "")

@@ -21,6 +21,8 @@ from cymatic.errors import Error
 # The base of typer's usage errors, found through a public name because typer has moved the class between its versions.
 UsageError: type[Exception] = typer.BadParameter.__mro__[2]
 
+PLOTS = (".png",)
+
 app = typer.Typer(
     name="cymatic",
     help="Words in, sound out; and anyone trains the same small parts on a folder of their own.",
@@ -75,7 +77,9 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def about(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     """Words in, sound out; and anyone trains the same small parts on a folder of their own."""
 
@@ -83,30 +87,34 @@ def about(
 @app.command()
 def sound(
     prompt: Annotated[str, typer.Argument(help='What to make, such as "george says seven".', show_default=False)],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Sound file to write: .wav, .flac, .ogg, .opus, .mp3.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Sound file to write: .wav, .flac, .ogg, .opus, .mp3.")
+    ],
     n: Annotated[int, typer.Option("-n", help="How many; several are written as out-1.wav, out-2.wav, ...")] = 1,
     seed: Annotated[int, typer.Option(help="The same seed gives the same sound; sound i uses seed + i.")] = 0,
     guidance: Annotated[
-        float | None, typer.Option(help="How strongly to follow the prompt; 1 is as learned.", show_default="the model's")
+        float | None,
+        typer.Option(help="How strongly to follow the prompt; 1 is as learned.", show_default="the model's"),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Sampling steps.", show_default="the model's")] = None,
     seconds: Annotated[float | None, typer.Option(help="Length.", show_default="chosen by the model")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")] = "cpu",
-    model: Annotated[str, typer.Option(help="A starter's name, or a folder that cymatic train wrote.")] = "starter-sound",
+    model: Annotated[
+        str, typer.Option(help="A starter's name, or a folder that cymatic train wrote.")
+    ] = "starter-sound",
     plot: Annotated[Path | None, typer.Option(help="Also draw waveform and mel to this PNG.")] = None,
 ) -> None:
     """Make a sound from words."""
-    from cymatic.signal.files import check_writable
+    from cymatic.files import check_output
+    from cymatic.signal.files import FORMATS
 
-    check_writable(output)
+    check_output(output, FORMATS)
     if plot is not None:
-        from cymatic.signal.plot import check_plottable
-
-        check_plottable(plot)
+        check_output(plot, PLOTS)
     from cymatic.pipelines.load import load
     from cymatic.pipelines.text_to_sound import check_sampling
 
-    check_sampling(seed=seed, n=n, guidance=guidance or 0, steps=steps or 1)
+    check_sampling(seed=seed, n=n, guidance=1.0 if guidance is None else guidance, steps=1 if steps is None else steps)
     made = load(model, device=device)(prompt, n=n, seed=seed, guidance=guidance, steps=steps, seconds=seconds)
     for i, one in enumerate(made, 1):
         written = one.write(_numbered(output, i, n))
@@ -125,21 +133,28 @@ def plot(
     output: Annotated[Path, typer.Option("--output", "-o", help="PNG to write.")],
 ) -> None:
     """Draw the waveform and the mel spectrogram of a sound file."""
-    from cymatic.signal.plot import check_plottable
+    from cymatic.files import check_output
     from cymatic.signal.sound import Sound
 
-    check_plottable(output)
+    check_output(output, PLOTS)
     print(Sound.read(audio).plot(output, title=audio.name))
 
 
 @app.command()
 def train(
     folder: Annotated[
-        Path | None, typer.Argument(help="Sounds with a manifest.jsonl, or named as their captions.", show_default=False)
+        Path | None,
+        typer.Argument(help="Sounds with a manifest.jsonl, or named as their captions.", show_default=False),
     ] = None,
-    recipe: Annotated[str | None, typer.Option(help="A shipped recipe's name or a YAML file.", show_default=False)] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="The run's folder.", show_default="runs/FOLDER")] = None,
-    minutes: Annotated[float | None, typer.Option(help="How long, reading the data included.", show_default="15")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="A shipped recipe's name or a YAML file.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The run's folder.", show_default="runs/FOLDER")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="How long, reading the data included.", show_default="15")
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="How many steps instead.", show_default=False)] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A setting of the recipe: prior.width=256.", show_default=False)

@@ -38,7 +38,9 @@ def train_command(
         raise Error(f"training needs the package {error.name}; run: pip install 'cymatic[train]'") from None
     if resume:
         if recipe or settings or minutes is not None or steps is not None:
-            raise Error("a resumed run keeps its recipe, minutes and steps; leave out --recipe, --set, --minutes, --steps")
+            raise Error(
+                "a resumed run keeps its recipe, minutes and steps; leave out --recipe, --set, --minutes, --steps"
+            )
         plan = read_run(out)
         if folder is not None and plan.data.folder != str(folder.resolve()):
             raise Error(f"{out} was trained on {plan.data.folder}, not on {folder}; give that folder or none")
@@ -75,7 +77,14 @@ def train_command(
                     highlight=False,
                 )
 
-        outcome = train(plan, out, resume=resume, device=device, say=lambda line: console.print(line, highlight=False), on_report=on_report)
+        outcome = train(
+            plan,
+            out,
+            resume=resume,
+            device=device,
+            say=lambda line: console.print(line, highlight=False),
+            on_report=on_report,
+        )
     where = shlex.quote(str(out))
     if not outcome.finished:
         print(f"stopped at step {outcome.progress.step}; go on with: cymatic train --resume --out {where}")

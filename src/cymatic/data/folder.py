@@ -15,7 +15,28 @@ from pathlib import Path
 from cymatic.errors import Error
 
 AUDIO_SUFFIXES = frozenset(
-    ".wav .flac .ogg .opus .oga .mp3 .aif .aiff .aifc .au .snd .caf .w64 .rf64 .m4a .aac .wma .mp4 .webm .amr".split()
+    [
+        ".wav",
+        ".flac",
+        ".ogg",
+        ".opus",
+        ".oga",
+        ".mp3",
+        ".aif",
+        ".aiff",
+        ".aifc",
+        ".au",
+        ".snd",
+        ".caf",
+        ".w64",
+        ".rf64",
+        ".m4a",
+        ".aac",
+        ".wma",
+        ".mp4",
+        ".webm",
+        ".amr",
+    ]
 )
 VALID_SHARE = 0.1
 

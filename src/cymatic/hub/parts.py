@@ -10,7 +10,6 @@ import json
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -63,7 +62,9 @@ def load_part(folder: Path, kinds: tuple[type[P], ...]) -> P:
     by_kind = {_kind(cls): cls for cls in kinds}
     kind = values.get("kind")
     if kind not in by_kind:
-        raise ModelError(f'{folder / CONFIG} describes a part of kind "{kind}" where one of {sorted(by_kind)} is needed')
+        raise ModelError(
+            f'{folder / CONFIG} describes a part of kind "{kind}" where one of {sorted(by_kind)} is needed'
+        )
     part_class: Any = by_kind[kind]
     part = part_class(part_class.config_class.parse(values, str(folder / CONFIG)))
     load_weights(part, folder / WEIGHTS)

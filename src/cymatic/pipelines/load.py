@@ -30,7 +30,9 @@ def load(model: str | Path = "starter-sound", *, device: str = "cpu") -> TextToS
             f'there is no model "{model}" ({nearest(str(model), known)}); give the name of a starter or a folder that '
             "cymatic train wrote"
         )
-    return TextToSound.from_folder(folder, device=choose_device(device), name=None if str(model) in known else folder.name)
+    return TextToSound.from_folder(
+        folder, device=choose_device(device), name=None if str(model) in known else folder.name
+    )
 
 
 def choose_device(device: str) -> str:

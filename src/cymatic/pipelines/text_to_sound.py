@@ -43,7 +43,9 @@ class TextToSound:
         sha256: str = "",
     ) -> None:
         if prior.config.mel != vocoder.config.mel:
-            raise ModelError(f"{name}: its prior and its vocoder speak of different mels; take parts with the same MelSpec")
+            raise ModelError(
+                f"{name}: its prior and its vocoder speak of different mels; take parts with the same MelSpec"
+            )
         if text.config.dim != prior.config.cond_dim:
             raise ModelError(
                 f"{name}: its text encoder gives tokens of {text.config.dim} numbers and its prior reads "

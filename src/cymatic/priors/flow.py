@@ -7,7 +7,7 @@ Rectified flow (Liu et al., 2022, arXiv 2209.03003; Lipman et al., 2022, arXiv 2
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -24,12 +24,9 @@ from cymatic.priors.samplers import SAMPLERS
 from cymatic.signal.mel import MelSpec
 
 
-class FlowConfig(Config):
-    """`cond_dim`: width of the condition's tokens and vector; `patch`: frames that share one place in the sequence."""
+class FlowShape(Config):
+    """The size of the network; `patch`: frames that share one place in the sequence."""
 
-    kind: Literal["flow"] = "flow"
-    mel: MelSpec
-    cond_dim: int = Field(default=192, gt=0)
     width: int = Field(default=192, gt=0)
     depth: int = Field(default=6, gt=0)
     heads: int = Field(default=6, gt=0)
@@ -37,10 +34,18 @@ class FlowConfig(Config):
     dropout: float = Field(default=0.0, ge=0, lt=1)
 
     @model_validator(mode="after")
-    def _heads_divide(self) -> FlowConfig:
+    def _heads_divide(self) -> Self:
         if self.width % (2 * self.heads):
             raise ValueError(f"width {self.width} is not a multiple of twice the heads ({self.heads})")
         return self
+
+
+class FlowConfig(FlowShape):
+    """A size, the mel it speaks of, and the width of the condition's tokens and vector."""
+
+    kind: Literal["flow"] = "flow"
+    mel: MelSpec
+    cond_dim: int = Field(default=192, gt=0)
 
 
 class FlowPrior(nn.Module):
@@ -83,7 +88,7 @@ class FlowPrior(nn.Module):
             nn.init.zeros_(layer.bias)
 
     @torch.no_grad()
-    def fit_statistics(self, mels: Sequence[Float[Tensor, "mels frames"]]) -> None:
+    def fit_statistics(self, mels: Sequence[Float[Tensor, "mels _"]]) -> None:
         """Takes over mean, spread and greatest length of the mels to train on."""
         frames = torch.cat(list(mels), dim=1)
         self.mean.copy_(frames.mean(1, keepdim=True))

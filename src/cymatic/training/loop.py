@@ -84,7 +84,9 @@ def fit(
     """
     state = run / "prior" / "state"
     average = copy.deepcopy(task).requires_grad_(False).eval()
-    optimizer = torch.optim.AdamW(task.parameter_groups(settings.weight_decay), lr=settings.learning_rate, betas=(0.9, 0.99))
+    optimizer = torch.optim.AdamW(
+        task.parameter_groups(settings.weight_decay), lr=settings.learning_rate, betas=(0.9, 0.99)
+    )
     at = load_state(state, task, average, optimizer) if resume else Progress()
     average.to(fabric.device)
     model, optimizer = fabric.setup(task, optimizer)
@@ -148,13 +150,13 @@ def _step(
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(settings, step, steps)
     losses: dict[str, Tensor] = model(batches[step], mixed(settings.seed, 2, step))
-    if not losses["loss"].isfinite():
-        raise ModelError(
-            f"the loss is {losses['loss'].item()} at step {step}; resume with a lower training.learning_rate than "
-            f"{settings.learning_rate:g} (the last checkpoint is intact)"
-        )
     fabric.backward(losses["loss"])
-    fabric.clip_gradients(model, optimizer, max_norm=settings.clip)
+    norm = fabric.clip_gradients(model, optimizer, max_norm=settings.clip, error_if_nonfinite=False)
+    if not (losses["loss"].isfinite() and norm is not None and norm.isfinite()):
+        raise ModelError(
+            f"the loss is {losses['loss'].item():g} at step {step} and its gradient is not finite; train anew with a "
+            f"lower training.learning_rate than {settings.learning_rate:g} (the last checkpoint is intact)"
+        )
     optimizer.step()
     optimizer.zero_grad()
     update_average(average, task, settings.ema, step)

@@ -47,4 +47,6 @@ def check_disk(run: Path, task: nn.Module) -> None:
     """Raises Error where the run would not fit on the disk."""
     need, free = disk_bytes(task), shutil.disk_usage(run).free
     if free < need:
-        raise Error(f"{run} has {free / 1e6:.0f} MB free and the run needs {need / 1e6:.0f} MB; free some or give --out")
+        raise Error(
+            f"{run} has {free / 1e6:.0f} MB free and the run needs {need / 1e6:.0f} MB; free some or give --out"
+        )

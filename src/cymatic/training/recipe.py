@@ -10,26 +10,15 @@ import yaml
 from pydantic import Field
 
 from cymatic.config import Config, nearest
-from cymatic.encoders.text import TextConfig
 from cymatic.errors import ModelError
-from cymatic.priors.flow import FlowConfig
+from cymatic.priors.flow import FlowShape
 from cymatic.signal.mel import PRESETS, MelSpec
 
 
 class TextSettings(Config):
     """The text encoder's share of a recipe."""
 
-    dim: int = TextConfig.model_fields["dim"].default
-
-
-class PriorSettings(Config):
-    """The flow's share of a recipe: `FlowConfig` without what follows from the rest."""
-
-    width: int = FlowConfig.model_fields["width"].default
-    depth: int = FlowConfig.model_fields["depth"].default
-    heads: int = FlowConfig.model_fields["heads"].default
-    patch: int = FlowConfig.model_fields["patch"].default
-    dropout: float = FlowConfig.model_fields["dropout"].default
+    dim: int = Field(default=192, gt=0)
 
 
 class VocoderSettings(Config):
@@ -72,7 +61,7 @@ class Recipe(Config):
     mel: MelSpec | Literal["auto", "sound-24k", "voice-8k"] = "auto"
     data: DataSettings = DataSettings()
     text: TextSettings = TextSettings()
-    prior: PriorSettings = PriorSettings()
+    prior: FlowShape = FlowShape()
     vocoder: VocoderSettings = VocoderSettings()
     training: TrainingSettings = TrainingSettings()
     sampling: SamplingSettings = SamplingSettings()
@@ -99,7 +88,9 @@ def read_recipe(name: str | Path) -> dict[str, Any]:
     """
     path = shipped().get(str(name), Path(name))
     if not path.is_file():
-        raise ModelError(f'there is no recipe "{name}"; {nearest(str(name), shipped())}, or give the path of a YAML file')
+        raise ModelError(
+            f'there is no recipe "{name}"; {nearest(str(name), shipped())}, or give the path of a YAML file'
+        )
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:

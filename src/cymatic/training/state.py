@@ -29,7 +29,9 @@ class Progress:
     seconds: float = 0.0
 
 
-def save_state(folder: Path, task: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, at: Progress) -> None:
+def save_state(
+    folder: Path, task: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, at: Progress
+) -> None:
     """Writes `folder/step-N` and removes the states before it."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, Tensor] = {}
@@ -40,7 +42,9 @@ def save_state(folder: Path, task: nn.Module, average: nn.Module, optimizer: tor
     temporary = folder / "writing.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary / "state.safetensors")
+    save_file(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary / "state.safetensors"
+    )
     (temporary / "state.json").write_text(json.dumps(asdict(at)))
     final = folder / f"step-{at.step}"
     shutil.rmtree(final, ignore_errors=True)

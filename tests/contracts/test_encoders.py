@@ -1,0 +1,42 @@
+"""What every encoder promises. A new one is one more row in ENCODERS: an encoder and three items of different length."""
+
+import pytest
+import torch
+
+from cymatic.encoders.text import TextConfig, TextEncoder
+
+torch.manual_seed(0)
+ENCODERS = {
+    "text": (TextEncoder(TextConfig(dim=24)).eval(), ["george says seven", "rain", "a dog barking at 7 cats 🐈 снег"])
+}
+every_encoder = pytest.mark.parametrize(("encoder", "items"), ENCODERS.values(), ids=ENCODERS)
+
+
+@every_encoder
+@torch.inference_mode()
+def test_an_item_alone_equals_the_item_in_a_padded_batch(encoder, items):
+    batch = encoder(items)
+    assert len({int(n) for n in batch.mask.sum(1)}) > 1, "the items must need padding"
+    for i, one in enumerate(items):
+        alone = encoder([one])
+        n = int(batch.mask[i].sum())
+        torch.testing.assert_close(batch.tokens[i, :n], alone.tokens[0], atol=1e-5, rtol=0)
+        torch.testing.assert_close(batch.vector[i], alone.vector[0], atol=1e-5, rtol=0)
+        assert not batch.tokens[i, n:].any()
+
+
+@every_encoder
+@torch.inference_mode()
+def test_vectors_have_unit_norm_and_tell_items_apart(encoder, items):
+    vectors = encoder(items).vector
+    torch.testing.assert_close(vectors.norm(dim=1), torch.ones(len(items)))
+    assert (vectors @ vectors.T - torch.eye(len(items))).max() < 0.999
+
+
+@every_encoder
+def test_a_gradient_reaches_what_is_trained_and_nothing_else(encoder, items):
+    encoder.zero_grad()
+    cond = encoder(items)
+    (cond.tokens.square().sum() + cond.vector.sum()).backward()
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in encoder.parameters())
+    assert not any("table" in name for name in encoder.state_dict()), "the frozen table is not saved"

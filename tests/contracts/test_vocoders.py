@@ -1,0 +1,62 @@
+"""What every vocoder promises. A new one is one more row in VOCODERS."""
+
+import pytest
+import torch
+
+from cymatic.signal.mel import PRESETS, MelSpec, log_mel
+from cymatic.vocoders.griffin_lim import GriffinLimConfig, GriffinLimVocoder
+
+SPEC = PRESETS["voice-8k"]
+VOCODERS = [GriffinLimVocoder(GriffinLimConfig(mel=SPEC, rounds=8))]
+every_vocoder = pytest.mark.parametrize("vocoder", VOCODERS, ids=lambda v: v.config.kind)
+
+
+def tones(*seconds: float) -> list[torch.Tensor]:
+    return [
+        torch.sin(2 * torch.pi * 300 * (i + 1) * torch.arange(int(s * 8000)) / 8000) * 0.3
+        for i, s in enumerate(seconds)
+    ]
+
+
+def mel_of(wave: torch.Tensor, spec: MelSpec = SPEC) -> torch.Tensor:
+    return log_mel(wave[None, None], spec)
+
+
+@every_vocoder
+@pytest.mark.parametrize("frames", [1, 2, 7, 80])
+def test_gives_exactly_frames_times_hop_samples(vocoder, frames):
+    assert vocoder(torch.full((2, SPEC.mels, frames), -5.0)).shape == (2, 1, frames * SPEC.hop)
+
+
+@every_vocoder
+def test_is_the_same_every_time_and_leaves_the_global_seed_alone(vocoder):
+    mel = mel_of(tones(0.4)[0])
+    torch.manual_seed(5)
+    first = vocoder(mel)
+    drawn = torch.rand(1)
+    torch.manual_seed(5)
+    assert torch.equal(torch.rand(1), drawn)
+    assert torch.equal(vocoder(mel), first)
+
+
+@every_vocoder
+def test_a_batch_equals_its_items(vocoder):
+    mels = torch.cat([mel_of(wave) for wave in tones(0.5, 0.5, 0.5)])
+    together = vocoder(mels)
+    for i in range(3):
+        torch.testing.assert_close(together[i : i + 1], vocoder(mels[i : i + 1]), atol=1e-5, rtol=0)
+
+
+@every_vocoder
+def test_a_tone_comes_back_as_that_tone(vocoder):
+    wave = tones(0, 0.5)[1]  # 600 Hz
+    wave = wave + 0.01 * torch.randn(len(wave), generator=torch.Generator().manual_seed(0))  # as in any recording
+    heard = vocoder(mel_of(wave))[0, 0]
+    assert int(torch.fft.rfft(heard).abs().argmax()) * 8000 / len(heard) == pytest.approx(600, abs=10)
+    inner = slice(5, -5)
+    assert (mel_of(heard)[..., inner] - mel_of(wave)[..., inner]).abs().mean() < 0.5
+
+
+@every_vocoder
+def test_silence_stays_silent(vocoder):
+    assert vocoder(mel_of(torch.zeros(4000))).abs().max() < 1e-3

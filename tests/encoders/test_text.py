@@ -1,0 +1,83 @@
+import unicodedata
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cymatic.encoders.familiarity import Familiarity
+from cymatic.encoders.text import MAX_TOKENS, TextConfig, TextEncoder, normalise, token_ids, token_table
+from cymatic.errors import Error, ModelError, PromptError
+
+CAPTIONS = [f"{voice} says {digit}" for voice in ("george", "theo") for digit in ("six", "seven", "eight")]
+
+
+def test_the_table_is_the_one_the_config_names():
+    table = token_table()
+    assert table.shape == (32_000, 256)
+    with pytest.raises(ModelError, match="another token table"):
+        TextEncoder(TextConfig(table_sha256="0" * 64))
+
+
+def test_spelling_that_does_not_matter():
+    same = ["george says seven", "  George\tSAYS \n seven "]
+    assert token_ids(same[0]) == token_ids(same[1])
+    composed, decomposed = "café", unicodedata.normalize("NFD", "café")
+    assert composed != decomposed
+    assert token_ids(composed) == token_ids(decomposed)
+
+
+@pytest.mark.parametrize("prompt", ["", "   ", "\n\t", "a\x00b", "\x1b[31mred", "\ud800", "x" * 10_000, "seven " * 65])
+def test_bad_prompts_are_one_sentence(prompt):
+    with pytest.raises(PromptError) as error:
+        token_ids(prompt)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 200
+
+
+@pytest.mark.parametrize("prompt", [None, 7, b"seven", ["seven"]])
+def test_what_is_not_text(prompt):
+    # Past the checks of shapes and types that tests add, a caller without them gets the sentence.
+    with pytest.raises(PromptError, match="a prompt is text"):
+        getattr(normalise, "__wrapped__", normalise)(prompt)
+
+
+@pytest.mark.parametrize("prompt", ["семь", "七", "سبعة", "🐶 barks", "7", "!?", "ﬀ", "a" * 64, "seven " * 64])
+def test_any_script_reads(prompt):
+    assert 0 < len(token_ids(prompt)) <= MAX_TOKENS
+
+
+@given(st.text(max_size=400))
+def test_any_text_gives_tokens_or_a_sentence(prompt):
+    try:
+        ids = token_ids(prompt)
+    except Error as error:
+        assert "\n" not in str(error)
+    else:
+        assert 0 < len(ids) <= MAX_TOKENS
+        assert token_ids(normalise(prompt)) == ids
+
+
+def test_kin_lie_near():
+    vector = TextEncoder(TextConfig(dim=256))
+    with torch.no_grad():  # the identity, so that distances are the table's own
+        vector.project.weight.copy_(torch.eye(256))
+        vector.project.bias.zero_()
+        dog, puppy, rain = vector(["dog", "puppy", "rain"]).vector
+    assert dog @ puppy > 0.4 > dog @ rain
+
+
+def test_familiar_prompts_raise_no_doubt():
+    familiarity = Familiarity(CAPTIONS)
+    for prompt in (*CAPTIONS, "Theo says SEVEN!", "theo says 7", "george said the six"):
+        assert familiarity.doubt(prompt) is None, prompt
+
+
+def test_far_prompts_are_named_with_their_nearest_captions():
+    familiarity = Familiarity(CAPTIONS)
+    assert familiarity.unknown_words("george says eleven") == ["eleven"]
+    assert familiarity.unknown_words("heavy rain") == ["heavy", "rain"]
+    doubt = familiarity.doubt("theo says eleven")
+    assert '"eleven" is unlike' in doubt
+    assert "theo says" in doubt.split("nearest captions:")[1]
+    assert Familiarity([]).doubt("anything") is None

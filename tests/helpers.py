@@ -1,0 +1,32 @@
+"""Small sounds and models that several tests need."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from cymatic.signal.sound import Sound
+
+# Small enough for a test, and the same parts as any model.
+TINY = [
+    "text.dim=16", "prior.width=32", "prior.depth=1", "prior.heads=2", "vocoder.rounds=2", "training.batch=8",
+    "training.warmup=5", "mel=voice-8k",
+]  # fmt: skip
+PITCHES = {"low tone": 220, "high tone": 880}
+
+
+def tone(hz: float, seconds: float = 0.3, rate: int = 8000, seed: int = 0) -> Sound:
+    time = np.arange(int(seconds * rate)) / rate
+    noise = np.random.default_rng(seed).normal(size=len(time)) * 0.005
+    return Sound(0.3 * np.sin(2 * np.pi * hz * time) + noise, rate)
+
+
+def tone_folder(root: Path, takes: int = 4) -> Path:
+    """`low-tone_1.wav`, `high-tone_1.wav`, ...: captions "low tone" and "high tone"."""
+    root.mkdir(parents=True, exist_ok=True)
+    for caption, hz in PITCHES.items():
+        for take in range(1, takes + 1):
+            seconds = 0.2 + 0.05 * take
+            tone(hz * (1 + 0.01 * take), seconds, seed=take).write(root / f"{caption.replace(' ', '-')}_{take}.wav")
+    return root
