@@ -1,4 +1,4 @@
-"""What every encoder promises. A new one is one more row in ENCODERS: an encoder and three items of different length."""
+"""What every encoder promises. A new one is one more row in ENCODERS: an encoder and items of different lengths."""
 
 import pytest
 import torch

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 
 import pytest
 import torch
@@ -144,7 +145,7 @@ def test_learning_rate_warms_up_and_falls_to_zero():
     settings = TrainingSettings(steps=100, warmup=10, learning_rate=1.0)
     rates = [learning_rate(settings, step, 100) for step in range(101)]
     assert rates[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
-    assert all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert all(a >= b for a, b in pairwise(rates[10:]))
     assert rates[100] == pytest.approx(0)
     assert learning_rate(settings, 5, None) == rates[5], "the first steps do not know the last one"
 

@@ -15,28 +15,11 @@ from pathlib import Path
 from cymatic.errors import Error
 
 AUDIO_SUFFIXES = frozenset(
-    [
-        ".wav",
-        ".flac",
-        ".ogg",
-        ".opus",
-        ".oga",
-        ".mp3",
-        ".aif",
-        ".aiff",
-        ".aifc",
-        ".au",
-        ".snd",
-        ".caf",
-        ".w64",
-        ".rf64",
-        ".m4a",
-        ".aac",
-        ".wma",
-        ".mp4",
-        ".webm",
-        ".amr",
-    ]
+    f".{name}"
+    for name in (
+        *("wav", "flac", "ogg", "oga", "opus", "mp3", "aif", "aiff", "aifc", "au", "snd", "caf", "w64", "rf64"),
+        *("m4a", "aac", "wma", "mp4", "webm", "amr"),  # through ffmpeg, where there is one
+    )
 )
 VALID_SHARE = 0.1
 
@@ -77,14 +60,14 @@ def read_folder(path: str | Path) -> Folder:
     if not folder.of("train"):
         named = "; ".join(f"{name}: {why}" for name, why in folder.skipped[:3])
         raise Error(
-            f"{path} holds no sound to train on{f' ({named})' if named else ''}; give a folder with a manifest.jsonl or "
-            "with sounds named as their captions, such as dog-bark_03.wav"
+            f"{path} holds no sound to train on{f' ({named})' if named else ''}; give a folder with a manifest.jsonl "
+            "or with sounds named as their captions, such as dog-bark_03.wav"
         )
     return folder
 
 
 def caption_of(name: str) -> str:
-    """A file's name as a caption: separators become spaces and a trailing take number goes ("dog-bark_03" -> "dog bark")."""
+    """A file's name as a caption: separators become spaces, a take number goes ("dog-bark_03" is "dog bark")."""
     words = re.sub(r"[\s_\-]+", " ", name).strip()
     without_take = re.sub(r"(\s+\(?\d+\)?)+$", "", words).strip()
     return without_take or words

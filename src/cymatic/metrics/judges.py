@@ -7,6 +7,7 @@ front-end nor architecture (`ConvTrunk`, `RecurrentTrunk`) guard against a gener
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Annotated, Literal
 
 import numpy as np
@@ -142,7 +143,7 @@ class _Conv(nn.Module):
         widths = config.widths
         self.stem = nn.Conv2d(1, widths[0], 3, stride=2, padding=1)
         self.blocks = nn.ModuleList(
-            _Block(a, b, stride=1 if i == 0 else 2) for i, (a, b) in enumerate(zip(widths, widths[1:], strict=False))
+            _Block(a, b, stride=1 if i == 0 else 2) for i, (a, b) in enumerate(pairwise(widths))
         )
         self.dropout = nn.Dropout(config.dropout)
         self.project = nn.Linear(2 * widths[-1], config.dim)

@@ -65,7 +65,7 @@ def _stft(waveform: Float[Tensor, "batch 1 samples"], spec: MelSpec) -> Complex[
 
 
 def _istft(spectrum: Complex[Tensor, "batch bins frames"], spec: MelSpec) -> Float[Tensor, "batch 1 samples"]:
-    """Least-squares inverse of `_stft`. (`torch.istft` refuses frames that are not centred: their edges see no window.)"""
+    """Least-squares inverse of `_stft`; `torch.istft` refuses frames that are not centred, as a window ends in 0."""
     frames = spectrum.shape[-1]
     window = torch.hann_window(spec.n_fft, dtype=spectrum.real.dtype, device=spectrum.device)
     pieces = torch.fft.irfft(spectrum, n=spec.n_fft, dim=1) * window[:, None]

@@ -79,8 +79,8 @@ def fit(
 ) -> Outcome:
     """Trains `task` and leaves in `run` the averaged weights that did best on `valid` (without it: the last).
 
-    `deadline` (of `time.monotonic`) stands for `settings.minutes`; after 30 steps it becomes a fixed number of steps, and
-    `on_settings` is told. Raises ModelError if the loss is no longer a number; the last checkpoint stays.
+    `deadline` (of `time.monotonic`) stands for `settings.minutes`; after 30 steps it becomes a fixed number of steps,
+    and `on_settings` is told. Raises ModelError if the loss is no longer a number; the last checkpoint stays.
     """
     state = run / "prior" / "state"
     average = copy.deepcopy(task).requires_grad_(False).eval()

@@ -55,7 +55,7 @@ def save_state(
 
 
 def load_state(folder: Path, task: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
-    """Fills the modules and the optimiser from the newest state. Raises ModelError where there is none or it is damaged."""
+    """Fills the modules and the optimiser from the newest state. Raises ModelError where none is there and sound."""
     states = sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
     if not states:
         raise ModelError(f"{folder} holds no state to resume from; start the run anew without --resume")
