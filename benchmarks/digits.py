@@ -16,11 +16,13 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 import typer
 
@@ -105,22 +107,19 @@ def train_judges(
     rows = []
     for name, trunk in TRUNKS.items():
         start = time.monotonic()
-        trained = train_judge(
-            train.sounds,
-            train.truth,
-            JudgeConfig(labels=labels, trunk=trunk),
-            steps=steps,
-            seed=seed,
-            progress=lambda step, loss: (
-                typer.echo(f"{step + 1} of {steps}: loss {loss:.3f}", err=True) if (step + 1) % 100 == 0 else None
-            ),
-        )
+        config = JudgeConfig(labels=labels, trunk=trunk)
+        trained = train_judge(train.sounds, train.truth, config, steps=steps, seed=seed, progress=_tell)
         seconds = time.monotonic() - start
         save_part(output / name, trained, half=True)
         judge = load_part(output / name, (Judge,))
         for what, clips in (("valid", valid), ("valid through Griffin-Lim", through)):
             rows.append([f"{what} ({seconds:.0f} s to train)", name, *_cells(score(judge, clips))])
     typer.echo(_table(["sounds", "judge", *QUESTIONS], rows))
+
+
+def _tell(step: int, loss: float) -> None:
+    if (step + 1) % 100 == 0:
+        typer.echo(f"step {step + 1}: loss {loss:.3f}", err=True)
 
 
 def _griffin_lim(sound: Sound) -> Sound:
@@ -193,8 +192,9 @@ def _compare(
 ) -> dict[str, dict[str, Any]]:
     """Neighbours in each kind of features: of what was generated, and of copies as a check of the measure itself."""
     spec = pipeline.prior.config.mel
-    kinds = {"mel": lambda sounds: mel_features(sounds, spec)}
-    kinds |= {name: lambda sounds, member=member: member.embed(sounds).numpy() for name, member in panel.items()}
+    kinds: dict[str, Callable[[Sequence[Sound]], np.ndarray]] = {"mel": partial(mel_features, spec=spec)}
+    for name, member in panel.items():
+        kinds[name] = partial(_embedded, member)
     found: dict[str, dict[str, Any]] = {}
     valid = sets["valid through the vocoder"]
     for kind, features in kinds.items():
@@ -208,6 +208,10 @@ def _compare(
             for what in ("generated", "copies of training through the vocoder")
         }
     return found
+
+
+def _embedded(judge: Judge, sounds: Sequence[Sound]) -> np.ndarray:
+    return judge.embed(sounds).numpy()
 
 
 def _summary(report: dict[str, Any]) -> str:

@@ -14,6 +14,8 @@ from cymatic.errors import ModelError
 def nearest(name: str, known: Iterable[str]) -> str:
     """`did you mean "width"?` for the known name closest to `name`, else the list of all known names."""
     names = sorted(known)
+    if not names:
+        return "none is known"
     close = get_close_matches(name, names, n=1, cutoff=0.5)
     return f'did you mean "{close[0]}"?' if close else f"known: {', '.join(names)}"
 
@@ -37,8 +39,12 @@ class Config(BaseModel):
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """The first problem of a pydantic error as one sentence for a reader."""
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"]) or "the settings"
+    problems = error.errors()
+    first = problems[0]
+    if not isinstance(first["input"], dict):  # a plain value where one of some names would do, too: say the names
+        first = next((p for p in problems if p["type"] == "literal_error" and p["input"] == first["input"]), first)
+    # Where a key takes one of several types, pydantic names the type that it tried, as in "mel.literal['auto']".
+    key = ".".join(str(part) for part in first["loc"] if "[" not in str(part)) or "the settings"
     if first["type"] == "extra_forbidden":
         return f'unknown key "{key}"; {nearest(str(first["loc"][-1]), _fields_at(model, first["loc"][:-1]))}'
     if first["type"] == "missing":

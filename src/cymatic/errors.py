@@ -19,3 +19,7 @@ class ModelError(Error):
 
 class PromptError(Error):
     """A prompt that can't be understood."""
+
+
+class Note(UserWarning):
+    """Something worth knowing that stops nothing; the command line prints it on stderr, and no other warning."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
@@ -41,7 +42,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> Path:
 
 
 def check_output(path: str | os.PathLike[str], extensions: Collection[str]) -> None:
-    """Says before the work what would fail after it: an unknown extension, a missing folder, a folder in the way.
+    """Says before the work what would fail after it: an unknown extension, a missing or closed folder, one in the way.
 
     Raises Error in one sentence.
     """
@@ -53,6 +54,8 @@ def check_output(path: str | os.PathLike[str], extensions: Collection[str]) -> N
         raise Error(f"{path} is a folder, so no file can be written there; give the name of a file")
     if not path.parent.is_dir():
         raise Error(f"{path} can't be written: {_missing(path.parent)}; create the folder or give another path")
+    if not os.access(os.path.dirname(os.path.realpath(path)), os.W_OK):
+        raise Error(f"{path} can't be written: permission denied; give a folder that you may write to")
 
 
 def reason(error: OSError) -> str:
@@ -80,6 +83,8 @@ def _missing(folder: Path) -> str:
 
 
 def _advice(error: OSError) -> str:
-    if isinstance(error, PermissionError):
+    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
         return "give a folder that you may write to"
-    return "free some space or give another path"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "free some space or give another path"
+    return "give another path"

@@ -6,6 +6,7 @@ Whatever a user can mend is one line on stderr and exit code 2.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import warnings
@@ -16,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from cymatic import __version__
-from cymatic.errors import Error
+from cymatic.errors import Error, Note
 
 # The base of typer's usage errors, found through a public name because typer has moved the class between its versions.
 UsageError: type[Exception] = typer.BadParameter.__mro__[2]
@@ -34,7 +35,17 @@ app = typer.Typer(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits: 0, 2 for what the user can mend, 130 for an interrupt."""
-    sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may hold what the terminal can't show
+    code = run(sys.argv[1:] if arguments is None else list(arguments))
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would try again and complain
+        if not isinstance(error, BrokenPipeError):  # `cymatic ... | head` has what it wanted
+            code = _fail(f"the output can't be shown: {error.strerror}")
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
@@ -44,15 +55,20 @@ def run(arguments: list[str]) -> int:
     # Threads that wait for each other by spinning make torch 10 to 30 times slower as soon as another program wants a
     # core (measured: 10.9 s instead of 0.35 s a training step). OpenMP reads this once, when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    warnings.showwarning = _note
     try:
-        return app(arguments or ["--help"], standalone_mode=False) or 0
+        with warnings.catch_warnings():
+            warnings.showwarning = _note
+            return app(arguments or ["--help"], standalone_mode=False) or 0
     except UsageError as error:
         return _fail(error.format_message())  # type: ignore[attr-defined]
     except Error as error:
         return _fail(str(error))
     except OSError as error:
         return _fail(str(error) if error.errno is None else f"{error.filename or 'a file'}: {reason(error)}")
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "memory" not in str(error):  # torch's are RuntimeErrors
+            raise
+        return _fail(f"there is not enough memory ({str(error).splitlines()[0]}); ask for less at once")
     except (KeyboardInterrupt, typer.Abort):
         print("cymatic: interrupted", file=sys.stderr)
         return 130
@@ -64,8 +80,7 @@ def _fail(message: str) -> int:
 
 
 def _note(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
-    # Only what cymatic itself says to a user; deprecations inside libraries are no news to them.
-    if category is UserWarning:
+    if issubclass(category, Note):  # what libraries say to programmers is no news to a user
         print(f"cymatic: note: {message}", file=sys.stderr)
 
 
@@ -115,6 +130,11 @@ def sound(
     from cymatic.pipelines.text_to_sound import check_sampling
 
     check_sampling(seed=seed, n=n, guidance=1.0 if guidance is None else guidance, steps=1 if steps is None else steps)
+    if n > 1:
+        for i in range(1, n + 1):
+            check_output(_numbered(output, i, n), FORMATS)
+            if plot is not None:
+                check_output(_numbered(plot, i, n), PLOTS)
     made = load(model, device=device)(prompt, n=n, seed=seed, guidance=guidance, steps=steps, seconds=seconds)
     for i, one in enumerate(made, 1):
         written = one.write(_numbered(output, i, n))
@@ -160,7 +180,7 @@ def train(
         list[str] | None, typer.Option("--set", help="A setting of the recipe: prior.width=256.", show_default=False)
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")] = "cpu",
 ) -> None:
     """Train a model of your own on a folder of sounds."""
     from cymatic.apps.train_command import train_command

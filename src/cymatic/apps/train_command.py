@@ -23,19 +23,22 @@ def train_command(
     resume: bool,
     device: str,
 ) -> int:
-    """The exit code: 0 when trained to the end, 130 when stopped on the way. Raises Error for what the user can mend."""
+    """The exit code: 0 when trained, 130 when stopped on the way. Raises Error for what the user can mend."""
     if minutes is not None and steps is not None:
         raise Error("both --minutes and --steps were given; give one of them")
     if out is None:
         if folder is None:
             raise Error("no folder was given; say cymatic train FOLDER, or --resume --out RUN to go on with a run")
         out = Path("runs") / folder.resolve().name
+    _check_length(minutes, steps)
     try:
+        from cymatic.pipelines.load import choose_device
         from cymatic.training.loop import Report
         from cymatic.training.recipe import make_recipe
         from cymatic.training.train import read_run, train
     except ImportError as error:
         raise Error(f"training needs the package {error.name}; run: pip install 'cymatic[train]'") from None
+    device = choose_device(device)
     if resume:
         if recipe or settings or minutes is not None or steps is not None:
             raise Error(
@@ -51,11 +54,14 @@ def train_command(
         length = {"minutes": minutes, "steps": steps}
         if minutes is None and steps is None and plan.training.minutes is None and plan.training.steps is None:
             length["minutes"] = DEFAULT_MINUTES
-        if any(length.values()):
-            _check_length(minutes, steps)
+        if any(given is not None for given in length.values()):
             plan = plan.model_copy(update={"training": plan.training.model_copy(update=length)})
         plan = plan.model_copy(update={"data": plan.data.model_copy(update={"folder": str(folder.resolve())})})
     console = Console(stderr=True)
+
+    def say(line: str) -> None:  # as it is: a file's name may look like markup
+        console.out("".join(c if c.isprintable() else "\ufffd" for c in line), highlight=False)
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -71,26 +77,18 @@ def train_command(
             if at.valid:
                 pace = at.seconds / at.step
                 left = f", {pace * (at.steps - at.step) / 60:.0f} min to go" if at.steps else ""
-                console.print(
+                say(
                     f"step {at.step}{f' of {at.steps}' if at.steps else ''}: loss {at.losses['loss']:.4f}, held out "
-                    f"{at.valid['loss']:.4f}{left}",
-                    highlight=False,
+                    f"{at.valid['loss']:.4f}{left}"
                 )
 
-        outcome = train(
-            plan,
-            out,
-            resume=resume,
-            device=device,
-            say=lambda line: console.print(line, highlight=False),
-            on_report=on_report,
-        )
+        outcome = train(plan, out, resume=resume, device=device, say=say, on_report=on_report)
     where = shlex.quote(str(out))
     if not outcome.finished:
         print(f"stopped at step {outcome.progress.step}; go on with: cymatic train --resume --out {where}")
         return 130
-    print(f"trained {outcome.progress.step} steps in {outcome.progress.seconds / 60:.1f} min; {out} holds the weights of step "
-          f"{outcome.progress.best_step}")  # fmt: skip
+    done = outcome.progress
+    print(f"trained {done.step} steps in {done.seconds / 60:.1f} min; {out} holds the weights of step {done.best_step}")
     print(f'play it: cymatic sound "..." --model {where} -o out.wav')
     return 0
 

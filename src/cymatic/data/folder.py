@@ -76,7 +76,7 @@ def caption_of(name: str) -> str:
 def _read_manifest(root: Path, manifest: Path) -> Folder:
     folder = Folder(root, [])
     try:
-        lines = manifest.read_text(encoding="utf-8-sig").splitlines()
+        lines = manifest.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise Error(f"{manifest} can't be read ({error}); it should be UTF-8 with one JSON object a line") from None
     for number, line in enumerate(lines, 1):
@@ -88,18 +88,18 @@ def _read_manifest(root: Path, manifest: Path) -> Folder:
             audio, caption = row["audio"], row["caption"]
             if not (isinstance(audio, str) and isinstance(caption, str) and audio and caption.strip()):
                 raise TypeError
-        except (ValueError, KeyError, TypeError, RecursionError):
+            inside = (root / audio).resolve().is_relative_to(root.resolve())
+        except (OSError, RuntimeError, ValueError, KeyError, TypeError):  # of them a NUL in a name, a loop of links
             folder.skipped.append((where, 'needs the texts "audio" and "caption"'))
             continue
-        sound = root / audio
-        if not sound.resolve().is_relative_to(root.resolve()):
+        if not inside:
             folder.skipped.append((where, f"{audio} lies outside the folder"))
             continue
         split = row.get("split") or split_of(audio)
         if split not in ("train", "valid", "test"):
             folder.skipped.append((where, f'split "{split}" is none of train, valid, test'))
             continue
-        folder.items.append(Item(sound, caption, split))
+        folder.items.append(Item(root / audio, caption, split))
     return folder
 
 

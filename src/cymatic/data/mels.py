@@ -11,7 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cymatic.data.folder import Item
-from cymatic.errors import Error
+from cymatic.encoders.text import token_ids
+from cymatic.errors import Error, PromptError
 from cymatic.seeds import mixed
 from cymatic.signal.mel import MelSpec, log_mel
 from cymatic.signal.sound import Sound
@@ -51,11 +52,13 @@ def load_clips(
 ) -> tuple[list[Clip], list[tuple[str, str]]]:
     """Reads, levels and analyses `items`; gives the clips in their order and what was skipped, with the reason.
 
-    Clips longer than `longest` seconds are skipped: cutting one would teach that its caption ends in the middle.
+    Clips longer than `longest` seconds are skipped: cutting one would teach that its caption ends in the middle. So
+    are clips whose caption no prompt could be.
     """
 
     def load(item: Item) -> Clip | str:
         try:
+            token_ids(item.caption)
             sound = Sound.read(item.audio)
             if sound.seconds > longest:
                 return f"is {sound.seconds:.1f} s long, more than the recipe's {longest:g} s"
@@ -63,8 +66,10 @@ def load_clips(
             if not prepared.samples.any():
                 return "is silent"
             return Clip(item.caption, mel_of(prepared, spec))
+        except PromptError as error:
+            return f"has a caption that can't be a prompt: {error}"
         except (Error, OSError) as error:
-            return str(error)
+            return str(error).removeprefix(f"{item.audio} ")
         finally:
             on_clip()
 

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from cymatic.encoders.text import normalise, token_ids, token_table
+from cymatic.errors import PromptError
 
 # Measured on wordllama's table: spelling variants and close kin of a word ("7" for "seven", "puppy" for "dog", "said"
 # for "says") lie above this cosine, other words of its class ("eleven", "mary") below.
@@ -21,7 +22,7 @@ class Familiarity:
     """Compares prompts with known captions by wordllama's frozen embeddings, word by word."""
 
     def __init__(self, captions: Sequence[str]) -> None:
-        self.captions = list(captions)
+        self.captions = [caption for caption in captions if _readable(caption)]
 
     @cached_property
     def _known(self) -> Float[np.ndarray, "words dim"]:
@@ -29,15 +30,19 @@ class Familiarity:
         return _unit(np.stack([_embed(word) for word in sorted(words)]))
 
     def unknown_words(self, prompt: str) -> list[str]:
-        """The prompt's words whose best cosine with any known word is under 0.45. Raises PromptError as `normalise`."""
+        """The prompt's words whose best cosine with any known word is under 0.45. Raises PromptError as `normalise`.
+
+        Words that say little are left out, unless not one word of the prompt is known.
+        """
         if not self.captions:
             return []
-        unknown = []
-        for word in normalise(prompt).split():
-            vector = _embed(word)
-            if np.linalg.norm(vector) >= SALIENT and (self._known @ _unit(vector)).max() < KIN:
-                unknown.append(word)
-        return unknown
+        words = normalise(prompt).split()
+        vectors = [_embed(word) for word in words]
+        strange = [(self._known @ _unit(vector)).max() < KIN for vector in vectors]
+        if all(strange):
+            return words
+        salient = [np.linalg.norm(vector) >= SALIENT for vector in vectors]
+        return [word for word, odd, says in zip(words, strange, salient, strict=True) if odd and says]
 
     def nearest(self, prompt: str, count: int = 3) -> list[str]:
         """The known captions whose mean embedding lies nearest to the prompt's, nearest first."""
@@ -50,11 +55,19 @@ class Familiarity:
         unknown = self.unknown_words(prompt)
         if not unknown:
             return None
-        listed = ", ".join(f'"{word}"' for word in dict.fromkeys(unknown))
+        words = dict.fromkeys(unknown)
+        listed = ", ".join(f'"{word}"' for word in words) + (" is" if len(words) == 1 else " are")
         return (
-            f"{listed} {'is' if len(set(unknown)) == 1 else 'are'} unlike anything this model was trained on, so expect "
-            f"something else; nearest captions: {', '.join(self.nearest(prompt))}"
+            f"{listed} unlike anything this model was trained on, so expect something else; nearest captions: "
+            f"{', '.join(self.nearest(prompt))}"
         )
+
+
+def _readable(caption: str) -> bool:
+    try:
+        return bool(token_ids(caption))
+    except PromptError:
+        return False
 
 
 def _embed(text: str) -> Float[np.ndarray, " dim"]:

@@ -28,7 +28,7 @@ class TextConfig(Config):
     """`dim`: width of the tokens that the encoder gives. The table itself is not saved, only its SHA-256."""
 
     kind: Literal["text"] = "text"
-    dim: int = Field(default=192, gt=0)
+    dim: int = Field(default=192, gt=0, le=8192)
     table_sha256: str = TABLE_SHA256
 
 
@@ -49,8 +49,8 @@ class TextEncoder(nn.Module):
         digest = hashlib.sha256(table.data).hexdigest()
         if digest != config.table_sha256:
             raise ModelError(
-                f"this model was trained with another token table (SHA-256 {config.table_sha256[:12]}..., the installed "
-                f"wordllama has {digest[:12]}...); install the version of wordllama in its recipe"
+                f"this model was trained with another token table (SHA-256 {config.table_sha256[:12]}..., and that of "
+                f"the installed wordllama is {digest[:12]}...); install the version of wordllama that it names"
             )
         self.table: Tensor
         self.register_buffer("table", torch.from_numpy(table), persistent=False)
@@ -72,11 +72,11 @@ class TextEncoder(nn.Module):
 
 
 def normalise(prompt: str) -> str:
-    """NFC, lower case, single spaces. Raises PromptError where nothing or something unprintable is left."""
+    """NFC, lower case, single spaces. Raises PromptError where nothing that shows or a control character is left."""
     if not isinstance(prompt, str):
         raise PromptError(f"a prompt is text, not {type(prompt).__name__}; give a string such as 'george says seven'")
     text = re.sub(r"\s+", " ", unicodedata.normalize("NFC", prompt)).strip().lower()
-    if not text:
+    if all(unicodedata.category(character) in ("Cf", "Zs") for character in text):  # such as zero-width spaces
         raise PromptError("the prompt is empty; say what to make, such as 'george says seven'")
     for character in text:
         if unicodedata.category(character) in ("Cc", "Cs"):

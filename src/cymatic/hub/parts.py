@@ -1,6 +1,7 @@
 """A part on disk: a folder with `config.json` and `model.safetensors`, read strictly.
 
-Nothing here can run code from a file: JSON and safetensors only. Whatever is wrong with a folder is said in one sentence.
+Nothing here can run code from a file: JSON and safetensors only. Whatever is wrong with a folder is said in one
+sentence.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -20,6 +22,8 @@ from cymatic.files import write_atomically
 
 FORMAT = 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+FLOATS = (torch.float16, torch.bfloat16, torch.float32)
+MOST_JSON = 64 * 2**20  # bytes; more is no description of a part
 
 
 class PartClass(Protocol):
@@ -36,8 +40,8 @@ P = TypeVar("P", bound=nn.Module)
 def save_part(folder: Path, part: nn.Module, *, half: bool = False) -> None:
     """Writes `part` (a module with a `config`) into `folder`; `half` stores float tensors as float16.
 
-    Raises OSError where the folder can't be written. Weights come before the config, each in one piece, so a folder with
-    a config is complete.
+    Raises Error where the folder can't be written. Weights come before the config, each in one piece, so a folder
+    with a config is complete.
     """
     folder.mkdir(parents=True, exist_ok=True)
     config: Config = part.config  # type: ignore[assignment]
@@ -71,6 +75,10 @@ def load_part(folder: Path, kinds: tuple[type[P], ...]) -> P:
     return part.eval()
 
 
+def _said(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
 def _kind(part_class: Any) -> str:
     return part_class.config_class.model_fields["kind"].default
 
@@ -85,6 +93,8 @@ def load_weights(part: nn.Module, path: Path) -> None:
         got, want = tensors[name], own[name]
         if got.shape != want.shape:
             problems.append(f"{name} is {list(got.shape)} instead of {list(want.shape)}")
+        elif got.dtype != want.dtype and not (got.dtype in FLOATS and want.dtype in FLOATS):
+            problems.append(f"{name} holds {_said(got.dtype)} instead of {_said(want.dtype)}")
         elif got.is_floating_point() and not got.isfinite().all():
             problems.append(f"{name} holds NaN or infinity")
     if problems:
@@ -101,16 +111,23 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (SafetensorError, ValueError, OSError) as error:
         raise ModelError(
-            f"{path} is not a sound safetensors file ({error}); copy or train the model again (pickles are never opened)"
+            f"{path} is not a sound safetensors file ({error}); copy or train the model again "
+            "(pickles are never opened)"
         ) from None
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from `path`. Raises ModelError where there is none."""
     try:
+        if path.exists() and not path.is_file():  # reading a pipe would wait for ever
+            raise ModelError(f"{path} is not a file; copy or train the model again")
+        if path.stat().st_size > MOST_JSON:
+            raise ModelError(f"{path} is larger than {MOST_JSON >> 20} MB, so it is damaged; copy the model again")
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelError(f"{path} is missing; the model is incomplete, copy or train it again") from None
+    except ModelError:
+        raise
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path} can't be read as JSON ({error}); copy or train the model again") from None
     if not isinstance(values, dict):

@@ -20,8 +20,8 @@ class PipelineFile(Config):
 
     kind: Literal["text-to-sound"] = "text-to-sound"
     parts: dict[str, str]
-    guidance: float = Field(default=2.0, ge=0)
-    steps: int = Field(default=12, ge=1)
+    guidance: float = Field(default=2.0, ge=0, le=100)
+    steps: int = Field(default=12, ge=1, le=1000)
     sampler: Literal["euler", "midpoint", "heun"] = "heun"
     captions: tuple[str, ...] = Field(default=(), max_length=MOST_CAPTIONS)
 
@@ -30,7 +30,11 @@ class PipelineFile(Config):
         if name not in self.parts:
             raise ModelError(f'{model / PIPELINE} names no "{name}", which a {self.kind} model needs')
         folder = model / self.parts[name]
-        if not folder.resolve().is_relative_to(model.resolve()):
+        try:
+            inside = folder.resolve().is_relative_to(model.resolve())
+        except (OSError, RuntimeError, ValueError) as error:  # a name too long, a loop of links, a NUL
+            raise ModelError(f'{model / PIPELINE}: "{name}" is no place for a part ({error})') from None
+        if not inside:
             raise ModelError(f'{model / PIPELINE}: "{name}" points outside the model ({self.parts[name]}): refused')
         return folder
 
@@ -38,6 +42,8 @@ class PipelineFile(Config):
 def read_pipeline(model: Path) -> PipelineFile:
     """Raises ModelError where `model` holds no pipeline.json, or one that this version can't read."""
     path = model / PIPELINE
+    if not path.exists():
+        raise ModelError(f"{model} is no model, for it holds no {PIPELINE}; give a folder that cymatic train wrote")
     values: dict[str, Any] = read_json(path)
     check_format(values, path)
     return PipelineFile.parse(values, str(path))

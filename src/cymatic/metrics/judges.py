@@ -187,6 +187,9 @@ class _Block(nn.Module):
 class _Recurrent(nn.Module):
     """Mel cepstra (Davis and Mermelstein, 1980) -> GRU (Cho et al., 2014, arXiv 1406.1078) -> attention pooling."""
 
+    cosines: Tensor
+    slope: Tensor
+
     def __init__(self, config: RecurrentTrunk) -> None:
         super().__init__()
         mels = config.mel.mels

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from importlib.resources import files
 from pathlib import Path
 
@@ -25,10 +27,10 @@ def load(model: str | Path = "starter-sound", *, device: str = "cpu") -> TextToS
     """
     known = starters()
     folder = known.get(str(model), Path(model))
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise ModelError(
-            f'there is no model "{model}" ({nearest(str(model), known)}); give the name of a starter or a folder that '
-            "cymatic train wrote"
+            f'there is no model "{model}" (starters: {nearest(str(model), known)}); give the name of a starter or a '
+            "folder that cymatic train wrote"
         )
     return TextToSound.from_folder(
         folder, device=choose_device(device), name=None if str(model) in known else folder.name
@@ -42,9 +44,8 @@ def choose_device(device: str) -> str:
     has = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
         return next(name for name in ("cuda", "mps", "cpu") if has[name])
-    kind, _, index = device.partition(":")
-    there = has.get(kind, False) and (not index or (index.isdecimal() and int(index) < _devices(kind)))
-    if not there:
+    found = re.fullmatch(r"(cpu|cuda|mps)(?::([0-9]{1,3}))?", device)
+    if found is None or not has[found[1]] or int(found[2] or 0) >= _devices(found[1]):
         here = ", ".join(name for name, present in has.items() if present)
         raise ModelError(f'there is no device "{device}" here; give one of: auto, {here}')
     return device

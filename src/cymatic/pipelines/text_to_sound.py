@@ -15,15 +15,16 @@ from cymatic.cond import Cond
 from cymatic.data.mels import mel_of, prepare
 from cymatic.encoders.familiarity import Familiarity
 from cymatic.encoders.text import TextEncoder
-from cymatic.errors import Error, ModelError
+from cymatic.errors import Error, ModelError, Note
 from cymatic.hub.parts import CONFIG, fingerprint, load_part
-from cymatic.hub.pipeline_file import PIPELINE, PipelineFile, read_pipeline
+from cymatic.hub.pipeline_file import PipelineFile, read_pipeline
 from cymatic.priors.flow import FlowPrior
 from cymatic.signal.sound import Sound
 from cymatic.vocoders.griffin_lim import GriffinLimVocoder
 
 AT_ONCE = 16  # sounds sampled side by side: more would cost memory and save no time
 FADE = 0.005  # seconds at both ends, against clicks
+LONGEST = 600  # seconds that a clip trained on may last; a prior that claims more is damaged
 
 
 class TextToSound:
@@ -51,6 +52,9 @@ class TextToSound:
                 f"{name}: its text encoder gives tokens of {text.config.dim} numbers and its prior reads "
                 f"{prior.config.cond_dim}; take parts that were trained together"
             )
+        most = prior.config.mel.frames(LONGEST * prior.config.mel.rate)
+        if not (1 if prior.steps_trained else 0) <= prior.longest <= most:
+            raise ModelError(f"{name}: its prior claims to make {prior.longest} frames; copy or train the model again")
         self.text, self.prior, self.vocoder = text.eval(), prior.eval(), vocoder.eval()
         self.defaults, self.name, self.sha256 = defaults, name, sha256
         self.familiarity = Familiarity(defaults.captions)
@@ -63,8 +67,8 @@ class TextToSound:
         for part, place in places.items():
             if not (place / CONFIG).is_file():
                 raise ModelError(
-                    f"{folder / PIPELINE} names a {part} that is not there ({place.name}); this run is unfinished: "
-                    "finish it with cymatic train --resume"
+                    f"{folder} lacks its {part} ({file.parts[part]}/{CONFIG} is missing); if it is a run that was "
+                    "stopped early, finish it with cymatic train --resume, otherwise copy it again"
                 )
         return cls(
             load_part(places["text"], (TextEncoder,)).to(device),
@@ -111,8 +115,9 @@ class TextToSound:
         """The sound of `prompt`; with `n`, a list of n sounds with seeds seed, seed + 1, ...
 
         guidance: how strongly the prompt is followed (1: as learned). steps: of the sampler. seconds: the length,
-        otherwise the model chooses one. Warns where words of the prompt are unlike anything trained on. Raises
-        PromptError for a prompt that can't be read, Error for a setting out of range, ModelError for an untrained model.
+        otherwise the model chooses one. Warns (`Note`) where words of the prompt are unlike anything trained on.
+        Raises PromptError for a prompt that can't be read, Error for a setting out of range, ModelError for a model
+        that is untrained or makes no finite sound.
         """
         count = 1 if n is None else n
         guidance = self.defaults.guidance if guidance is None else guidance
@@ -120,7 +125,7 @@ class TextToSound:
         check_sampling(seed=seed, n=count, guidance=guidance, steps=steps)
         frames = None if seconds is None else self._frames(seconds)
         if doubt := self.familiarity.doubt(prompt):
-            warnings.warn(doubt, stacklevel=2)
+            warnings.warn(doubt, Note, stacklevel=2)
         sounds: list[Sound] = []
         with torch.inference_mode():
             cond = self.text([prompt])
@@ -160,9 +165,11 @@ class TextToSound:
             sampler=self.defaults.sampler,
             allow_untrained=allow_untrained,
         )
-        waveforms = self.vocoder(mel).cpu().numpy()
+        waveforms = self.vocoder(mel).cpu()
+        if not waveforms.isfinite().all():
+            raise ModelError(f"{self.name} made NaN or infinity instead of sound; lower the guidance or mend the model")
         hop = self.prior.config.mel.hop
-        return [Sound(w[:, : int(n) * hop], self.rate) for w, n in zip(waveforms, lengths, strict=True)]
+        return [Sound(w[:, : int(n) * hop], self.rate) for w, n in zip(waveforms.numpy(), lengths, strict=True)]
 
     def _frames(self, seconds: float) -> int:
         shortest = 0.05

@@ -23,18 +23,24 @@ from cymatic.nn.transformer import SteeredBlock, steered_norm
 from cymatic.priors.samplers import SAMPLERS
 from cymatic.signal.mel import MelSpec
 
+MOST_WEIGHTS = 1_000_000_000  # so that a damaged or hostile config can't take all memory
+
 
 class FlowShape(Config):
     """The size of the network; `patch`: frames that share one place in the sequence."""
 
-    width: int = Field(default=192, gt=0)
-    depth: int = Field(default=6, gt=0)
+    width: int = Field(default=192, gt=0, le=8192)
+    depth: int = Field(default=6, gt=0, le=128)
     heads: int = Field(default=6, gt=0)
-    patch: int = Field(default=2, gt=0)
+    patch: int = Field(default=2, gt=0, le=256)
     dropout: float = Field(default=0.0, ge=0, lt=1)
 
     @model_validator(mode="after")
-    def _heads_divide(self) -> Self:
+    def _consistent(self) -> Self:
+        if 18 * self.depth * self.width**2 > MOST_WEIGHTS:  # a steered block has 18 width² weights
+            raise ValueError(
+                f"a width of {self.width} at a depth of {self.depth} makes more than {MOST_WEIGHTS:,} weights"
+            )
         if self.width % (2 * self.heads):
             raise ValueError(f"width {self.width} is not a multiple of twice the heads ({self.heads})")
         return self
@@ -45,7 +51,7 @@ class FlowConfig(FlowShape):
 
     kind: Literal["flow"] = "flow"
     mel: MelSpec
-    cond_dim: int = Field(default=192, gt=0)
+    cond_dim: int = Field(default=192, gt=0, le=8192)
 
 
 class FlowPrior(nn.Module):
@@ -82,8 +88,9 @@ class FlowPrior(nn.Module):
         )
         self.last_steer = nn.Linear(width, 2 * width)
         self.write_patch = nn.Linear(width, config.mel.mels * config.patch)
-        self.length = nn.Sequential(nn.Linear(dim, 128), nn.SiLU(), nn.Linear(128, 2))
-        for layer in (self.last_steer, self.write_patch, self.length[-1]):
+        hidden, length = nn.Linear(dim, 128), nn.Linear(128, 2)
+        self.length = nn.Sequential(hidden, nn.SiLU(), length)
+        for layer in (self.last_steer, self.write_patch, length):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
@@ -162,7 +169,10 @@ class FlowPrior(nn.Module):
             lengths = torch.cat([frames, frames]) if guided else frames
             times = torch.full((len(inputs),), t, device=x.device)
             v = self._velocity(inputs, times, lengths, tokens, token_mask, vector)
-            return guide(*v.chunk(2), guidance) if guided else v
+            if not guided:
+                return v
+            conditional, unconditional = v.chunk(2)
+            return guide(conditional, unconditional, guidance)
 
         x = SAMPLERS[sampler](velocity, noise, steps)
         mel = x * self.std + self.mean
@@ -229,7 +239,7 @@ class FlowPrior(nn.Module):
         centre, spread = self._length(vector)
         # Beyond 1.5 spreads a normal fits the lengths of real clips poorly, and such sounds come out dragged or cut.
         log = centre + spread * stretch.clamp(-1.5, 1.5).to(centre)
-        return log.exp().round().long().clamp(torch.ones_like(self.longest), self.longest)
+        return log.exp().round().long().clamp(max=self.longest).clamp(min=1)
 
     def _mask(self, frames: Int[Tensor, " batch"], longest: int) -> Bool[Tensor, "batch frames"]:
         return torch.arange(longest, device=frames.device) < frames[:, None]

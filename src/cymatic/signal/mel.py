@@ -26,10 +26,10 @@ class MelSpec(Config):
     from one sample up has a mel, and a frame never depends on how much padding follows it.
     """
 
-    rate: int = Field(gt=0)  # Hz
-    n_fft: int = Field(gt=0)  # samples; also the length of the Hann window
+    rate: int = Field(gt=0, le=768_000)  # Hz
+    n_fft: int = Field(gt=0, le=65_536)  # samples; also the length of the Hann window
     hop: int = Field(gt=0)  # samples
-    mels: int = Field(gt=0)
+    mels: int = Field(gt=0, le=512)
     fmin: float = Field(default=0.0, ge=0)  # Hz
     fmax: float = Field(gt=0)  # Hz
     scale: Literal["slaney"] = "slaney"

@@ -87,7 +87,9 @@ def fit(
     optimizer = torch.optim.AdamW(
         task.parameter_groups(settings.weight_decay), lr=settings.learning_rate, betas=(0.9, 0.99)
     )
-    at = load_state(state, task, average, optimizer) if resume else Progress()
+    # A run that was stopped before its first checkpoint has nothing to resume: it begins anew.
+    begun = resume and any(state.glob("step-*"))
+    at = load_state(state, task, average, optimizer) if begun else Progress()
     average.to(fabric.device)
     model, optimizer = fabric.setup(task, optimizer)
     steps, every = settings.steps, settings.checkpoint_steps
@@ -103,6 +105,11 @@ def fit(
 
     def evaluate() -> dict[str, float] | None:
         scores = average.measure(valid, settings.batch) if valid else None
+        if scores is not None and not math.isfinite(scores["loss"]):
+            raise ModelError(
+                f"the loss held out is {scores['loss']:g} at step {at.step}; train anew with a lower "
+                f"training.learning_rate than {settings.learning_rate:g} (the last checkpoint is intact)"
+            )
         if scores is None or at.best is None or scores["loss"] < at.best:
             at.best, at.best_step = scores["loss"] if scores else None, at.step
             average.save_parts(run, at.step)
@@ -175,7 +182,7 @@ def _stop_on_signal() -> Iterator[threading.Event]:
         yield event
         return
     signals = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in signals}
+    before = {int(number): signal.getsignal(number) for number in signals}
 
     def handle(number: int, _frame: object) -> None:
         event.set()

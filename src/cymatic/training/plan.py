@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -43,9 +44,23 @@ def disk_bytes(task: nn.Module) -> int:
     return 4 * parameters(task) * (1 + 2 * 4)
 
 
+def check_place(run: Path) -> None:
+    """Raises Error where no folder `run` can be made or written to; nothing is made yet."""
+    place = _there(run)
+    if not place.is_dir():
+        raise Error(f"{run} can't hold a run, for {place} is a file; give another folder with --out")
+    if not os.access(place, os.W_OK):
+        raise Error(f"{run} can't hold a run, for you may not write to {place}; give another folder with --out")
+
+
+def _there(path: Path) -> Path:
+    """`path` or the nearest folder above it that exists."""
+    return next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
+
+
 def check_disk(run: Path, task: nn.Module) -> None:
     """Raises Error where the run would not fit on the disk."""
-    need, free = disk_bytes(task), shutil.disk_usage(run).free
+    need, free = disk_bytes(task), shutil.disk_usage(_there(run)).free
     if free < need:
         raise Error(
             f"{run} has {free / 1e6:.0f} MB free and the run needs {need / 1e6:.0f} MB; free some or give --out"

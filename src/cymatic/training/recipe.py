@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from cymatic.config import Config, nearest
 from cymatic.errors import ModelError
@@ -18,12 +18,12 @@ from cymatic.signal.mel import PRESETS, MelSpec
 class TextSettings(Config):
     """The text encoder's share of a recipe."""
 
-    dim: int = Field(default=192, gt=0)
+    dim: int = Field(default=192, gt=0, le=8192)
 
 
 class VocoderSettings(Config):
     kind: Literal["griffin-lim"] = "griffin-lim"
-    rounds: int = Field(default=60, ge=1)
+    rounds: int = Field(default=60, ge=1, le=1000)
 
 
 class TrainingSettings(Config):
@@ -41,18 +41,24 @@ class TrainingSettings(Config):
     checkpoint_steps: int | None = Field(default=None, ge=1)  # otherwise so many that two minutes pass
     seed: int = Field(default=0, ge=0)
 
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if self.steps is not None and self.minutes is not None:
+            raise ValueError("steps and minutes are both given; give one of them, and null for the other")
+        return self
+
 
 class SamplingSettings(Config):
     """What `cymatic sound` does with the model where the user says nothing."""
 
-    guidance: float = Field(default=2.0, ge=0)
-    steps: int = Field(default=12, ge=1)
+    guidance: float = Field(default=2.0, ge=0, le=100)
+    steps: int = Field(default=12, ge=1, le=1000)
     sampler: Literal["euler", "midpoint", "heun"] = "heun"
 
 
 class DataSettings(Config):
     folder: str | None = None
-    longest: float = Field(default=10.0, gt=0)  # seconds; longer clips are skipped
+    longest: float = Field(default=10.0, gt=0, le=600)  # seconds; longer clips are skipped
 
 
 class Recipe(Config):
@@ -89,7 +95,7 @@ def read_recipe(name: str | Path) -> dict[str, Any]:
     path = shipped().get(str(name), Path(name))
     if not path.is_file():
         raise ModelError(
-            f'there is no recipe "{name}"; {nearest(str(name), shipped())}, or give the path of a YAML file'
+            f'there is no recipe "{name}"; {nearest(str(name), shipped())} (or give the path of a YAML file)'
         )
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))

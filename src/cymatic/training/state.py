@@ -12,10 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from cymatic.errors import ModelError
+from cymatic.files import write_atomically
 from cymatic.hub.parts import read_json, read_tensors
 
 
@@ -32,7 +33,7 @@ class Progress:
 def save_state(
     folder: Path, task: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, at: Progress
 ) -> None:
-    """Writes `folder/step-N` and removes the states before it."""
+    """Writes `folder/step-N` and removes the states before it. Raises Error where it can't; the state before stays."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, Tensor] = {}
     tensors.update({f"task.{name}": tensor for name, tensor in task.state_dict().items()})
@@ -42,10 +43,13 @@ def save_state(
     temporary = folder / "writing.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
-    save_file(
-        {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary / "state.safetensors"
-    )
-    (temporary / "state.json").write_text(json.dumps(asdict(at)))
+    try:
+        stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        write_atomically(temporary / "state.safetensors", save(stored))
+        write_atomically(temporary / "state.json", json.dumps(asdict(at)).encode())
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
     final = folder / f"step-{at.step}"
     shutil.rmtree(final, ignore_errors=True)
     temporary.rename(final)

@@ -15,10 +15,10 @@ from cymatic.data.mels import Clip, load_clips, usual_rate
 from cymatic.errors import Error, ModelError
 from cymatic.files import write_atomically
 from cymatic.hub.parts import save_part
-from cymatic.hub.pipeline_file import MOST_CAPTIONS, PipelineFile, write_pipeline
+from cymatic.hub.pipeline_file import MOST_CAPTIONS, PIPELINE, PipelineFile, write_pipeline
 from cymatic.signal.mel import MelSpec
 from cymatic.training.loop import Outcome, Report, fit
-from cymatic.training.plan import check_disk, describe
+from cymatic.training.plan import check_disk, check_place, describe
 from cymatic.training.prior_task import PriorTask, batches_of
 from cymatic.training.recipe import Recipe, TrainingSettings, write_recipe
 from cymatic.vocoders.griffin_lim import GriffinLimConfig, GriffinLimVocoder
@@ -37,6 +37,8 @@ def train(
 ) -> Outcome:
     """Trains `recipe` into the folder `run`; with `resume`, goes on where that run stopped (see `read_run`).
 
+    device: `cpu`, `cuda`, `cuda:1` or `mps`, which must be there (see `pipelines.load.choose_device`).
+
     Raises Error for a folder without usable sounds, a run that is in the way, a disk too full, or a recipe without an
     end; ModelError for a state that does not fit.
     """
@@ -48,9 +50,14 @@ def train(
         raise Error("how long to train is not said; give --minutes or --steps")
     if not resume and (run / RECIPE).exists():
         raise Error(f"{run} already holds a run; add --resume to go on with it, or give another folder with --out")
+    if not resume and (run / PIPELINE).exists():
+        raise Error(f"{run} already holds a model; give another folder with --out")
+    check_place(run)
+    kind, _, index = device.partition(":")
+    logger = TensorBoardLogger(root_dir=run, name="logs", version="")
+    fabric = Fabric(accelerator=kind, devices=[int(index)] if index and kind == "cuda" else 1, loggers=logger)
     clips, valid, spec = _load(recipe, say)
     recipe = recipe.model_copy(update={"mel": spec})
-    run.mkdir(parents=True, exist_ok=True)
     task = PriorTask(recipe, spec)
     task.prior.fit_statistics([clip.mel for clip in clips])
     check_disk(run, task)
@@ -61,11 +68,11 @@ def train(
         write_atomically(run / RECIPE, write_recipe(recipe.model_copy(update={"training": settings})).encode())
 
     if not resume:
+        run.mkdir(parents=True, exist_ok=True)
         keep(settings)
+    if not (run / PIPELINE).exists():  # a resumed run may have been killed before it came this far
         save_part(run / "vocoder", GriffinLimVocoder(GriffinLimConfig(mel=spec, rounds=recipe.vocoder.rounds)))
         write_pipeline(run, _pipeline_file(recipe, clips))
-    logger = TensorBoardLogger(root_dir=run, name="logs", version="")
-    fabric = Fabric(accelerator="cpu" if device == "cpu" else "gpu", devices=1, loggers=logger)
 
     def report(at: Report) -> None:
         if at.step % 10 == 0 or at.valid:

@@ -19,7 +19,7 @@ class GriffinLimConfig(Config):
 
     kind: Literal["griffin-lim"] = "griffin-lim"
     mel: MelSpec
-    rounds: int = Field(default=60, ge=1)
+    rounds: int = Field(default=60, ge=1, le=1000)
     momentum: float = Field(default=0.99, ge=0, lt=2)
 
 
