@@ -124,6 +124,28 @@ def fixtures_dir(shared: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of eight short tones, captions "low tone" and "high tone"; read only."""
+    from tests.helpers import tone_folder
+
+    return tone_folder(tmp_path_factory.mktemp("tones") / "tones")
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of 45 steps on `tones` with checkpoints every 15, so a model that works and is small; read only."""
+    from tests.helpers import tiny_recipe
+
+    from cymatic.training.train import train
+
+    run = tmp_path_factory.mktemp("runs") / "tiny"
+    settings = tiny_recipe(tones, "training.steps=45", "training.checkpoint_steps=15")
+    outcome = train(settings, run, say=lambda line: None)
+    assert outcome.finished and outcome.progress.step == 45
+    return run
+
+
+@pytest.fixture(scope="session")
 def digits_dir(data_dir: Path) -> Path:
     """Six voices, ten digits: FLAC files with `manifest.jsonl`."""
     return _folder(data_dir / "digits")

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cymatic.signal.sound import Sound
+
+if TYPE_CHECKING:
+    from cymatic.training.recipe import Recipe
 
 # Small enough for a test, and the same parts as any model.
 TINY = [
@@ -20,6 +24,13 @@ def tone(hz: float, seconds: float = 0.3, rate: int = 8000, seed: int = 0) -> So
     time = np.arange(int(seconds * rate)) / rate
     noise = np.random.default_rng(seed).normal(size=len(time)) * 0.005
     return Sound(0.3 * np.sin(2 * np.pi * hz * time) + noise, rate)
+
+
+def tiny_recipe(folder: Path, *settings: str) -> Recipe:
+    """A recipe of `TINY` for the sounds in `folder`, with more settings laid over."""
+    from cymatic.training.recipe import make_recipe  # brings in torch
+
+    return make_recipe(None, [*TINY, f"data.folder={folder}", *settings])
 
 
 def tone_folder(root: Path, takes: int = 4) -> Path:

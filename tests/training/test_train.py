@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,8 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from tests.helpers import TINY, tone_folder
+from tests.helpers import TINY
+from tests.helpers import tiny_recipe as recipe
 
 import cymatic
 from cymatic.errors import Error, ModelError
@@ -21,26 +23,18 @@ from cymatic.training.recipe import TrainingSettings, make_recipe, shipped
 from cymatic.training.train import read_run, train
 
 
-def recipe(folder, *settings):
-    made = make_recipe(None, [*TINY, *settings])
-    return made.model_copy(update={"data": made.data.model_copy(update={"folder": str(folder)})})
-
-
 def quiet(line: str) -> None:
     pass
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tone_folder(tmp_path_factory.mktemp("tones") / "tones")
+@pytest.fixture
+def folder(tones):
+    return tones
 
 
-@pytest.fixture(scope="module")
-def run(folder, tmp_path_factory):
-    run = tmp_path_factory.mktemp("runs") / "whole"
-    outcome = train(recipe(folder, "training.steps=45", "training.checkpoint_steps=15"), run, say=quiet)
-    assert outcome.finished and outcome.progress.step == 45
-    return run
+@pytest.fixture
+def run(tiny_run):
+    return tiny_run
 
 
 def state(run):
@@ -70,17 +64,32 @@ def test_a_resumed_run_equals_an_uninterrupted_one(folder, run, tmp_path):
         assert (tmp_path / "cut" / part).read_bytes() == (run / part).read_bytes()
 
 
+def test_a_run_killed_before_its_first_checkpoint(folder, run, tmp_path):
+    def break_off(at):
+        raise KeyboardInterrupt
+
+    cut = tmp_path / "cut"
+    with pytest.raises(KeyboardInterrupt):
+        settings = recipe(folder, "training.steps=45", "training.checkpoint_steps=15")
+        train(settings, cut, say=quiet, on_report=break_off)
+    with pytest.raises(ModelError, match="never trained"):
+        cymatic.load(cut)("low tone")
+    assert train(read_run(cut), cut, resume=True, say=quiet).finished
+    assert (cut / "prior/model.safetensors").read_bytes() == (run / "prior/model.safetensors").read_bytes()
+
+
 def test_a_run_is_a_model(run):
     model = cymatic.load(run)
     sound = model("low tone", seed=3, steps=2)
     assert sound.rate == 8000 and 0 < sound.seconds <= 0.4
-    assert model.name == "whole"
+    assert model.name == "tiny"
     assert {path.name for path in run.iterdir()} == {"text", "prior", "vocoder", "pipeline.json", "recipe.yaml", "logs"}
     assert any((run / "logs").iterdir())
     assert json.loads((run / "pipeline.json").read_text())["captions"] == ["high tone", "low tone"]
 
 
-def test_resuming_a_finished_run_changes_nothing(run):
+def test_resuming_a_finished_run_changes_nothing(run, tmp_path):
+    run = shutil.copytree(run, tmp_path / "run")
     before = (run / "prior/model.safetensors").read_bytes()
     assert train(read_run(run), run, resume=True, say=quiet).finished
     assert (run / "prior/model.safetensors").read_bytes() == before
@@ -107,7 +116,7 @@ def test_runs_are_not_overwritten(folder, run, tmp_path):
 
 def test_a_state_of_another_recipe_is_refused(folder, run, tmp_path):
     other = tmp_path / "other"
-    subprocess.run(["cp", "-r", run, other], check=True)
+    shutil.copytree(run, other)
     values = yaml.safe_load((other / "recipe.yaml").read_text())
     values["prior"]["width"] = 64
     (other / "recipe.yaml").write_text(yaml.safe_dump(values))

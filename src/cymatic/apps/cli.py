@@ -18,6 +18,7 @@ import typer
 
 from cymatic import __version__
 from cymatic.errors import Error, Note
+from cymatic.files import reason
 
 # The base of typer's usage errors, found through a public name because typer has moved the class between its versions.
 UsageError: type[Exception] = typer.BadParameter.__mro__[2]
@@ -43,34 +44,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.flush()
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would try again and complain
-        if not isinstance(error, BrokenPipeError):  # `cymatic ... | head` has what it wanted
-            code = _fail(f"the output can't be shown: {error.strerror}")
+        if code == 0 and not isinstance(error, BrokenPipeError):  # `cymatic ... | head` has what it wanted
+            code = _fail(f"the output: {reason(error)}")
     sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
     """The exit code of one command."""
-    from cymatic.files import reason
-
     # Threads that wait for each other by spinning make torch 10 to 30 times slower as soon as another program wants a
     # core (measured: 10.9 s instead of 0.35 s a training step). OpenMP reads this once, when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _note
-            return app(arguments or ["--help"], standalone_mode=False) or 0
+            return app(arguments or ["--help"], standalone_mode=False, prog_name="cymatic") or 0
     except UsageError as error:
         return _fail(error.format_message())  # type: ignore[attr-defined]
     except Error as error:
         return _fail(str(error))
     except OSError as error:
-        return _fail(str(error) if error.errno is None else f"{error.filename or 'a file'}: {reason(error)}")
+        return _fail(str(error) if error.errno is None else f"{error.filename or 'the output'}: {reason(error)}")
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "memory" not in str(error):  # torch's are RuntimeErrors
             raise
         return _fail(f"there is not enough memory ({str(error).splitlines()[0]}); ask for less at once")
     except (KeyboardInterrupt, typer.Abort):
-        print("cymatic: interrupted", file=sys.stderr)
         return 130
 
 
@@ -84,10 +82,11 @@ def _note(message: Warning | str, category: type[Warning], *rest: Any, **more: A
         print(f"cymatic: note: {message}", file=sys.stderr)
 
 
-def _version(asked: bool) -> None:
+def _version(asked: bool) -> bool:
     if asked:
         print(f"cymatic {__version__}")
         raise typer.Exit
+    return asked
 
 
 @app.callback()

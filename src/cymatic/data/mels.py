@@ -73,7 +73,7 @@ def load_clips(
         finally:
             on_clip()
 
-    with ThreadPoolExecutor(max_workers=2) as pool:
+    with ThreadPoolExecutor() as pool:
         loaded = list(pool.map(load, items))
     clips = [clip for clip in loaded if isinstance(clip, Clip)]
     skipped = [(str(item.audio), why) for item, why in zip(items, loaded, strict=True) if isinstance(why, str)]

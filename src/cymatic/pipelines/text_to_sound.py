@@ -165,11 +165,11 @@ class TextToSound:
             sampler=self.defaults.sampler,
             allow_untrained=allow_untrained,
         )
-        waveforms = self.vocoder(mel).cpu()
-        if not waveforms.isfinite().all():
+        # One by one: beside longer sounds, a vocoder would hear the silence that fills up the shorter ones.
+        waveforms = [self.vocoder(mel[i : i + 1, :, :n]).cpu() for i, n in enumerate(lengths.tolist())]
+        if not all(waveform.isfinite().all() for waveform in waveforms):
             raise ModelError(f"{self.name} made NaN or infinity instead of sound; lower the guidance or mend the model")
-        hop = self.prior.config.mel.hop
-        return [Sound(w[:, : int(n) * hop], self.rate) for w, n in zip(waveforms.numpy(), lengths, strict=True)]
+        return [Sound(waveform[0].numpy(), self.rate) for waveform in waveforms]
 
     def _frames(self, seconds: float) -> int:
         shortest = 0.05

@@ -21,7 +21,7 @@ from cymatic.errors import ModelError
 from cymatic.seeds import mixed
 from cymatic.training.prior_task import PriorTask
 from cymatic.training.recipe import TrainingSettings
-from cymatic.training.state import Progress, load_state, save_state
+from cymatic.training.state import Progress, has_state, load_state, save_state
 
 MEASURED = 30  # steps after which minutes become a number of steps
 BETWEEN_CHECKPOINTS = 120.0  # seconds aimed at
@@ -88,14 +88,15 @@ def fit(
         task.parameter_groups(settings.weight_decay), lr=settings.learning_rate, betas=(0.9, 0.99)
     )
     # A run that was stopped before its first checkpoint has nothing to resume: it begins anew.
-    begun = resume and any(state.glob("step-*"))
-    at = load_state(state, task, average, optimizer) if begun else Progress()
+    at = load_state(state, task, average, optimizer) if resume and has_state(state) else Progress()
+    if at.step == 0:
+        average.save_parts(run, 0)  # so that the folder is a model at once: one that says it was never trained
     average.to(fabric.device)
     model, optimizer = fabric.setup(task, optimizer)
     steps, every = settings.steps, settings.checkpoint_steps
     before = at.seconds
     started = written = time.monotonic()
-    measured = 0.0
+    measured_from, measured = max(at.step, 5), 0.0  # the first steps are slower than the rest
 
     def checkpoint() -> None:
         nonlocal written
@@ -117,12 +118,12 @@ def fit(
 
     with _stop_on_signal() as stopped:
         while steps is None or at.step < steps:
-            if at.step == 5:
+            if at.step == measured_from:
                 measured = time.monotonic()
             losses = _step(fabric, model, optimizer, task, average, batches, settings, at.step, steps)
             at.step += 1
             if at.step == MEASURED and (steps is None or every is None):
-                pace = (time.monotonic() - measured) / (MEASURED - 5)
+                pace = (time.monotonic() - measured) / (MEASURED - measured_from)
                 if steps is None:
                     assert deadline is not None
                     steps = MEASURED + max(0, int((deadline - time.monotonic()) / pace))

@@ -58,11 +58,13 @@ def save_state(
             shutil.rmtree(other, ignore_errors=True)
 
 
+def has_state(folder: Path) -> bool:
+    return any(folder.glob("step-*"))
+
+
 def load_state(folder: Path, task: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
-    """Fills the modules and the optimiser from the newest state. Raises ModelError where none is there and sound."""
+    """Fills the modules and the optimiser from the newest state. Raises ModelError where it is damaged or another's."""
     states = sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
-    if not states:
-        raise ModelError(f"{folder} holds no state to resume from; start the run anew without --resume")
     tensors = read_tensors(states[-1] / "state.safetensors")
     values = read_json(states[-1] / "state.json")
     packed = optimizer.state_dict()

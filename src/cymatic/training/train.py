@@ -82,18 +82,21 @@ def train(
         on_report(at)
 
     deadline = began + 60 * settings.minutes if settings.minutes is not None else None
-    return fit(
-        task,
-        batches_of(clips, recipe),
-        valid,
-        settings,
-        run,
-        fabric,
-        resume=resume,
-        deadline=deadline,
-        on_report=report,
-        on_settings=keep,
-    )
+    try:
+        return fit(
+            task,
+            batches_of(clips, recipe),
+            valid,
+            settings,
+            run,
+            fabric,
+            resume=resume,
+            deadline=deadline,
+            on_report=report,
+            on_settings=keep,
+        )
+    finally:
+        logger.finalize("done")  # writes what it still holds
 
 
 def read_run(run: Path) -> Recipe:
