@@ -19,7 +19,9 @@ def ship(run: Path, starter: Path) -> None:
     for name, part in (("text", model.text), ("prior", model.prior), ("vocoder", model.vocoder)):
         save_part(starter / name, part, half=True)
         print(f"{name}: {(starter / name / 'model.safetensors').stat().st_size / 1e6:.2f} MB")
-    write_pipeline(starter, read_pipeline(run).model_copy(update={"parts": {n: n for n in ("text", "prior", "vocoder")}}))
+    write_pipeline(
+        starter, read_pipeline(run).model_copy(update={"parts": {n: n for n in ("text", "prior", "vocoder")}})
+    )
 
 
 if __name__ == "__main__":

@@ -1,15 +1,20 @@
-"""What every encoder promises. A new one is one more row in ENCODERS: an encoder and items of different lengths."""
+"""What every encoder promises. A new one is one more row in ROWS: an encoder and items of different lengths."""
 
 import pytest
 import torch
 
+from cymatic.encoders import ENCODERS
 from cymatic.encoders.text import TextConfig, TextEncoder
 
 torch.manual_seed(0)
-ENCODERS = {
+ROWS = {
     "text": (TextEncoder(TextConfig(dim=24)).eval(), ["george says seven", "rain", "a dog barking at 7 cats 🐈 снег"])
 }
-every_encoder = pytest.mark.parametrize(("encoder", "items"), ENCODERS.values(), ids=ENCODERS)
+every_encoder = pytest.mark.parametrize(("encoder", "items"), ROWS.values(), ids=ROWS)
+
+
+def test_every_encoder_is_here():
+    assert {type(encoder) for encoder, _ in ROWS.values()} == set(ENCODERS)
 
 
 @every_encoder

@@ -1,4 +1,4 @@
-"""What every prior over mels promises. A new one is one more row in PRIORS."""
+"""What every prior over mels promises. A new one is one more row in ROWS."""
 
 import math
 
@@ -7,6 +7,7 @@ import torch
 
 from cymatic.cond import Cond
 from cymatic.errors import ModelError
+from cymatic.priors import PRIORS
 from cymatic.priors.flow import FlowConfig, FlowPrior
 from cymatic.signal.mel import MelSpec
 
@@ -23,8 +24,12 @@ def flow(patch: int) -> FlowPrior:
     return prior.eval()
 
 
-PRIORS = {"flow, patch 1": flow(1), "flow, patch 2": flow(2), "flow, patch 3": flow(3)}
-every_prior = pytest.mark.parametrize("prior", PRIORS.values(), ids=PRIORS)
+ROWS = {"flow, patch 1": flow(1), "flow, patch 2": flow(2), "flow, patch 3": flow(3)}
+every_prior = pytest.mark.parametrize("prior", ROWS.values(), ids=ROWS)
+
+
+def test_every_prior_is_here():
+    assert {type(prior) for prior in ROWS.values()} == set(PRIORS)
 
 
 def conds(lengths: list[int]) -> Cond:

@@ -42,10 +42,11 @@ class Attention(nn.Module):
 
 
 class SteeredBlock(nn.Module):
-    """Attention and a GELU layer, each `x + gate * f(norm(x) * (1 + scale) + shift)`, all three read from a vector.
+    """Attention and a GELU layer, each `x + gate * f(norm(x) * (1 + scale) + shift)`, all three steered from outside.
 
-    The zero-initialised form of adaptive layer norm (Peebles and Xie, 2022, arXiv 2212.09748): each block starts as
-    the identity.
+    Adaptive layer norm in its shared form (Chen et al., 2023, arXiv 2310.00426): one layer for all blocks reads the six
+    vectors from the condition, and each block adds learned offsets of its own. With both at zero the block is the
+    identity (Peebles and Xie, 2022, arXiv 2212.09748).
     """
 
     def __init__(self, width: int, heads: int, *, dropout: float = 0.0) -> None:
@@ -54,18 +55,16 @@ class SteeredBlock(nn.Module):
         self.widen = nn.Linear(width, 4 * width)
         self.narrow = nn.Linear(4 * width, width)
         self.dropout = nn.Dropout(dropout)
-        self.steer = nn.Linear(width, 6 * width)
-        nn.init.zeros_(self.steer.weight)
-        nn.init.zeros_(self.steer.bias)
+        self.offset = nn.Parameter(torch.zeros(6, width))
 
     def forward(
         self,
         x: Float[Tensor, "batch n width"],
-        vector: Float[Tensor, "batch width"],
+        steer: Float[Tensor, "batch 6 width"],
         positions: Int[Tensor, " n"],
         mask: Bool[Tensor, "batch n"],
     ) -> Float[Tensor, "batch n width"]:
-        shift1, scale1, gate1, shift2, scale2, gate2 = self.steer(vector)[:, None].chunk(6, dim=-1)
+        shift1, scale1, gate1, shift2, scale2, gate2 = (steer + self.offset).chunk(6, dim=1)
         x = x + gate1 * self.dropout(self.attention(steered_norm(x, shift1, scale1), positions, mask))
         hidden = gelu(self.widen(steered_norm(x, shift2, scale2)), approximate="tanh")
         return x + gate2 * self.dropout(self.narrow(hidden))

@@ -18,8 +18,10 @@ from cymatic.encoders.text import TextEncoder
 from cymatic.errors import Error, ModelError, Note
 from cymatic.hub.parts import CONFIG, fingerprint, load_part
 from cymatic.hub.pipeline_file import PipelineFile, read_pipeline
+from cymatic.priors import PRIORS
 from cymatic.priors.flow import FlowPrior
 from cymatic.signal.sound import Sound
+from cymatic.vocoders import VOCODERS
 from cymatic.vocoders.griffin_lim import GriffinLimVocoder
 
 AT_ONCE = 16  # sounds sampled side by side: more would cost memory and save no time
@@ -72,8 +74,8 @@ class TextToSound:
                 )
         return cls(
             load_part(places["text"], (TextEncoder,)).to(device),
-            load_part(places["prior"], (FlowPrior,)).to(device),
-            load_part(places["vocoder"], (GriffinLimVocoder,)).to(device),
+            load_part(places["prior"], PRIORS).to(device),
+            load_part(places["vocoder"], VOCODERS).to(device),
             file,
             name=name or folder.name,
             sha256=fingerprint(list(places.values())),

@@ -86,11 +86,12 @@ class FlowPrior(nn.Module):
         self.blocks = nn.ModuleList(
             SteeredBlock(width, config.heads, dropout=config.dropout) for _ in range(config.depth)
         )
+        self.steer = nn.Linear(width, 6 * width)
         self.last_steer = nn.Linear(width, 2 * width)
         self.write_patch = nn.Linear(width, config.mel.mels * config.patch)
         hidden, length = nn.Linear(dim, 128), nn.Linear(128, 2)
         self.length = nn.Sequential(hidden, nn.SiLU(), length)
-        for layer in (self.last_steer, self.write_patch, length):
+        for layer in (self.steer, self.last_steer, self.write_patch, length):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
@@ -183,7 +184,8 @@ class FlowPrior(nn.Module):
         self, cond: Cond
     ) -> tuple[Float[Tensor, "batch n dim"], Bool[Tensor, "batch n"], Float[Tensor, "batch dim"]]:
         """The condition's tokens, mask and vector, with the learned null in place of what was dropped."""
-        assert cond.tokens is not None and cond.mask is not None and cond.vector is not None
+        if cond.tokens is None or cond.mask is None or cond.vector is None:
+            raise ValueError("a flow prior reads tokens and a vector; this condition lacks one of them")
         tokens, mask, vector = cond.tokens, cond.mask, cond.vector * self.config.cond_dim**0.5
         if cond.dropped is None:
             return tokens, mask, vector
@@ -213,7 +215,7 @@ class FlowPrior(nn.Module):
         fraction = (places * patch / frames[:, None]).clamp(max=1.0)
         h = self.read_patch(patches.permute(0, 2, 1, 3).flatten(2)) + self.read_place(harmonics(fraction, 8))
         n = tokens.shape[1]
-        steer = silu(
+        steering = silu(
             self.read_vector(vector)
             + self.read_time(sinusoids(times * 1000, 128))
             + self.read_length(sinusoids(frames.float().log() * 10, 32, longest=100.0))
@@ -221,9 +223,10 @@ class FlowPrior(nn.Module):
         h = torch.cat([self.read_token(tokens), h], dim=1)
         positions = torch.cat([torch.arange(n, device=x.device), places])
         keys = torch.cat([token_mask, places * patch < frames[:, None]], dim=1)
+        steer = self.steer(steering).unflatten(-1, (6, -1))
         for block in self.blocks:
             h = block(h, steer, positions, keys)
-        shift, scale = self.last_steer(steer)[:, None].chunk(2, dim=-1)
+        shift, scale = self.last_steer(steering)[:, None].chunk(2, dim=-1)
         out = self.write_patch(steered_norm(h[:, n:], shift, scale))
         out = out.unflatten(-1, (-1, patch)).permute(0, 2, 1, 3).flatten(2)[..., : x.shape[-1]]
         return out * mask[:, None]

@@ -83,6 +83,7 @@ def fit(
     and `on_settings` is told. Raises ModelError if the loss is no longer a number; the last checkpoint stays.
     """
     state = run / "prior" / "state"
+    task.to(fabric.device)  # before the optimiser, so that a resumed state lands there too
     average = copy.deepcopy(task).requires_grad_(False).eval()
     optimizer = torch.optim.AdamW(
         task.parameter_groups(settings.weight_decay), lr=settings.learning_rate, betas=(0.9, 0.99)
@@ -91,7 +92,6 @@ def fit(
     at = load_state(state, task, average, optimizer) if resume and has_state(state) else Progress()
     if at.step == 0:
         average.save_parts(run, 0)  # so that the folder is a model at once: one that says it was never trained
-    average.to(fabric.device)
     model, optimizer = fabric.setup(task, optimizer)
     steps, every = settings.steps, settings.checkpoint_steps
     before = at.seconds
