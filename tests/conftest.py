@@ -133,10 +133,9 @@ def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_run(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of 45 steps on `tones` with checkpoints every 15, so a model that works and is small; read only."""
-    from tests.helpers import tiny_recipe
-
+    """A finished run of 45 steps on `tones` with checkpoints every 15, so a small model that works; read only."""
     from cymatic.training.train import train
+    from tests.helpers import tiny_recipe
 
     run = tmp_path_factory.mktemp("runs") / "tiny"
     settings = tiny_recipe(tones, "training.steps=45", "training.checkpoint_steps=15")

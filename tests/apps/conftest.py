@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,7 @@ def contents(*folders: Path) -> dict[str, str]:
     """Everything below `folders`: kinds of entries and hashes of files, so that any change shows."""
     found = {}
     for path in (path for folder in folders for path in sorted(folder.rglob("*"))):
-        regular = path.is_file() and not path.is_symlink()
+        regular = path.is_file() and not path.is_symlink() and os.access(path, os.R_OK)
         found[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest() if regular else str(path.lstat().st_mode)
     return found
 

@@ -57,11 +57,23 @@ def test_bad_sounds(refuses, tmp_path, kind):
     assert re.search(f"given/a.wav .*{said}", refuses("plot", "given/a.wav", "-o", "a.png"))
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+def closed(path, mode):
+    """Changes what may be done with `path`; skips for root, whom that does not bind."""
+    path.chmod(mode)
+    if os.access(path, os.W_OK):
+        pytest.skip("this user may read and write everything")
+
+
 def test_a_sound_that_may_not_be_read(refuses, tmp_path):
-    tone(220).write(tmp_path / "a.wav").chmod(0)
+    closed(tone(220).write(tmp_path / "a.wav"), 0)
     assert "a.wav can't be read: permission denied" in refuses("plot", "a.wav", "-o", "a.png")
-    (tmp_path / "a.wav").chmod(0o600)
+
+
+def test_weights_that_may_not_be_read(refuses, tiny_run, tmp_path):
+    model = shutil.copytree(tiny_run, tmp_path / "model")
+    closed(model / WEIGHTS, 0)
+    said = refuses("sound", "low tone", "--model", "model", "-o", "out.wav")
+    assert "model.safetensors can't be read: permission denied" in said
 
 
 def test_a_sound_that_may_not_be_read_as_anyone(refuses, tmp_path, monkeypatch):
@@ -217,7 +229,7 @@ def test_a_folder_that_may_not_be_written_to(refuses, tiny_run, tones, tmp_path,
         ["train", tones, "--steps", 1, *SETTINGS],
     ]
     with monkeypatch.context() as patched:
-        patched.setattr(os, "access", lambda path, mode: False)
+        patched.setattr(os, "access", lambda path, mode: mode != os.W_OK)
         for command in commands:
             assert re.search("permission denied; give a folder|you may not write to", refuses(*command))
 
@@ -229,9 +241,9 @@ def test_a_folder_that_may_not_be_written_to(refuses, tiny_run, tones, tmp_path,
         assert "can't be written: permission denied; give a folder that you may write to" in refuses(*command)
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_is_read_only(refuses, tiny_run, tones, tmp_path):
-    (tmp_path / "closed").mkdir(mode=0o500)
+    (tmp_path / "closed").mkdir()
+    closed(tmp_path / "closed", 0o500)
     assert "permission denied" in refuses("sound", "low tone", "--model", tiny_run, "-o", "closed/out.wav")
     assert "you may not write" in refuses("train", tones, "--steps", 1, "-o", "closed/run", *SETTINGS)
 
@@ -401,7 +413,7 @@ BAD_MODELS = {
     "wide": (lambda m: edited(m / "prior/config.json", width=60_000_000), '"width" is 60000000'),
     "deep and wide": (lambda m: edited(m / "prior/config.json", width=8192, depth=128), "more than 1,000,000,000"),
     "slow": (lambda m: edited(m / "vocoder/config.json", rounds=10**9), '"rounds" is 1000000000'),
-    "huge JSON": (lambda m: os.truncate(m / "pipeline.json", 10**10), "is larger than 64 MB"),
+    "huge JSON": (lambda m: os.truncate(m / "pipeline.json", 2**26 + 1), "is larger than 64 MB"),
 }
 
 
@@ -451,7 +463,7 @@ def test_captions_that_no_prompt_could_be_are_passed_over(cli, tiny_run, tmp_pat
         (["tones", "--recipe", "list.yaml"], "list.yaml holds a list"),
         (["tones", "--recipe", "code.yaml"], "code.yaml is not valid YAML"),
         (["tones", "--recipe", "unknown.yaml"], 'unknown key "prior.widht"; did you mean "width"'),
-        (["tones", "--recipe", "number.yaml"], "keys should be strings"),
+        (["tones", "--recipe", "number.yaml"], "keys should be names"),
         (["tones", "--set", "prior.widht=3"], 'unknown key "prior.widht"; did you mean "width"'),
         (["tones", "--set", "prior.width"], "is not of the form a.b=c"),
         (["tones", "--set", "prior.width=[1"], "is not a YAML value"),
@@ -534,8 +546,8 @@ def test_one_file_is_enough_to_train(cli, tmp_path):
     assert cli("sound", "low tone", "--model", "runs/one", "-o", "out.wav").code == 0
 
 
-def test_a_loss_that_is_no_number_leaves_no_broken_model(cli, tones, tmp_path):
+def test_a_loss_that_is_no_number_leaves_no_broken_model(cli, refuses, tones):
     ran = cli("train", tones, "--steps", 1, "-o", "run", *SETTINGS, "--set", "training.learning_rate=1e30")
     assert (ran.code, ran.out) == (2, "")
     assert "a lower training.learning_rate than 1e+30" in ran.err.splitlines()[-1]
-    assert not (tmp_path / "run/prior").exists()
+    assert "was never trained" in refuses("sound", "low tone", "--model", "run", "-o", "out.wav")

@@ -148,7 +148,7 @@ def _numbered(path: Path, i: int, n: int) -> Path:
 
 @app.command()
 def plot(
-    audio: Annotated[Path, typer.Argument(help="A sound file.", show_default=False)],
+    audio: Annotated[Path, typer.Argument(help="A sound file.", show_default=False, readable=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="PNG to write.")],
 ) -> None:
     """Draw the waveform and the mel spectrogram of a sound file."""
@@ -163,7 +163,9 @@ def plot(
 def train(
     folder: Annotated[
         Path | None,
-        typer.Argument(help="Sounds with a manifest.jsonl, or named as their captions.", show_default=False),
+        typer.Argument(
+            help="Sounds with a manifest.jsonl, or named as their captions.", show_default=False, readable=False
+        ),
     ] = None,
     recipe: Annotated[
         str | None, typer.Option(help="A shipped recipe's name or a YAML file.", show_default=False)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from cymatic.config import Config
 from cymatic.errors import ModelError
-from cymatic.files import write_atomically
+from cymatic.files import reason, write_atomically
 
 FORMAT = 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -107,6 +107,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file. Raises ModelError for anything else; a pickle is refused, never opened."""
     if not path.is_file():
         raise ModelError(f"{path} is missing; the model is incomplete, copy or train it again")
+    try:
+        path.open("rb").close()  # safetensors calls every file that it can't open missing
+    except OSError as error:
+        raise ModelError(f"{path} can't be read: {reason(error)}; copy the model again") from None
     try:
         return load_file(path)
     except (SafetensorError, ValueError, OSError) as error:

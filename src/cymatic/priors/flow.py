@@ -37,7 +37,7 @@ class FlowShape(Config):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if 18 * self.depth * self.width**2 > MOST_WEIGHTS:  # a steered block has 18 width² weights
+        if 12 * self.depth * self.width**2 > MOST_WEIGHTS:  # a block has 12 width² of them
             raise ValueError(
                 f"a width of {self.width} at a depth of {self.depth} makes more than {MOST_WEIGHTS:,} weights"
             )

@@ -83,7 +83,6 @@ def fit(
     and `on_settings` is told. Raises ModelError if the loss is no longer a number; the last checkpoint stays.
     """
     state = run / "prior" / "state"
-    task.to(fabric.device)  # before the optimiser, so that a resumed state lands there too
     average = copy.deepcopy(task).requires_grad_(False).eval()
     optimizer = torch.optim.AdamW(
         task.parameter_groups(settings.weight_decay), lr=settings.learning_rate, betas=(0.9, 0.99)

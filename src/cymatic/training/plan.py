@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from torch import nn
 
-from cymatic.data.mels import Clip
+from cymatic.data.mels import Batch, Clip
 from cymatic.errors import Error
 from cymatic.signal.mel import MelSpec
+from cymatic.training.prior_task import PriorTask
 from cymatic.training.recipe import Recipe
 
 
-def describe(recipe: Recipe, spec: MelSpec, train: Sequence[Clip], valid: Sequence[Clip], task: nn.Module) -> list[str]:
-    """The plan in a few lines."""
+def describe(
+    recipe: Recipe, spec: MelSpec, train: Sequence[Clip], valid: Sequence[Clip], task: nn.Module, pace: float
+) -> list[str]:
+    """The plan in a few lines; `pace` is what a step takes, in seconds."""
     captions = Counter(clip.caption for clip in train)
     seconds = sum(spec.seconds(clip.mel.shape[1]) for clip in train)
     settings = recipe.training
-    length = f"{settings.steps} steps" if settings.steps else f"{settings.minutes:g} minutes"
+    if settings.steps is not None:
+        length = f"{settings.steps} steps, some {settings.steps * pace / 60:.1f} minutes on this machine"
+    else:
+        assert settings.minutes is not None
+        length = f"{settings.minutes:g} minutes, some {settings.minutes * 60 / pace:.0f} steps on this machine"
     lines = [
         f"data   {len(train)} clips to train on ({seconds / 60:.1f} minutes, {len(captions)} captions), "
         f"{len(valid)} held out",
@@ -33,6 +41,15 @@ def describe(recipe: Recipe, spec: MelSpec, train: Sequence[Clip], valid: Sequen
     if not valid:
         lines.append("note   no clip is held out, so the last weights are kept and overfitting can't be seen")
     return lines
+
+
+def seconds_a_step(task: PriorTask, batch: Batch) -> float:
+    """How long the gradient of one batch takes, at its second time; leaves the weights as they are."""
+    for _ in range(2):
+        began = time.monotonic()
+        task(batch, 0)["loss"].backward()
+        task.zero_grad(set_to_none=True)
+    return time.monotonic() - began
 
 
 def parameters(task: nn.Module) -> int:

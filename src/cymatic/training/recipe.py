@@ -105,6 +105,8 @@ def read_recipe(name: str | Path) -> dict[str, Any]:
         return {}
     if not isinstance(values, dict):
         raise ModelError(f"{path} holds a {type(values).__name__} instead of settings such as `prior: {{width: 192}}`")
+    if strange := [key for key in values if not isinstance(key, str)]:
+        raise ModelError(f"{path} has the key {strange[0]!r}; keys should be names such as `prior`")
     return values
 
 

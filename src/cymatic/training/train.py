@@ -18,7 +18,7 @@ from cymatic.hub.parts import save_part
 from cymatic.hub.pipeline_file import MOST_CAPTIONS, PIPELINE, PipelineFile, write_pipeline
 from cymatic.signal.mel import MelSpec
 from cymatic.training.loop import Outcome, Report, fit
-from cymatic.training.plan import check_disk, check_place, describe
+from cymatic.training.plan import check_disk, check_place, describe, seconds_a_step
 from cymatic.training.prior_task import PriorTask, batches_of
 from cymatic.training.recipe import Recipe, TrainingSettings, write_recipe
 from cymatic.vocoders.griffin_lim import GriffinLimConfig, GriffinLimVocoder
@@ -61,7 +61,9 @@ def train(
     task = PriorTask(recipe, spec)
     task.prior.fit_statistics([clip.mel for clip in clips])
     check_disk(run, task)
-    for line in describe(recipe, spec, clips, valid, task):
+    batches = batches_of(clips, recipe)
+    task.to(fabric.device)
+    for line in describe(recipe, spec, clips, valid, task, seconds_a_step(task, batches[0])):
         say(line)
 
     def keep(settings: TrainingSettings) -> None:
@@ -85,7 +87,7 @@ def train(
     try:
         return fit(
             task,
-            batches_of(clips, recipe),
+            batches,
             valid,
             settings,
             run,

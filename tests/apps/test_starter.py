@@ -1,0 +1,71 @@
+"""The starter that ships with the package: what a person hears first."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from cymatic.pipelines.load import starters
+from cymatic.signal.sound import Sound
+
+NAME = "starter-sound"
+
+
+@pytest.fixture(scope="module")
+def starter():
+    """The folder of the starter; skips where none is shipped, and fails where fixtures are required."""
+    folder = starters().get(NAME)
+    if folder is None:
+        reason = f"this checkout ships no {NAME}"
+        if os.environ.get("CYMATIC_REQUIRE_FIXTURES") == "1":
+            pytest.fail(f"{reason} (required by CYMATIC_REQUIRE_FIXTURES=1)", pytrace=False)
+        pytest.skip(reason)
+    return folder
+
+
+def test_george_says_seven(starter, tmp_path):
+    """In a fresh process, with nothing but what generating needs."""
+    code = "import sys\nfrom cymatic.apps.cli import run\ncode = run(sys.argv[1:])\nprint(*sys.modules)\nsys.exit(code)"
+    command = ["sound", "george says seven", "--seed", "1", "-o", "seven.wav", "--plot", "seven.png"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done
+    sound = Sound.read(tmp_path / "seven.wav")
+    assert sound.rate == 8000 and 0.2 <= sound.seconds <= 1.5
+    assert np.sqrt(np.mean(sound.samples**2)) > 1e-2, "it is all but silent"
+    assert (tmp_path / "seven.png").read_bytes().startswith(b"\x89PNG")
+    assert (sound.info["prompt"], sound.info["seed"], sound.info["model"]) == ("george says seven", 1, NAME)
+
+    first, second, modules = done.stdout.splitlines()
+    assert first.startswith("seven.wav  ") and second == "seven.png"
+    loaded = set(modules.split())
+    unwanted = {"scipy", "lightning_fabric", "transformers", "pyloudnorm", "wordllama", "cymatic.training"}
+    assert "torch" in loaded and not loaded & unwanted
+
+
+def test_it_knows_its_captions(starter, cli):
+    captions = json.loads((starter / "pipeline.json").read_text())["captions"]
+    assert len(captions) == 60 and "george says seven" in captions
+    assert cli("sound", "george says seven", "-o", "seven.wav").err == ""
+    ran = cli("sound", "george says eleven", "-o", "eleven.wav")
+    assert ran.code == 0 and '"eleven" is unlike anything' in ran.err and "george says" in ran.err
+
+
+def test_its_files_are_small(starter):
+    sizes = {path.relative_to(starter).as_posix(): path.stat().st_size for path in starter.rglob("*") if path.is_file()}
+    assert {f"{part}/model.safetensors" for part in ("text", "prior", "vocoder")} <= sizes.keys()
+    assert {name: size for name, size in sizes.items() if size >= 8_000_000} == {}
+    assert sum(sizes.values()) <= 16_000_000
+    assert not [name for name in sizes if "state" in name or "events" in name], "a state or a log was shipped"
+
+
+@pytest.mark.parametrize("section", ["data", "licence", "recipe", "steps", "time", "metrics", "known failures"])
+def test_its_card_says(starter, section):
+    """A heading, a row of a table or a labelled item that begins with the word."""
+    card = (starter / "CARD.md").read_text(encoding="utf-8")
+    assert re.search(rf"^\W*{section}\b", card, re.IGNORECASE | re.MULTILINE), f"CARD.md has nothing on {section}"

@@ -1,0 +1,233 @@
+"""`cymatic.load(...)` and what it gives, as a program uses it."""
+
+import shutil
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from tests.helpers import tone
+
+import cymatic
+from cymatic.encoders.text import TextConfig, TextEncoder
+from cymatic.errors import ModelError, Note, PromptError
+from cymatic.hub.parts import save_part
+from cymatic.hub.pipeline_file import PipelineFile, write_pipeline
+from cymatic.pipelines.load import choose_device, load
+from cymatic.pipelines.text_to_sound import AT_ONCE, TextToSound
+from cymatic.priors.flow import FlowConfig, FlowPrior
+from cymatic.signal.mel import PRESETS
+from cymatic.vocoders.griffin_lim import GriffinLimConfig, GriffinLimVocoder
+
+SPEC = PRESETS["voice-8k"]
+FILE = PipelineFile(parts={"text": "text", "prior": "prior", "vocoder": "vocoder"}, captions=("low tone",))
+
+
+@pytest.fixture(scope="module")
+def model(tiny_run):
+    return cymatic.load(tiny_run)
+
+
+def built(*, dim=16, cond_dim=16, mel=SPEC, vocoder_mel=SPEC, file=FILE, longest=40):
+    """An untrained model of small parts."""
+    torch.manual_seed(0)
+    prior = FlowPrior(FlowConfig(mel=mel, cond_dim=cond_dim, width=32, depth=1, heads=2))
+    prior.longest.fill_(longest)
+    vocoder = GriffinLimVocoder(GriffinLimConfig(mel=vocoder_mel, rounds=2))
+    return TextToSound(TextEncoder(TextConfig(dim=dim)), prior, vocoder, file, name="built")
+
+
+def test_one_is_a_sound_and_n_are_a_list(model):
+    one = model("low tone", seed=3)
+    assert isinstance(one, cymatic.Sound)
+    (listed,) = model("low tone", seed=3, n=1)
+    assert np.array_equal(one.samples, listed.samples)
+    assert [sound.info["seed"] for sound in model("low tone", seed=3, n=3)] == [3, 4, 5]
+    assert one.rate == model.rate == 8000
+
+
+def test_info_says_where_a_sound_is_from(model):
+    assert model("Low Tone", seed=5, guidance=3.0, steps=4).info == {
+        "prompt": "Low Tone",
+        "model": "tiny",
+        "sha256": model.sha256,
+        "guidance": 3.0,
+        "steps": 4,
+        "seed": 5,
+        "cymatic": cymatic.__version__,
+    }
+    assert len(model.sha256) == 64
+
+
+def test_the_same_seed_gives_the_same_sound(model, tiny_run):
+    first = model("high tone", seed=11).samples
+    assert np.array_equal(first, model("high tone", seed=11).samples)
+    assert np.array_equal(first, cymatic.load(tiny_run)("high tone", seed=11).samples)
+    assert not np.array_equal(first, model("high tone", seed=12).samples)
+    torch.rand(5)  # the global generator plays no part
+    assert np.array_equal(first, model("high tone", seed=11).samples)
+
+
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+def test_many_equal_singles(model, guidance):
+    """More than are sampled side by side, of several lengths."""
+    count = AT_ONCE + 4
+    many = model("low tone", seed=100, n=count, guidance=guidance, steps=3)
+    assert len({len(sound) for sound in many}) > 3
+    for i, sound in enumerate(many):
+        single = model("low tone", seed=100 + i, guidance=guidance, steps=3)
+        assert sound.info == single.info
+        np.testing.assert_allclose(sound.samples, single.samples, atol=1e-5)
+
+
+def test_guidance_one_is_the_condition_alone(model):
+    """At 1, `u + w (c - u)` is c, and what was never conditioned is not computed."""
+    calls = []
+    original = model.prior._velocity
+
+    def counted(x, *rest):
+        calls.append(len(x))
+        return original(x, *rest)
+
+    model.prior._velocity = counted
+    try:
+        alone = model("low tone", guidance=1.0, steps=2)
+        near = model("low tone", guidance=1.0 + 1e-7, steps=2)
+    finally:
+        del model.prior._velocity
+    assert calls == [1, 1, 1, 1, 2, 2, 2, 2]
+    np.testing.assert_allclose(alone.samples, near.samples, atol=1e-4)
+
+
+def test_zero_guidance_ignores_the_prompt_but_for_its_length(model):
+    low, high = (model(prompt, guidance=0.0, seconds=0.3).samples for prompt in ("low tone", "high tone"))
+    np.testing.assert_allclose(low, high, atol=1e-5)
+
+
+@pytest.mark.parametrize("seconds", [0.05, 0.21234, 0.5])
+def test_seconds_are_exact(model, seconds):
+    for sound in model("low tone", n=2, seconds=seconds):
+        assert len(sound) == round(seconds * 8000)
+
+
+def test_lengths_are_the_models_own_unless_given(model):
+    longest = model.longest / 2
+    assert all(0 < sound.seconds <= longest for sound in model("low tone", n=30, steps=1))
+
+
+def test_sounds_are_sounds(model):
+    for sound in model("low tone", n=4):
+        assert sound.samples.dtype == np.float32 and sound.channels == 1
+        assert sound.true_peak() <= -1.0
+        assert sound.samples[0, 0] == 0, "faded in"
+        assert np.abs(sound.samples).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("prompt", "settings", "said"),
+    [
+        ("", {}, "empty"),
+        ("a\0", {}, "control character"),
+        ("word " * 99, {}, "too long"),
+        ("low tone", {"n": 0}, "0 sounds"),
+        ("low tone", {"n": -3}, "-3 sounds"),
+        ("low tone", {"seed": -1}, "the seed is -1"),
+        ("low tone", {"seed": 2**63 - 1, "n": 2}, "the seed is"),
+        ("low tone", {"guidance": float("nan")}, "the guidance is nan"),
+        ("low tone", {"steps": 0}, "0 sampling steps"),
+        ("low tone", {"seconds": float("inf")}, "inf seconds"),
+        ("low tone", {"seconds": -2.0}, "-2 seconds"),
+    ],
+)
+def test_what_it_cannot_do_is_one_kind_of_error(model, prompt, settings, said):
+    with pytest.raises(cymatic.Error, match=said) as error:
+        model(prompt, **settings)
+    assert isinstance(error.value, ValueError) and "\n" not in str(error.value)
+    assert isinstance(error.value, PromptError) == (not settings)
+
+
+def test_a_far_prompt_is_a_note(model):
+    with pytest.warns(Note, match='"eleven" is unlike anything'):
+        model("low eleven", steps=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model("low tone", steps=1)
+
+
+def test_parts_that_do_not_fit_are_refused():
+    with pytest.raises(ModelError, match="different mels; take parts with the same MelSpec"):
+        built(vocoder_mel=SPEC.model_copy(update={"fmax": 3999.0}))
+    with pytest.raises(ModelError, match="different mels"):
+        built(vocoder_mel=PRESETS["sound-24k"])
+    with pytest.raises(ModelError, match="gives tokens of 8 numbers and its prior reads 16"):
+        built(dim=8)
+    with pytest.raises(ModelError, match="claims to make -1 frames"):
+        built(longest=-1)
+    assert built().rate == 8000
+
+
+def test_an_untrained_model_refuses_unless_told(tmp_path):
+    model = built()
+    with pytest.raises(ModelError, match="never trained"):
+        model("low tone")
+    sound = model("low tone", allow_untrained=True, seconds=0.2)
+    assert len(sound) == 1600
+    for name, part in (("text", model.text), ("prior", model.prior), ("vocoder", model.vocoder)):
+        save_part(tmp_path / name, part)
+    write_pipeline(tmp_path, FILE)
+    loaded = cymatic.load(tmp_path)
+    with pytest.raises(ModelError, match="never trained"):
+        loaded("low tone")
+    again = loaded("low tone", allow_untrained=True, seconds=0.2)
+    assert np.array_equal(again.samples, sound.samples)
+    assert (loaded.name, model.sha256) == (tmp_path.name, "")
+
+
+def test_a_model_that_has_seen_no_sound_makes_a_short_one():
+    assert len(built(longest=0)("low tone", allow_untrained=True)) >= 1
+
+
+@pytest.mark.parametrize(("seconds", "rate", "channels"), [(0.3, 8000, 1), (0.1234, 8000, 1), (0.5, 44_100, 2)])
+def test_revocode_keeps_length(model, seconds, rate, channels):
+    given = tone(440, seconds, rate)
+    given = cymatic.Sound(np.repeat(given.samples, channels, axis=0), rate)
+    made = model.revocode(given)
+    assert (made.rate, made.channels) == (8000, 1)
+    assert len(made) == len(given.resample(8000))
+    spectrum = np.abs(np.fft.rfft(made.samples[0]))
+    assert spectrum.argmax() / made.seconds == pytest.approx(440, rel=0.05)
+
+
+def test_load_finds_folders_and_starters(tiny_run, monkeypatch, tmp_path):
+    assert load(str(tiny_run)).name == "tiny"
+    with pytest.raises(ModelError, match="there is no model"):
+        load(tmp_path / "nope")
+    monkeypatch.setattr("cymatic.pipelines.load.starters", lambda: {"starter-tiny": tiny_run})
+    assert load("starter-tiny").name == "tiny"
+    with pytest.raises(ModelError, match='did you mean "starter-tiny"'):
+        load("starter-tony")
+
+
+def test_a_model_is_the_same_wherever_it_lies(tiny_run, tmp_path):
+    moved = shutil.copytree(tiny_run, tmp_path / "a b 🎵", ignore=shutil.ignore_patterns("state", "logs"))
+    a, b = cymatic.load(tiny_run), cymatic.load(moved)
+    assert a.sha256 == b.sha256
+    assert np.array_equal(a("low tone").samples, b("low tone").samples)
+
+
+@pytest.mark.parametrize("there", [{"cuda"}, {"mps"}, {"cuda", "mps"}, set()])
+def test_devices(monkeypatch, there):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: "cuda" in there)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: "mps" in there)
+    assert choose_device("auto") == next((name for name in ("cuda", "mps") if name in there), "cpu")
+    assert choose_device("cpu") == "cpu"
+    for device, kind in (("cuda", "cuda"), ("cuda:1", "cuda"), ("mps", "mps"), ("mps:0", "mps")):
+        if kind in there:
+            assert choose_device(device) == device
+        else:
+            with pytest.raises(ModelError, match=f'no device "{device}"'):
+                choose_device(device)
+    for device in ("cuda:2", "cuda:x", "cuda:", "cuda:-1", "mps:1", "cpu:1", "tpu", "", "CPU", "cuda:١"):
+        with pytest.raises(ModelError, match="give one of: auto, cpu"):
+            choose_device(device)
