@@ -126,7 +126,7 @@ def sound(
     if plot is not None:
         check_output(plot, PLOTS)
     from cymatic.pipelines.load import load
-    from cymatic.pipelines.text_to_sound import check_sampling
+    from cymatic.pipelines.text_to_sound import AT_ONCE, check_sampling
 
     check_sampling(seed=seed, n=n, guidance=1.0 if guidance is None else guidance, steps=1 if steps is None else steps)
     if n > 1:
@@ -134,12 +134,16 @@ def sound(
             check_output(_numbered(output, i, n), FORMATS)
             if plot is not None:
                 check_output(_numbered(plot, i, n), PLOTS)
-    made = load(model, device=device)(prompt, n=n, seed=seed, guidance=guidance, steps=steps, seconds=seconds)
-    for i, one in enumerate(made, 1):
-        written = one.write(_numbered(output, i, n))
-        print(f"{written}  {one.seconds:.2f} s, {one.rate} Hz, seed {seed + i - 1}")
-        if plot is not None:
-            print(one.plot(_numbered(plot, i, n)))
+    make = load(model, device=device)
+    # A few at a time, so that of ten thousand none is lost when the command is stopped.
+    for start in range(0, n, AT_ONCE):
+        some = min(AT_ONCE, n - start)
+        made = make(prompt, n=some, seed=seed + start, guidance=guidance, steps=steps, seconds=seconds)
+        for i, one in enumerate(made, start + 1):
+            written = one.write(_numbered(output, i, n))
+            print(f"{written}  {one.seconds:.2f} s, {one.rate} Hz, seed {seed + i - 1}")
+            if plot is not None:
+                print(one.plot(_numbered(plot, i, n)))
 
 
 def _numbered(path: Path, i: int, n: int) -> Path:
