@@ -26,6 +26,9 @@ from cymatic.signal.mel import MelSpec
 MOST_WEIGHTS = 1_000_000_000  # so that a damaged or hostile config can't take all memory
 
 
+LENGTH_TEMPERATURE = 0.5
+
+
 class FlowShape(Config):
     """The size of the network; `patch`: frames that share one place in the sequence."""
 
@@ -240,8 +243,8 @@ class FlowPrior(nn.Module):
         self, vector: Float[Tensor, "batch dim"], stretch: Float[Tensor, " batch"]
     ) -> Int[Tensor, " batch"]:
         centre, spread = self._length(vector)
-        # Beyond 1.5 spreads a normal fits the lengths of real clips poorly, and such sounds come out dragged or cut.
-        log = centre + spread * stretch.clamp(-1.5, 1.5).to(centre)
+        # A few very long clips widen the normal on both sides; drawn as it is, it gives lengths at which words are cut.
+        log = centre + LENGTH_TEMPERATURE * spread * stretch.clamp(-1.5, 1.5).to(centre)
         return log.exp().round().long().clamp(max=self.longest).clamp(min=1)
 
     def _mask(self, frames: Int[Tensor, " batch"], longest: int) -> Bool[Tensor, "batch frames"]:
