@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -24,14 +24,6 @@ FORMAT = 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 FLOATS = (torch.float16, torch.bfloat16, torch.float32)
 MOST_JSON = 64 * 2**20  # bytes; more is no description of a part
-
-
-class PartClass(Protocol):
-    """A class of parts: built from one config and nothing else."""
-
-    config_class: ClassVar[Any]
-
-    def __call__(self, config: Any) -> nn.Module: ...
 
 
 P = TypeVar("P", bound=nn.Module)
