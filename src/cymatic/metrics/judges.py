@@ -1,12 +1,13 @@
 """Judges: classifiers of sound that say what a generated clip says, and in whose voice.
 
-A judge is trained on real training clips only, and frozen before anything is generated. Two designs that share neither
-front-end nor architecture (`ConvTrunk`, `RecurrentTrunk`) guard against a generator that pleases one of them by chance.
+A judge is trained on real clips only (`cymatic.metrics.judge_training`), and frozen before anything is generated. Two
+designs that share neither front-end nor architecture (`ConvTrunk`, `RecurrentTrunk`) guard against a generator that
+pleases one of them by chance.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated, Literal
 
@@ -122,19 +123,33 @@ class Judge(nn.Module):
         """`features` of sounds of any rate, channel count and length, in evaluation mode."""
         was_training = self.training
         self.eval()
-        waves = [_heard(sound, self.rate) for sound in sounds]
-        chunks = [self.features(*_batched(waves[i : i + BATCH])) for i in range(0, len(waves), BATCH)]
+        waves = [heard(sound, self.rate) for sound in sounds]
+        chunks = [self.features(*batched(waves[i : i + BATCH])) for i in range(0, len(waves), BATCH)]
         self.train(was_training)
         return torch.cat(chunks) if chunks else torch.zeros(0, self.config.trunk.dim)
 
+    @torch.inference_mode()
+    def chances(self, sounds: Sequence[Sound]) -> dict[str, Float[Tensor, "sounds answers"]]:
+        """For each question how likely each answer is, by this judge; a row sums to 1."""
+        return {name: scores.softmax(-1) for name, scores in self.answer(self.embed(sounds)).items()}
+
     def judge(self, sounds: Sequence[Sound]) -> dict[str, list[str]]:
         """The likeliest answer to each question for each sound."""
-        with torch.inference_mode():
-            logits = self.answer(self.embed(sounds))
-        return {
-            name: [self.config.labels[name][best] for best in scores.argmax(-1).tolist()]
-            for name, scores in logits.items()
-        }
+        return verdict([self], sounds)
+
+
+def verdict(panel: Sequence[Judge], sounds: Sequence[Sound]) -> dict[str, list[str]]:
+    """What judges of the same questions hear together: the answers of the highest mean chance.
+
+    Raises Error for no judges, or for judges that were asked different things.
+    """
+    if not panel or any(member.config.labels != panel[0].config.labels for member in panel):
+        raise Error(f"{len(panel)} judges can't answer together; give one or more that know the same answers")
+    heard_by_each = [member.chances(sounds) for member in panel]
+    return {
+        question: [answers[best] for best in torch.stack([c[question] for c in heard_by_each]).mean(0).argmax(-1)]
+        for question, answers in panel[0].config.labels.items()
+    }
 
 
 class _Conv(nn.Module):
@@ -226,72 +241,15 @@ class _Recurrent(nn.Module):
         return F.conv1d(x, kernel, padding=2, groups=x.shape[1])
 
 
-def train_judge(
-    sounds: Sequence[Sound],
-    labels: Mapping[str, Sequence[str]],
-    config: JudgeConfig,
-    *,
-    steps: int = 1500,
-    batch: int = 64,
-    learning_rate: float = 3e-3,
-    seed: int = 0,
-    progress: Callable[[int, float], None] | None = None,
-) -> Judge:
-    """A judge trained on `sounds`, whose true answers are `labels[question][i]`; the same for the same seed.
-
-    Give real training clips only. Each time a clip is used it is disturbed by `_disturbed` (speed within 4 %,
-    silence around it, a smooth random filter, a random band limit, random phases in its STFT, noise at 10-50 dB) and
-    bands and moments of its mel are masked (SpecAugment: Park et al., 2019, arXiv 1904.08779). No vocoder and no
-    Griffin-Lim is used: the random phases only teach that phase carries no answer. AdamW with one cosine cycle and
-    label smoothing 0.05. `progress` is called with step and loss.
-
-    Raises Error for no sounds, no steps, or an answer that `config.labels` doesn't list.
-    """
-    if not sounds or steps < 1:
-        raise Error(f"a judge needs sounds and steps to train; got {len(sounds)} sounds and {steps} steps")
-    truths = {name: _numbered(name, labels.get(name, ()), names, len(sounds)) for name, names in config.labels.items()}
-    chance = np.random.default_rng(seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        judge = Judge(config).train()
-        waves = [_heard(sound, judge.rate) for sound in sounds]
-        optimiser = torch.optim.AdamW(judge.parameters(), lr=learning_rate, weight_decay=0.02)
-        cycle = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps + 1, pct_start=0.15)
-        for step in range(steps):
-            chosen = chance.choice(len(waves), size=min(batch, len(waves)), replace=False)
-            heard = [_disturbed(waves[i], judge.rate, chance) for i in chosen]
-            mel, frames = judge.look(*_batched(heard))
-            logits = judge.answer(judge.trunk(_masked(mel, chance), frames))
-            loss = torch.stack(
-                [F.cross_entropy(scores, truths[name][chosen], label_smoothing=0.05) for name, scores in logits.items()]
-            ).sum()
-            optimiser.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(judge.parameters(), 5.0)
-            optimiser.step()
-            cycle.step()
-            if progress is not None:
-                progress(step, loss.item())
-    return judge.eval().requires_grad_(False)
-
-
-def _numbered(question: str, answers: Sequence[str], names: Sequence[str], count: int) -> Int[Tensor, " sounds"]:
-    if len(answers) != count:
-        raise Error(f'{count} sounds came with {len(answers)} answers to "{question}"; give one for each sound')
-    for answer in answers:
-        if answer not in names:
-            raise Error(f'"{answer}" is no known answer to "{question}"; known: {", ".join(names)}')
-    return torch.tensor([names.index(answer) for answer in answers])
-
-
-def _heard(sound: Sound, rate: int) -> Float[np.ndarray, " samples"]:
+def heard(sound: Sound, rate: int) -> Float[np.ndarray, " samples"]:
     """The sound as a judge hears it: one channel, at its rate."""
     return sound.mono().resample(rate).samples[0]
 
 
-def _batched(
+def batched(
     waves: Sequence[Float[np.ndarray, " _"]],
 ) -> tuple[Float[Tensor, "batch 1 samples"], Int[Tensor, " batch"]]:
+    """Waves of different lengths side by side, filled up with silence, and their lengths in samples."""
     lengths = torch.tensor([len(wave) for wave in waves])
     padded = np.zeros((len(waves), 1, int(lengths.max())), dtype=np.float32)
     for row, wave in zip(padded, waves, strict=True):
@@ -301,63 +259,3 @@ def _batched(
 
 def _valid(lengths: Int[Tensor, " batch"], longest: int) -> Bool[Tensor, "batch longest"]:
     return torch.arange(longest, device=lengths.device) < lengths[:, None]
-
-
-def _disturbed(
-    wave: Float[np.ndarray, " samples"], rate: int, chance: np.random.Generator
-) -> Float[np.ndarray, " disturbed"]:
-    """One training clip, changed in ways that change neither what is said nor who says it."""
-    wave = wave / max(float(np.sqrt(np.mean(wave**2))), 1e-8)
-    if chance.random() < 0.5:
-        wave = _resampled(wave, chance.uniform(0.96, 1.04))
-    wave = _filtered(wave, rate, chance)
-    if chance.random() < 0.5:
-        wave = _rephased(wave, int(chance.choice([128, 256, 512])), chance)
-    if chance.random() < 0.5:
-        wave = wave[int(chance.uniform(0, 0.04) * len(wave)) :]
-        wave = wave[: len(wave) - int(chance.uniform(0, 0.04) * len(wave))]
-    if chance.random() < 0.7:
-        wave = np.pad(wave, [int(chance.uniform(0, 0.15) * rate), int(chance.uniform(0, 0.25) * rate)])
-    if chance.random() < 0.7:
-        wave = wave + 10 ** (-chance.uniform(10, 50) / 20) * chance.standard_normal(len(wave))
-    return wave.astype(np.float32)
-
-
-def _resampled(wave: Float[np.ndarray, " samples"], speed: float) -> Float[np.ndarray, " fewer"]:
-    return np.interp(np.arange(0, len(wave) - 1, speed), np.arange(len(wave)), wave)
-
-
-def _filtered(
-    wave: Float[np.ndarray, " samples"], rate: int, chance: np.random.Generator
-) -> Float[np.ndarray, " samples"]:
-    """A smooth random equaliser (within 6 dB, six bands), and half the time a low-pass from 3/4 of the bandwidth up."""
-    hz = np.fft.rfftfreq(len(wave), 1 / rate)
-    gain = np.interp(hz, np.linspace(0, rate / 2, 6), chance.uniform(-6, 6, 6))
-    if chance.random() < 0.5:
-        gain = gain - 60 * np.clip(hz / (rate / 2) - chance.uniform(0.75, 1), 0, None) * 8
-    return np.fft.irfft(np.fft.rfft(wave) * 10 ** (gain / 20), n=len(wave))
-
-
-def _rephased(
-    wave: Float[np.ndarray, " samples"], window: int, chance: np.random.Generator
-) -> Float[np.ndarray, " samples"]:
-    """The clip with random phase added to each point of its STFT, from none to almost all of the circle."""
-    hann = torch.hann_window(window)
-    stft = torch.stft(torch.from_numpy(wave).float(), window, window // 4, window=hann, return_complex=True,
-                      pad_mode="constant")  # fmt: skip
-    turn = chance.uniform(0, 1.5) * torch.from_numpy(chance.standard_normal(tuple(stft.shape))).float()
-    return torch.istft(stft * torch.polar(torch.ones_like(turn), turn), window, window // 4, window=hann,
-                       length=len(wave)).numpy()  # fmt: skip
-
-
-def _masked(mel: Float[Tensor, "batch mels frames"], chance: np.random.Generator) -> Float[Tensor, "batch mels frames"]:
-    """Two bands of up to an eighth of the mels and one moment of up to a tenth of the frames, set to the mean."""
-    batch, mels, frames = mel.shape
-    hidden = np.zeros((batch, mels, frames), dtype=bool)
-    for row in hidden:
-        for _ in range(2):
-            low = chance.integers(0, mels)
-            row[low : low + chance.integers(0, mels // 8 + 1)] = True
-        start = chance.integers(0, frames)
-        row[:, start : start + chance.integers(0, frames // 10 + 1)] = True
-    return mel.masked_fill(torch.from_numpy(hidden), float(mel.mean()))

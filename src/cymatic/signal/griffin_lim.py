@@ -5,10 +5,11 @@ from __future__ import annotations
 from functools import lru_cache
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from cymatic.signal.mel import MelSpec, filterbank, framed
+from cymatic.signal.mel import MelSpec, filterbank
+from cymatic.signal.stft import istft, stft
 
 
 @lru_cache(maxsize=16)
@@ -50,32 +51,9 @@ def griffin_lim(
     spectrum = torch.polar(magnitude, angles.expand_as(magnitude).contiguous())
     previous = torch.zeros_like(spectrum)
     for _ in range(rounds):
-        consistent = _stft(_istft(spectrum, spec), spec)
+        consistent = stft(istft(spectrum, spec), spec)
         ahead = consistent + momentum * (consistent - previous)
         previous = consistent
         spectrum = magnitude * ahead / ahead.abs().clamp_min(1e-16)
-    return _istft(spectrum, spec)
+    return istft(spectrum, spec)
 
-
-def _stft(waveform: Float[Tensor, "batch 1 samples"], spec: MelSpec) -> Complex[Tensor, "batch bins frames"]:
-    window = torch.hann_window(spec.n_fft, dtype=waveform.dtype, device=waveform.device)
-    return torch.stft(
-        framed(waveform[:, 0], spec), spec.n_fft, spec.hop, window=window, center=False, return_complex=True
-    )
-
-
-def _istft(spectrum: Complex[Tensor, "batch bins frames"], spec: MelSpec) -> Float[Tensor, "batch 1 samples"]:
-    """Least-squares inverse of `_stft`; `torch.istft` refuses frames that are not centred, as a window ends in 0."""
-    frames = spectrum.shape[-1]
-    window = torch.hann_window(spec.n_fft, dtype=spectrum.real.dtype, device=spectrum.device)
-    pieces = torch.fft.irfft(spectrum, n=spec.n_fft, dim=1) * window[:, None]
-    envelope = (window * window)[:, None].expand(-1, frames)[None]
-    total = _overlap_add(torch.cat([pieces, envelope]), spec)
-    left = (spec.n_fft - spec.hop) // 2
-    kept = total[:, left : left + frames * spec.hop]
-    return (kept[:-1] / kept[-1:].clamp_min(1e-8))[:, None]
-
-
-def _overlap_add(pieces: Float[Tensor, "batch n_fft frames"], spec: MelSpec) -> Float[Tensor, "batch padded"]:
-    length = spec.n_fft + (pieces.shape[-1] - 1) * spec.hop
-    return torch.nn.functional.fold(pieces, (1, length), (1, spec.n_fft), stride=(1, spec.hop))[:, 0, 0]

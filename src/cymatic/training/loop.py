@@ -82,10 +82,10 @@ def fit(
     `deadline` (of `time.monotonic`) stands for `settings.minutes`; after 30 steps it becomes a fixed number of steps,
     and `on_settings` is told. Raises ModelError if the loss is no longer a number; the last checkpoint stays.
     """
-    state = run / "prior" / "state"
+    state = run / task.stage / "state"
     average = copy.deepcopy(task).requires_grad_(False).eval()
     optimizer = torch.optim.AdamW(
-        task.parameter_groups(settings.weight_decay), lr=settings.learning_rate, betas=(0.9, 0.99)
+        task.parameter_groups(settings.weight_decay), lr=settings.learning_rate, betas=task.betas
     )
     # A run that was stopped before its first checkpoint has nothing to resume: it begins anew.
     at = load_state(state, task, average, optimizer) if resume and has_state(state) else Progress()
@@ -110,7 +110,7 @@ def fit(
                 f"the loss held out is {scores['loss']:g} at step {at.step}; train anew with a lower "
                 f"training.learning_rate than {settings.learning_rate:g} (the last checkpoint is intact)"
             )
-        if scores is None or at.best is None or scores["loss"] < at.best:
+        if scores is None or at.best is None or scores["loss"] < at.best or not task.keeps_best:
             at.best, at.best_step = scores["loss"] if scores else None, at.step
             average.save_parts(run, at.step)
         return scores

@@ -24,6 +24,10 @@ class PriorTask(nn.Module):
     the weights alone and a resumed run needs no stored random state.
     """
 
+    stage = "prior"
+    betas = (0.9, 0.99)
+    keeps_best = True
+
     def __init__(self, recipe: Recipe, spec: MelSpec) -> None:
         super().__init__()
         torch.manual_seed(mixed(recipe.training.seed, 0))  # the initial weights

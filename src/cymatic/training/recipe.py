@@ -26,6 +26,18 @@ class VocoderSettings(Config):
     rounds: int = Field(default=60, ge=1, le=1000)
 
 
+class VocoderTraining(Config):
+    """How a vocoder meets its judges."""
+
+    piece: float = Field(default=0.512, gt=0, le=10)  # seconds
+    alone: int = Field(default=2000, ge=0)  # steps before the judges come
+    judges_warmup: int = Field(default=500, ge=1)  # steps over which their push grows
+    judged: int = Field(default=8, ge=1)  # pieces of a batch that the judges see
+    judge_width: int = Field(default=16, ge=1, le=512)
+    mel_weight: float = Field(default=5.0, ge=0)
+    feature_weight: float = Field(default=2.0, ge=0)
+
+
 class TrainingSettings(Config):
     """How long and how. Either `steps` or `minutes`; minutes become steps once the speed has been measured."""
 

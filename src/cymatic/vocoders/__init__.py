@@ -1,5 +1,6 @@
 """Log mel -> waveform of exactly frames x hop samples."""
 
 from cymatic.vocoders.griffin_lim import GriffinLimVocoder
+from cymatic.vocoders.vocos import Vocos
 
-VOCODERS = (GriffinLimVocoder,)  # every kind that a model folder may hold
+VOCODERS = (GriffinLimVocoder, Vocos)  # every kind that a model folder may hold

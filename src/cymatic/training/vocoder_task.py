@@ -1,0 +1,89 @@
+"""The task of training a vocoder against discriminators."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from cymatic.adversarial.discriminators import Discriminators, Judged
+from cymatic.adversarial.losses import discriminator_loss, feature_loss, generator_loss
+from cymatic.hub.parts import save_part
+from cymatic.seeds import mixed
+from cymatic.signal.distances import multi_scale_mel_distance
+from cymatic.signal.mel import MelSpec, log_mel
+from cymatic.training.recipe import VocoderTraining
+from cymatic.vocoders.vocos import Vocos, VocosConfig, VocosShape
+
+
+class VocoderTask(nn.Module):
+    """A vocoder and its judges as one module with one loss.
+
+    Both sides step at once: the vocoder's terms see the judges' weights as constants, the judges' term sees the made
+    sound as a constant, so the gradient of the sum is each side's own and one optimiser serves both.
+    """
+
+    stage = "vocoder"
+    betas = (0.8, 0.99)
+    keeps_best = False  # the distance held out rises a little while the sound gets better
+
+    def __init__(self, shape: VocosShape, settings: VocoderTraining, spec: MelSpec, seed: int) -> None:
+        super().__init__()
+        torch.manual_seed(mixed(seed, 0))
+        self.settings = settings
+        self.vocoder = Vocos(VocosConfig(mel=spec, **shape.model_dump()))
+        self.judges = Discriminators(width=settings.judge_width)
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, batch: Float[Tensor, "batch 1 samples"], seed: int) -> dict[str, Tensor]:
+        """`{"loss": ..., and its terms}`; nothing is random here but the batch."""
+        spec, settings = self.vocoder.config.mel, self.settings
+        batch = batch.to(self.steps.device)
+        real_mel = log_mel(batch, spec)
+        fake = self.vocoder(real_mel)
+        own = (log_mel(fake, spec) - real_mel).abs().mean()
+        many = multi_scale_mel_distance(fake, batch, spec.rate)
+        terms = {"mel": own, "scales": many, "loss": settings.mel_weight * (own + many)}
+        if self.steps >= settings.alone:
+            some = slice(0, settings.judged)
+            frozen = {name: p.detach() for name, p in self.judges.named_parameters()}
+            real = self.judges(batch[some])
+            seen: list[Judged] = functional_call(self.judges, frozen, (fake[some],))
+            terms["judges"] = discriminator_loss(real, self.judges(fake[some].detach()))
+            terms["fool"], terms["features"] = generator_loss(seen), feature_loss(real, seen)
+            # A judge that knows nothing yet should not pull: its push grows over the first steps.
+            push = min(1.0, float(self.steps - settings.alone) / settings.judges_warmup)
+            terms["loss"] = (
+                terms["loss"] + terms["judges"] + push * (terms["fool"] + settings.feature_weight * terms["features"])
+            )
+        if self.training:
+            self.steps += 1
+        return terms
+
+    @torch.no_grad()
+    def measure(self, waves: Sequence[Tensor], batch: int) -> dict[str, float]:
+        """Mean log-mel distances over held-out waveforms."""
+        spec = self.vocoder.config.mel
+        sums = {"loss": 0.0, "mel": 0.0}
+        for wave in waves:
+            real = wave.to(self.steps.device)
+            mel = log_mel(real, spec)
+            fake = self.vocoder.train()(mel)
+            sums["mel"] += (log_mel(fake, spec) - mel).abs().mean().item() / len(waves)
+            sums["loss"] += multi_scale_mel_distance(fake[..., : real.shape[-1]], real, spec.rate).item() / len(waves)
+        return sums
+
+    def parameter_groups(self, weight_decay: float) -> list[dict[str, object]]:
+        trained = [p for p in self.parameters() if p.requires_grad]
+        return [
+            {"params": [p for p in trained if p.dim() > 1], "weight_decay": weight_decay},
+            {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
+        ]
+
+    def save_parts(self, run: Path, steps: int) -> None:
+        self.vocoder.steps_trained.fill_(steps)
+        save_part(run / "vocoder", self.vocoder)
