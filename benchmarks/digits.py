@@ -16,7 +16,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -28,14 +27,15 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does,
 import numpy as np
 import torch
 import typer
+from scoring import cell, first_of_each, scored, table
 
 import cymatic
 from cymatic.data.folder import read_folder
 from cymatic.data.mels import prepare
 from cymatic.errors import Error
 from cymatic.hub.parts import fingerprint, load_part, save_part
-from cymatic.metrics.intervals import wilson
-from cymatic.metrics.judges import ConvTrunk, Judge, JudgeConfig, RecurrentTrunk, train_judge
+from cymatic.metrics.judge_training import train_judge
+from cymatic.metrics.judges import ConvTrunk, Judge, JudgeConfig, RecurrentTrunk
 from cymatic.metrics.neighbours import mel_features, neighbours
 from cymatic.pipelines.text_to_sound import TextToSound
 from cymatic.signal.griffin_lim import griffin_lim, magnitude_from_mel
@@ -77,23 +77,7 @@ def read(folder: Path, split: str) -> Clips:
 def score(judge: Judge, clips: Clips) -> dict[str, Any]:
     """For each question: how many were heard as meant, the share with its interval, and what was misheard as what."""
     heard, truth = judge.judge(clips.sounds), clips.truth
-    return {question: _score(heard[question], truth[question], clips.captions) for question in QUESTIONS}
-
-
-def _score(heard: Sequence[str], truth: Sequence[str], captions: Sequence[str]) -> dict[str, Any]:
-    right = [a == b for a, b in zip(heard, truth, strict=True)]
-    of_each = Counter(truth)
-    right_of_each = Counter(meant for meant, ok in zip(truth, right, strict=True) if ok)
-    return {
-        "right": sum(right),
-        "clips": len(right),
-        "share": sum(right) / len(right),
-        "interval_95": wilson(sum(right), len(right)),
-        "share_of_each": {meant: right_of_each[meant] / count for meant, count in sorted(of_each.items())},
-        "misheard": dict(
-            Counter(f"{c}: {h}" for c, h, ok in zip(captions, heard, right, strict=True) if not ok).most_common()
-        ),
-    }
+    return {question: scored(heard[question], truth[question], clips.captions) for question in QUESTIONS}
 
 
 @app.command()
@@ -117,7 +101,7 @@ def train_judges(
         judge = load_part(output / name, (Judge,))
         for what, clips in (("valid", valid), ("valid through Griffin-Lim", through)):
             rows.append([f"{what} ({seconds:.0f} s to train)", name, *_cells(score(judge, clips))])
-    typer.echo(_table(["sounds", "judge", *QUESTIONS], rows))
+    typer.echo(table(["sounds", "judge", *QUESTIONS], rows))
 
 
 def _tell(step: int, loss: float) -> None:
@@ -140,8 +124,15 @@ def judge(
     judges: Annotated[Path, typer.Option(help="The folder of the frozen judges.")] = JUDGES,
 ) -> None:
     """Judges 300 generated clips, and real recordings beside them."""
+    report = assess(cymatic.load(model), folder, judges)
+    if output is not None:
+        output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    typer.echo(summary(report))
+
+
+def assess(pipeline: TextToSound, folder: Path, judges: Path) -> dict[str, Any]:
+    """The report on a model, as JSON values."""
     panel = {name: load_part(judges / name, (Judge,)) for name in TRUNKS}
-    pipeline = cymatic.load(model)
     train, valid = read(folder, "train"), read(folder, "valid")
     # Takes of training that pass for perfect memories: what the neighbour metrics must raise the alarm at.
     copies = _first_of_each(train, SEEDS)
@@ -154,7 +145,7 @@ def judge(
         "valid through the vocoder": _revocoded(pipeline, valid),
         "copies of training through the vocoder": _revocoded(pipeline, copies),
     }
-    report = {
+    return {
         "model": {"name": pipeline.name, "sha256": pipeline.sha256, "defaults": pipeline.defaults.model_dump()},
         "judges": {name: fingerprint([judges / name]) for name in panel},
         "protocol": f"{len(set(train.captions))} captions x seeds 0-{SEEDS - 1}, the model's defaults, no selection",
@@ -166,9 +157,6 @@ def judge(
         },
         "neighbours": _compare(pipeline, panel, sets, train),
     }
-    if output is not None:
-        output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    typer.echo(_summary(report))
 
 
 def _generate(pipeline: TextToSound, captions: Sequence[str]) -> Clips:
@@ -181,12 +169,7 @@ def _revocoded(pipeline: TextToSound, clips: Clips) -> Clips:
 
 
 def _first_of_each(clips: Clips, count: int) -> Clips:
-    seen: Counter[str] = Counter()
-    kept = []
-    for row, caption in enumerate(clips.captions):
-        if seen[caption] < count:
-            kept.append(row)
-        seen[caption] += 1
+    kept = first_of_each(clips.captions, count)
     return Clips([clips.sounds[row] for row in kept], [clips.captions[row] for row in kept])
 
 
@@ -217,7 +200,8 @@ def _embedded(judge: Judge, sounds: Sequence[Sound]) -> np.ndarray:
     return judge.embed(sounds).numpy()
 
 
-def _summary(report: dict[str, Any]) -> str:
+def summary(report: dict[str, Any]) -> str:
+    """The report as text."""
     judged = [
         [what, name, *_cells(scores)] for name, member in report["judged"].items() for what, scores in member.items()
     ]
@@ -235,8 +219,8 @@ def _summary(report: dict[str, Any]) -> str:
     return "\n\n".join(
         [
             f"{report['model']['name']} {report['model']['sha256'][:12]}: {report['protocol']}",
-            _table(["sounds", "judge", *QUESTIONS], judged),
-            _table(
+            table(["sounds", "judge", *QUESTIONS], judged),
+            table(
                 ["sounds", "features", "nearest to train / valid's", "nearer than valid's 1st pct", "diversity"], near
             ),
             "Generated, " + "; ".join(worst) + ".",
@@ -245,16 +229,7 @@ def _summary(report: dict[str, Any]) -> str:
 
 
 def _cells(scores: dict[str, Any]) -> list[str]:
-    cells = []
-    for question in QUESTIONS:
-        low, high = scores[question]["interval_95"]
-        cells.append(f"{scores[question]['share']:.1%} ({low:.1%}-{high:.1%})")
-    return cells
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return [cell(scores[question]) for question in QUESTIONS]
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ that need them skip with a reason when they are absent, and fail when `CYMATIC_R
 import ipaddress
 import os
 import socket
+import tempfile
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
@@ -19,6 +20,9 @@ from jaxtyping import install_import_hook
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["MKL_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
+# The user's own cache is none of a test's business; this one goes with the process.
+CACHE = tempfile.TemporaryDirectory(prefix="cymatic-cache-")
+os.environ["CYMATIC_CACHE"] = CACHE.name
 
 # Before cymatic is imported: each annotated shape and type is checked on each call. The hook takes its checker by name
 # and hands it bare functions; beartype knows `Self` in whole classes only, so what is annotated so goes unchecked. An

@@ -3,13 +3,42 @@
 import pytest
 import torch
 
+from cymatic.config import Config
+from cymatic.errors import ModelError
 from cymatic.signal.mel import PRESETS, MelSpec, log_mel
 from cymatic.vocoders import VOCODERS
 from cymatic.vocoders.griffin_lim import GriffinLimConfig
+from cymatic.vocoders.vocos import Vocos, VocosConfig
 
 SPEC = PRESETS["voice-8k"]
-CONFIGS = [GriffinLimConfig(mel=SPEC, rounds=8)]
-BUILT = [next(v for v in VOCODERS if isinstance(config, v.config_class))(config).eval() for config in CONFIGS]
+CONFIGS = [GriffinLimConfig(mel=SPEC, rounds=8), VocosConfig(mel=SPEC, width=64, depth=2, corrections=6)]
+
+
+def build(config: Config) -> torch.nn.Module:
+    torch.manual_seed(0)
+    vocoder = next(v for v in VOCODERS if isinstance(config, v.config_class))(config)
+    if isinstance(vocoder, Vocos):
+        learn_tones(vocoder)
+    return vocoder.eval()
+
+
+def learn_tones(vocoder: Vocos, steps: int = 60) -> None:
+    """Enough training for a vocoder of a few thousand weights to know what a tone and silence are."""
+    optimizer = torch.optim.AdamW(vocoder.parameters(), lr=3e-3)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(steps):
+        hz = 150 * 8 ** torch.rand(8, 1, 1, generator=generator)
+        wave = 0.3 * torch.sin(2 * torch.pi * hz * torch.arange(3200) / 8000)
+        wave = wave + 0.01 * torch.randn(wave.shape, generator=generator)
+        wave[:2] = 0
+        mel = log_mel(wave, SPEC)
+        optimizer.zero_grad()
+        (log_mel(vocoder(mel), SPEC) - mel).abs().mean().backward()
+        optimizer.step()
+    vocoder.steps_trained.fill_(steps)
+
+
+BUILT = [build(config) for config in CONFIGS]
 every_vocoder = pytest.mark.parametrize("vocoder", BUILT, ids=lambda v: v.config.kind)
 
 
@@ -29,12 +58,14 @@ def mel_of(wave: torch.Tensor, spec: MelSpec = SPEC) -> torch.Tensor:
 
 
 @every_vocoder
+@torch.inference_mode()
 @pytest.mark.parametrize("frames", [1, 2, 7, 80])
 def test_gives_exactly_frames_times_hop_samples(vocoder, frames):
     assert vocoder(torch.full((2, SPEC.mels, frames), -5.0)).shape == (2, 1, frames * SPEC.hop)
 
 
 @every_vocoder
+@torch.inference_mode()
 def test_is_the_same_every_time_and_leaves_the_global_seed_alone(vocoder):
     mel = mel_of(tones(0.4)[0])
     torch.manual_seed(5)
@@ -46,6 +77,7 @@ def test_is_the_same_every_time_and_leaves_the_global_seed_alone(vocoder):
 
 
 @every_vocoder
+@torch.inference_mode()
 def test_a_batch_equals_its_items(vocoder):
     mels = torch.cat([mel_of(wave) for wave in tones(0.5, 0.5, 0.5)])
     together = vocoder(mels)
@@ -54,6 +86,7 @@ def test_a_batch_equals_its_items(vocoder):
 
 
 @every_vocoder
+@torch.inference_mode()
 def test_a_tone_comes_back_as_that_tone(vocoder):
     wave = tones(0, 0.5)[1]  # 600 Hz
     wave = wave + 0.01 * torch.randn(len(wave), generator=torch.Generator().manual_seed(0))  # as in any recording
@@ -64,5 +97,30 @@ def test_a_tone_comes_back_as_that_tone(vocoder):
 
 
 @every_vocoder
+@torch.inference_mode()
 def test_silence_stays_silent(vocoder):
     assert vocoder(mel_of(torch.zeros(4000))).abs().max() < 1e-3
+
+
+def test_a_vocoder_that_was_never_trained_refuses():
+    with pytest.raises(ModelError, match="never trained"):
+        Vocos(VocosConfig(mel=SPEC, width=8, depth=1)).eval()(torch.zeros(1, SPEC.mels, 3))
+
+
+def test_corrections_bring_the_mel_nearer():
+    vocoder = BUILT[-1]
+    mel = mel_of(tones(0, 0.5)[1] + 0.01 * torch.randn(4000, generator=torch.Generator().manual_seed(0)))
+    strengths, errors = vocoder.strengths.detach().clone(), []
+    with torch.inference_mode():
+        for count in (0, 2, 6):
+            vocoder.strengths = torch.nn.Parameter(strengths[:count])
+            errors.append((mel_of(vocoder(mel)[0, 0]) - mel).abs().mean().item())
+    vocoder.strengths = torch.nn.Parameter(strengths)
+    assert errors[0] > errors[1] > errors[2]
+
+
+def test_a_gradient_reaches_every_parameter_of_vocos():
+    vocoder = Vocos(VocosConfig(mel=SPEC, width=16, depth=2, corrections=2))
+    mel = mel_of(torch.randn(1600, generator=torch.Generator().manual_seed(0)) * 0.1)
+    (log_mel(vocoder(mel), SPEC) - mel).abs().mean().backward()
+    assert not [name for name, p in vocoder.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]

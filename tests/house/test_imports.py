@@ -16,7 +16,7 @@ PACKAGE = REPOSITORY / "src" / "cymatic"
 # A room may import from any layer before its own.
 LAYERS = (
     ("errors", "starters", "recipes"),
-    ("files", "config", "seeds"),
+    ("files", "config", "seeds", "share"),
     ("signal", "nn", "cond"),
     ("quantizers",),
     ("codecs", "encoders", "priors", "vocoders", "adversarial"),

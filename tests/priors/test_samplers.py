@@ -36,10 +36,10 @@ def test_a_straight_path_takes_one_step(name):
     torch.testing.assert_close(SAMPLERS[name](lambda x, t: torch.full_like(x, 2.0), noise, 1), noise + 2)
 
 
-@pytest.mark.parametrize(("name", "evaluations"), [("euler", 7), ("midpoint", 14), ("heun", 14)])
+@pytest.mark.parametrize(("name", "evaluations"), [("euler", 7), ("midpoint", 14), ("heun", 13)])
 def test_cost_and_times(name, evaluations):
     times = []
     SAMPLERS[name](lambda x, t: times.append(t) or x, torch.zeros(1), 7)
     assert len(times) == evaluations
     assert times[0] == 0
-    assert 0 <= min(times) <= max(times) <= 1
+    assert 0 <= min(times) <= max(times) < 1

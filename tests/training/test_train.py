@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from itertools import pairwise
 
 import pytest
 import torch
@@ -18,7 +17,7 @@ from tests.helpers import tiny_recipe as recipe
 
 import cymatic
 from cymatic.errors import Error, ModelError
-from cymatic.training.loop import learning_rate
+from cymatic.training.loop import schedule
 from cymatic.training.recipe import TrainingSettings, make_recipe, shipped
 from cymatic.training.train import read_run, train
 
@@ -83,7 +82,9 @@ def test_a_run_is_a_model(run):
     sound = model("low tone", seed=3, steps=2)
     assert sound.rate == 8000 and 0 < sound.seconds <= 0.4
     assert model.name == "tiny"
-    assert {path.name for path in run.iterdir()} == {"text", "prior", "vocoder", "pipeline.json", "recipe.yaml", "logs"}
+    assert {path.name for path in run.iterdir()} == {
+        *("text", "prior", "vocoder", "pipeline.json", "recipe.yaml", "data.json", "logs")
+    }
     assert any((run / "logs").iterdir())
     assert json.loads((run / "pipeline.json").read_text())["captions"] == ["high tone", "low tone"]
 
@@ -150,13 +151,13 @@ def test_eight_clips_are_learned(folder, tmp_path):
             assert int(spectrum.argmax()) / sound.seconds == pytest.approx(hz, rel=0.12)
 
 
-def test_learning_rate_warms_up_and_falls_to_zero():
-    settings = TrainingSettings(steps=100, warmup=10, learning_rate=1.0)
-    rates = [learning_rate(settings, step, 100) for step in range(101)]
-    assert rates[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
-    assert all(a >= b for a, b in pairwise(rates[10:]))
-    assert rates[100] == pytest.approx(0)
-    assert learning_rate(settings, 5, None) == rates[5], "the first steps do not know the last one"
+def test_the_schedule_rises_stays_and_falls_to_zero():
+    settings = TrainingSettings(steps=100, warmup=10, decay=0.4)
+    shares = [schedule(settings, step, 100) for step in range(101)]
+    assert shares[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
+    assert shares[10:61] == [1.0] * 51
+    assert shares[60:] == pytest.approx([1 - i / 40 for i in range(41)])
+    assert [schedule(settings, step, None) for step in range(60)] == shares[:60], "the plateau needs no end"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ depend on its neighbours.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -29,9 +30,7 @@ class SpectrogramDiscriminator(nn.Module):
         self.window = window
         sizes = ((2, width, 2, 1), (width, width, 2, 1), (width, 2 * width, 2, 2), (2 * width, 2 * width, 2, 4))
         self.layers = nn.ModuleList(
-            weight_norm(
-                nn.Conv2d(i, o, (5, 3), stride=(stride, 1), dilation=(1, dilation), padding=(2, dilation))
-            )
+            weight_norm(nn.Conv2d(i, o, (5, 3), stride=(stride, 1), dilation=(1, dilation), padding=(2, dilation)))
             for i, o, stride, dilation in sizes
         )
         self.last = weight_norm(nn.Conv2d(2 * width, 1, 3, padding=1))
@@ -58,8 +57,7 @@ class PeriodDiscriminator(nn.Module):
         self.period = period
         widths = (1, width, 2 * width, 4 * width, 4 * width)
         self.layers = nn.ModuleList(
-            weight_norm(nn.Conv2d(i, o, (5, 1), stride=(3, 1), padding=(2, 0)))
-            for i, o in zip(widths[:-1], widths[1:], strict=True)
+            weight_norm(nn.Conv2d(i, o, (5, 1), stride=(3, 1), padding=(2, 0))) for i, o in pairwise(widths)
         )
         self.last = weight_norm(nn.Conv2d(widths[-1], 1, (3, 1), padding=(1, 0)))
 

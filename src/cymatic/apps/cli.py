@@ -1,4 +1,4 @@
-"""The command line: `cymatic sound`, `cymatic train`, `cymatic plot`.
+"""The command line: `cymatic sound`, `cymatic train`, `cymatic plot`, `cymatic data`.
 
 Only typer is imported at the top: `cymatic --help` is instant because torch is loaded by the command that needs it.
 Whatever a user can mend is one line on stderr and exit code 2.
@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from cymatic import __version__
+from cymatic.apps.data_command import data
 from cymatic.errors import Error, Note
 from cymatic.files import reason
 
@@ -32,6 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(data)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -168,7 +170,9 @@ def train(
     folder: Annotated[
         Path | None,
         typer.Argument(
-            help="Sounds with a manifest.jsonl, or named as their captions.", show_default=False, readable=False
+            help="Sounds and what they are called (docs/how-to-folder.md); with a recipe of packs, what holds them.",
+            show_default=False,
+            readable=False,
         ),
     ] = None,
     recipe: Annotated[
@@ -186,8 +190,16 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")] = "cpu",
+    devices: Annotated[int, typer.Option(help="How many of them share each batch.")] = 1,
+    precision: Annotated[str, typer.Option(help="fp32, or bf16 where the device is faster with it.")] = "fp32",
+    compiled: Annotated[bool, typer.Option("--compile", help="Compile the network first; pays on long runs.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop (2) where a file or a line is broken.")] = False,
 ) -> None:
     """Train a model of your own on a folder of sounds."""
     from cymatic.apps.train_command import train_command
 
-    raise typer.Exit(train_command(folder, recipe, out, minutes, steps, settings or [], resume, device))
+    raise typer.Exit(
+        train_command(
+            folder, recipe, out, minutes, steps, settings or [], resume, device, strict, devices, precision, compiled
+        )
+    )

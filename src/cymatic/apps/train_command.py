@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from cymatic.apps.terminal import printable
 from cymatic.errors import Error
 
 DEFAULT_MINUTES = 15.0
@@ -22,6 +23,10 @@ def train_command(
     settings: list[str],
     resume: bool,
     device: str,
+    strict: bool,
+    devices: int = 1,
+    precision: str = "fp32",
+    compiled: bool = False,
 ) -> int:
     """The exit code: 0 when trained, 130 when stopped on the way. Raises Error for what the user can mend."""
     if minutes is not None and steps is not None:
@@ -49,18 +54,19 @@ def train_command(
             raise Error(f"{out} was trained on {plan.data.folder}, not on {folder}; give that folder or none")
     else:
         plan = make_recipe(recipe, settings)
-        if folder is None:
+        if folder is None and not plan.data.packs:
             raise Error("no folder was given; say cymatic train FOLDER")
         length = {"minutes": minutes, "steps": steps}
         if minutes is None and steps is None and plan.training.minutes is None and plan.training.steps is None:
             length["minutes"] = DEFAULT_MINUTES
         if any(given is not None for given in length.values()):
             plan = plan.model_copy(update={"training": plan.training.model_copy(update=length)})
-        plan = plan.model_copy(update={"data": plan.data.model_copy(update={"folder": str(folder.resolve())})})
+        if folder is not None:
+            plan = plan.model_copy(update={"data": plan.data.model_copy(update={"folder": str(folder.resolve())})})
     console = Console(stderr=True)
 
     def say(line: str) -> None:  # as it is: a file's name may look like markup
-        console.out("".join(c if c.isprintable() else "\ufffd" for c in line), highlight=False)
+        console.out(printable(line), highlight=False)
 
     columns = (
         TextColumn("{task.description}"),
@@ -82,15 +88,26 @@ def train_command(
                     f"{at.valid['loss']:.4f}{left}"
                 )
 
-        outcome = train(plan, out, resume=resume, device=device, say=say, on_report=on_report)
+        outcome = train(
+            plan, out, resume=resume, device=device, devices=devices, precision=precision, compiled=compiled,
+            strict=strict, say=say, on_report=on_report,
+        )  # fmt: skip
     where = shlex.quote(str(out))
     if not outcome.finished:
-        print(f"stopped at step {outcome.progress.step}; go on with: cymatic train --resume --out {where}")
+        again = f"cymatic train --resume --out {where}{_hardware(device, devices, precision, compiled)}"
+        print(f"stopped at step {outcome.progress.step}; go on with: {again}")
         return 130
     done = outcome.progress
     print(f"trained {done.step} steps in {done.seconds / 60:.1f} min; {out} holds the weights of step {done.best_step}")
     print(f'play it: cymatic sound "..." --model {where} -o out.wav')
     return 0
+
+
+def _hardware(device: str, devices: int, precision: str, compiled: bool) -> str:
+    """The options that the run was given for its hardware, since they are not part of its recipe."""
+    options = {"--device": (device, "cpu"), "--devices": (devices, 1), "--precision": (precision, "fp32")}
+    given = [f" {name} {value}" for name, (value, usual) in options.items() if value != usual]
+    return "".join(given) + (" --compile" if compiled else "")
 
 
 def _check_length(minutes: float | None, steps: int | None) -> None:

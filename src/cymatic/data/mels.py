@@ -1,19 +1,17 @@
-"""Items -> log mels in memory -> batches whose order is a function of the seed and the step alone."""
+"""Log mels in memory -> batches whose order is a function of the seed and the step alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cymatic.data.folder import Item
-from cymatic.encoders.text import token_ids
-from cymatic.errors import Error, PromptError
+from cymatic.errors import Error
 from cymatic.seeds import mixed
+from cymatic.share import Share
 from cymatic.signal.mel import MelSpec, log_mel
 from cymatic.signal.sound import Sound
 
@@ -30,11 +28,15 @@ class Clip:
 
 @dataclass(frozen=True)
 class Batch:
-    """Clips side by side: `mel [batch, mels, frames]`, zero beyond each item's length in `frames`."""
+    """Clips side by side: `mel [batch, mels, frames]`, zero beyond each item's length in `frames`.
+
+    `share` says which clips of a larger batch these are, where several processes share it; None: all of them.
+    """
 
     captions: list[str]
     mel: Float[Tensor, "batch mels frames"]
     frames: Int[Tensor, " batch"]
+    share: Share | None = None
 
 
 def prepare(sound: Sound, spec: MelSpec) -> Sound:
@@ -47,67 +49,28 @@ def mel_of(sound: Sound, spec: MelSpec) -> Float[Tensor, "mels frames"]:
     return log_mel(torch.from_numpy(sound.samples)[None], spec)[0]
 
 
-def load_clips(
-    items: Sequence[Item], spec: MelSpec, *, longest: float, on_clip: Callable[[], None] = lambda: None
-) -> tuple[list[Clip], list[tuple[str, str]]]:
-    """Reads, levels and analyses `items`; gives the clips in their order and what was skipped, with the reason.
-
-    Clips longer than `longest` seconds are skipped: cutting one would teach that its caption ends in the middle. So
-    are clips whose caption no prompt could be.
-    """
-
-    def load(item: Item) -> Clip | str:
-        try:
-            token_ids(item.caption)
-            sound = Sound.read(item.audio)
-            if sound.seconds > longest:
-                return f"is {sound.seconds:.1f} s long, more than the recipe's {longest:g} s"
-            prepared = prepare(sound, spec)
-            if not prepared.samples.any():
-                return "is silent"
-            return Clip(item.caption, mel_of(prepared, spec))
-        except PromptError as error:
-            return f"has a caption that can't be a prompt: {error}"
-        except (Error, OSError) as error:
-            return str(error).removeprefix(f"{item.audio} ")
-        finally:
-            on_clip()
-
-    with ThreadPoolExecutor() as pool:
-        loaded = list(pool.map(load, items))
-    clips = [clip for clip in loaded if isinstance(clip, Clip)]
-    skipped = [(str(item.audio), why) for item, why in zip(items, loaded, strict=True) if isinstance(why, str)]
-    return clips, skipped
-
-
-def usual_rate(items: Sequence[Item], *, looked_at: int = 20) -> int:
-    """The middle rate in Hz of the first sounds that can be read; 24 kHz where none can."""
-    rates = []
-    for item in items:
-        try:
-            rates.append(Sound.read(item.audio).rate)
-        except (Error, OSError):
-            continue
-        if len(rates) == looked_at:
-            break
-    return sorted(rates)[len(rates) // 2] if rates else 24_000
-
-
-def collate(clips: Sequence[Clip]) -> Batch:
+def collate(clips: Sequence[Clip], share: Share | None = None) -> Batch:
     frames = torch.tensor([clip.mel.shape[1] for clip in clips])
     mel = torch.zeros(len(clips), clips[0].mel.shape[0], int(frames.max()))
     for row, clip in zip(mel, clips, strict=True):
         row[:, : clip.mel.shape[1]] = clip.mel
-    return Batch([clip.caption for clip in clips], mel, frames)
+    return Batch([clip.caption for clip in clips], mel, frames, share)
 
 
 class Batches:
     """Batches of clips of similar length, in an order that depends on the seed and the step only.
 
-    Any step's batch can be asked for at once, so a resumed run needs no data position beyond its step.
+    Any step's batch can be asked for at once, so a resumed run needs no data position beyond its step. Of `ranks`
+    processes each gives every `ranks`th clip of each batch, from `rank` on; raises Error where a batch has too few.
     """
 
-    def __init__(self, clips: Sequence[Clip], batch: int, seed: int) -> None:
+    def __init__(self, clips: Sequence[Clip], batch: int, seed: int, *, rank: int = 0, ranks: int = 1) -> None:
+        if min(batch, len(clips)) < ranks:
+            raise Error(
+                f"a batch of {min(batch, len(clips))} clips is too small for {ranks} devices; give more clips, a "
+                f"training.batch of at least {ranks}, or fewer --devices"
+            )
+        self.rank, self.ranks = rank, ranks
         self.clips = clips
         self.batch = min(batch, len(clips))
         self.seed = seed
@@ -121,7 +84,11 @@ class Batches:
         epoch, position = divmod(step, self.per_epoch)
         if self._epoch[0] != epoch:
             self._epoch = (epoch, self._plan(epoch))
-        return collate([self.clips[i] for i in self._epoch[1][position]])
+        clips = [self.clips[i] for i in self._epoch[1][position]]
+        if self.ranks == 1:
+            return collate(clips)
+        share = Share.of([clip.mel.shape[1] for clip in clips], self.rank, self.ranks)
+        return collate(clips[self.rank :: self.ranks], share)
 
     def _plan(self, epoch: int) -> list[list[int]]:
         generator = torch.Generator().manual_seed(mixed(self.seed, epoch))

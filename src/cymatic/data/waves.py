@@ -1,15 +1,23 @@
-"""Waveforms in memory -> batches of short pieces, each a function of the seed and the step alone."""
+"""Recordings -> waveforms in memory -> batches of short pieces, each a function of the seed and the step alone."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cymatic.data.cache import Cache
+from cymatic.data.clips import facts_of
+from cymatic.data.facts import read_windows, windows
+from cymatic.data.folder import Item
+from cymatic.data.layouts import Skipped
+from cymatic.errors import Error
 from cymatic.seeds import mixed
+from cymatic.signal.sound import Sound
 
 QUIETEST, LOUDEST = -20.0, 6.0  # dB of gain drawn for each piece, so that a vocoder knows every level
 
@@ -18,22 +26,69 @@ class Crops:
     """Batches `[batch, 1, samples]` cut from waveforms at one rate; clips shorter than a piece end in silence.
 
     `weights`: how often each waveform is drawn, in proportion to nothing but them (its length, say, times its pack's
-    share). Any step's batch can be asked for at once.
+    share). Any step's batch can be asked for at once. Of `ranks` processes each gives every `ranks`th piece of each
+    batch, from `rank` on; raises Error where they can't have equally many.
     """
 
     def __init__(
-        self, waves: Sequence[np.ndarray], weights: Sequence[float], samples: int, batch: int, seed: int
+        self,
+        waves: Sequence[np.ndarray],
+        weights: Sequence[float],
+        samples: int,
+        batch: int,
+        seed: int,
+        *,
+        rank: int = 0,
+        ranks: int = 1,
     ) -> None:
+        if batch % ranks:
+            raise Error(
+                f"a batch of {batch} pieces can't be shared evenly by {ranks} devices; give a training.batch that is a "
+                f"multiple of {ranks}, or other --devices"
+            )
+        self.rank, self.ranks = rank, ranks
         self.waves, self.samples, self.batch, self.seed = waves, samples, batch, seed
         self._bounds = np.cumsum(np.asarray(weights, dtype=np.float64))
 
     def __getitem__(self, step: int) -> Float[Tensor, "batch 1 samples"]:
         draws = np.random.Generator(np.random.PCG64(mixed(self.seed, step)))
-        rows = np.zeros((self.batch, 1, self.samples), dtype=np.float32)
-        for row in rows:
+        rows = np.zeros((self.batch // self.ranks, 1, self.samples), dtype=np.float32)
+        for i in range(self.batch):
             wave = self.waves[int(np.searchsorted(self._bounds, draws.random() * self._bounds[-1], side="right"))]
             start = int(draws.integers(0, max(1, len(wave) - self.samples + 1)))
-            piece = wave[start : start + self.samples].astype(np.float32)
             gain = 10 ** (draws.uniform(QUIETEST, LOUDEST) / 20)
-            row[0, : len(piece)] = np.clip(piece * gain, -1, 1)
-        return torch.from_numpy(rows)
+            if i % self.ranks == self.rank:  # drawn for all, so that a piece is the same whoever has it
+                piece = wave[start : start + self.samples].astype(np.float32)
+                rows[i // self.ranks, 0, : len(piece)] = np.clip(piece * gain, -1, 1)
+        return torch.from_numpy(rows[self.rank :: self.ranks])
+
+
+def load_waves(
+    items: Sequence[Item], rate: int, *, longest: float, cache: Cache
+) -> tuple[list[Float[np.ndarray, " samples"]], list[Item], list[Skipped]]:
+    """One channel of each item at `rate` Hz as float16, with the item of each, and what was skipped.
+
+    A recording longer than `longest` seconds gives up to four windows of that length, so that hours take no more memory
+    than minutes. Levels stay as recorded.
+    """
+
+    def load(item: Item) -> list[Float[np.ndarray, " samples"]] | str:
+        try:
+            facts, sound = facts_of(item, cache, keep=longest)
+            if facts.seconds > longest:
+                sounds = read_windows(item.audio, windows(facts, longest))
+            else:
+                sounds = [sound if sound is not None else Sound.read(item.audio)]
+            return [one.mono().resample(rate).samples[0].astype(np.float16) for one in sounds]
+        except (Error, OSError) as error:
+            return str(error).removeprefix(f"{item.audio} ")
+
+    with ThreadPoolExecutor() as pool:
+        loaded = list(pool.map(load, items))
+    pairs = [
+        (wave, item) for item, found in zip(items, loaded, strict=True) if isinstance(found, list) for wave in found
+    ]
+    skipped = [
+        Skipped(str(item.audio), why, True) for item, why in zip(items, loaded, strict=True) if isinstance(why, str)
+    ]
+    return [wave for wave, _ in pairs], [item for _, item in pairs], skipped

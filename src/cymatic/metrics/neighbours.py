@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from cymatic.errors import Error
 from cymatic.signal.mel import MelSpec, log_mel
@@ -114,13 +115,17 @@ def mel_features(sounds: Sequence[Sound], spec: MelSpec, *, frames: int = 32) ->
 def _aligned(sound: Sound, spec: MelSpec, frames: int) -> Float[np.ndarray, " dim"]:
     samples = sound.mono().resample(spec.rate).samples
     samples = samples * (LEVEL / max(float(np.sqrt(np.mean(samples**2))), 1e-8))
-    mel = log_mel(torch.from_numpy(samples.astype(np.float32))[None], spec)
+    return aligned(log_mel(torch.from_numpy(samples.astype(np.float32))[None], spec)[0], frames)
+
+
+def aligned(mel: Float[Tensor, "mels _"], frames: int) -> Float[np.ndarray, " dim"]:
+    """What `mel_features` makes of one log-mel: clipped, fitted to `frames` frames, flattened; its level still counts."""
     mel = mel.clamp_min(float(mel.max()) - RANGE)
     # Antialiased on the way down, plain linear interpolation on the way up.
     fitted = torch.nn.functional.interpolate(
-        mel[:, None], size=(spec.mels, frames), mode="bilinear", antialias=True, align_corners=False
+        mel[None, None], size=(len(mel), frames), mode="bilinear", antialias=True, align_corners=False
     )
-    return fitted.flatten().numpy() / (spec.mels * frames) ** 0.5
+    return fitted.flatten().numpy() / (len(mel) * frames) ** 0.5
 
 
 def _by_caption(captions: Sequence[str]) -> dict[str, list[int]]:

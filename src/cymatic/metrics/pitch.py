@@ -66,7 +66,7 @@ def difference(frames: Float[np.ndarray, "frames samples"], longest: int) -> Flo
     By the Fourier transform: the two energies less twice the correlation.
     """
     window = frames.shape[1] - longest
-    size = 2 ** int(np.ceil(np.log2(frames.shape[1] + window)))
+    size = 2 ** int(np.ceil(np.log2(frames.shape[1])))  # what wraps around lands beyond `longest`
     head = np.fft.rfft(frames[:, :window], size)
     together = np.fft.irfft(head.conj() * np.fft.rfft(frames, size), size)[:, : longest + 1]
     summed = np.pad(np.cumsum(frames**2, axis=1), [(0, 0), (1, 0)])

@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import overload
+from typing import cast, overload
 
 import torch
 
@@ -23,6 +23,7 @@ from cymatic.priors.flow import FlowPrior
 from cymatic.signal.sound import Sound
 from cymatic.vocoders import VOCODERS
 from cymatic.vocoders.griffin_lim import GriffinLimVocoder
+from cymatic.vocoders.vocos import Vocos
 
 AT_ONCE = 16  # sounds sampled side by side: more would cost memory and save no time
 FADE = 0.005  # seconds at both ends, against clicks
@@ -39,7 +40,7 @@ class TextToSound:
         self,
         text: TextEncoder,
         prior: FlowPrior,
-        vocoder: GriffinLimVocoder,
+        vocoder: GriffinLimVocoder | Vocos,
         defaults: PipelineFile,
         *,
         name: str = "unnamed",
@@ -75,7 +76,7 @@ class TextToSound:
         return cls(
             load_part(places["text"], (TextEncoder,)).to(device),
             load_part(places["prior"], PRIORS).to(device),
-            load_part(places["vocoder"], VOCODERS).to(device),
+            cast(GriffinLimVocoder | Vocos, load_part(places["vocoder"], VOCODERS)).to(device),
             file,
             name=name or folder.name,
             sha256=fingerprint(list(places.values())),

@@ -1,7 +1,9 @@
 """A flow straight over log mels: from a condition to a mel of any length.
 
-Rectified flow (Liu et al., 2022, arXiv 2209.03003; Lipman et al., 2022, arXiv 2210.02747): on the straight path
-`x_t = (1 - t) noise + t data` the network learns the velocity `data - noise`; sampling follows it from noise to data.
+Rectified flow (Liu et al., 2022, arXiv 2209.03003; Lipman et al., 2022, arXiv 2210.02747): sampling follows the
+velocity `data - noise` of the straight path `x_t = (1 - t) noise + t data` from noise to data. What the network gives
+is the clean mel itself: sounds fill far fewer directions than a patch of a mel has numbers, and noise fills them all,
+so the mel is what a narrow network can say (Li and He, 2025, arXiv 2511.13720).
 """
 
 from __future__ import annotations
@@ -21,12 +23,17 @@ from cymatic.errors import ModelError
 from cymatic.nn.embeddings import harmonics, sinusoids
 from cymatic.nn.transformer import SteeredBlock, steered_norm
 from cymatic.priors.samplers import SAMPLERS
+from cymatic.share import Share
 from cymatic.signal.mel import MelSpec
 
 MOST_WEIGHTS = 1_000_000_000  # so that a damaged or hostile config can't take all memory
 
 
 LENGTH_TEMPERATURE = 0.5
+# Neighbouring frames and mels say nearly the same, so what is said is settled while the noise is still strong: times
+# are drawn there (the mean and spread of their logit).
+TIME_CENTRE, TIME_SPREAD = -0.8, 1.0
+NEAREST = 0.05  # 1 - t in the loss is at least this, or the last of the path would outweigh all else
 
 
 class FlowShape(Config):
@@ -112,23 +119,31 @@ class FlowPrior(nn.Module):
         frames: Int[Tensor, " batch"],
         cond: Cond,
         generator: torch.Generator,
+        share: Share | None = None,
     ) -> dict[str, Tensor]:
-        """Mean squared error of the velocity and the likelihood of the lengths.
+        """Mean squared error of the velocity, `|mel given - data|^2 / (1 - t)^2`, and the likelihood of the lengths.
 
-        Times are logit-normal (Esser et al., 2024, arXiv 2403.03206): the middle of the path is the hardest. All
-        draws come from `generator`, on the CPU, so that a step is the same on every machine.
+        Times are logit-normal (Esser et al., 2024, arXiv 2403.03206). All draws come from `generator`, on the CPU, so
+        that a step is the same on every machine. A `share` of a batch draws what its items would in the whole one, and
+        its terms are weighted so that their mean over all shares is the whole batch's.
         """
         mask = self._mask(frames, target.shape[-1])
         data = (target - self.mean) / self.std * mask[:, None]
-        noise = torch.randn(data.shape, generator=generator).to(data) * mask[:, None]
-        times = torch.randn(len(data), generator=generator).sigmoid().to(data)
+        items, longest = (len(data), data.shape[-1]) if share is None else (share.items, share.longest)
+        noise = torch.randn(items, data.shape[1], longest, generator=generator)
+        times = (TIME_CENTRE + TIME_SPREAD * torch.randn(items, generator=generator)).sigmoid()
+        if share is not None:
+            noise, times = share.take(noise)[..., : data.shape[-1]], share.take(times)
+        noise, times = noise.to(data) * mask[:, None], times.to(data)
         t = times[:, None, None]
         tokens, token_mask, vector = self._condition(cond)
-        velocity = self._velocity((1 - t) * noise + t * data, times, frames, tokens, token_mask, vector)
-        error = (velocity - (data - noise)).square() * mask[:, None]
+        given = self._clean((1 - t) * noise + t * data, times, frames, tokens, token_mask, vector)
+        error = ((given - data) / (1 - t).clamp_min(NEAREST)).square() * mask[:, None]
         flow = error.sum() / (mask.sum() * target.shape[1])
         centre, spread = self._length(vector)
         length = gaussian_nll_loss(centre, frames.float().log(), spread.square())
+        if share is not None:
+            flow, length = flow * share.frames_share, length * share.items_share
         return {"loss": flow + 0.1 * length, "flow": flow, "length": length}
 
     def sample(
@@ -172,11 +187,11 @@ class FlowPrior(nn.Module):
             inputs = torch.cat([x, x]) if guided else x
             lengths = torch.cat([frames, frames]) if guided else frames
             times = torch.full((len(inputs),), t, device=x.device)
-            v = self._velocity(inputs, times, lengths, tokens, token_mask, vector)
-            if not guided:
-                return v
-            conditional, unconditional = v.chunk(2)
-            return guide(conditional, unconditional, guidance)
+            clean = self._clean(inputs, times, lengths, tokens, token_mask, vector)
+            if guided:
+                conditional, unconditional = clean.chunk(2)
+                clean = guide(conditional, unconditional, guidance)
+            return (clean - x) / (1 - t)
 
         x = SAMPLERS[sampler](velocity, noise, steps)
         mel = x * self.std + self.mean
@@ -200,7 +215,7 @@ class FlowPrior(nn.Module):
             torch.where(gone, self.null, vector),
         )
 
-    def _velocity(
+    def _clean(
         self,
         x: Float[Tensor, "batch mels frames"],
         times: Float[Tensor, " batch"],
@@ -209,6 +224,7 @@ class FlowPrior(nn.Module):
         token_mask: Bool[Tensor, "batch n"],
         vector: Float[Tensor, "batch dim"],
     ) -> Float[Tensor, "batch mels frames"]:
+        """The mel that the network sees behind `x` at `times`."""
         mask = self._mask(frames, x.shape[-1])
         patch = self.config.patch
         patches = pad(x * mask[:, None], (0, -x.shape[-1] % patch)).unflatten(-1, (-1, patch))

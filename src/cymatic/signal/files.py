@@ -12,7 +12,9 @@ import os
 import shutil
 import stat
 import subprocess
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,24 @@ def read(path: str | os.PathLike[str], *, mono: bool = False) -> Read:
     Raises FileNotFoundError for a path that does not exist, SoundError for a folder, a file that may not be read, is
     empty, holds less than 0.01 s, is no sound, is cut short, or holds NaN or infinity; each in one sentence.
     """
+    with _opened(path) as (file, stream):
+        samples = np.concatenate(list(_decode(stream, path, mono)), axis=1)
+        return samples, stream.samplerate, _info(file, stream.comment)
+
+
+def blocks(path: str | os.PathLike[str]) -> Iterator[tuple[Float[np.ndarray, "channels samples"], int]]:
+    """The sound of a file piece by piece, each with the rate in Hz, so that hours of it need no memory.
+
+    Raises what `read` raises; damage comes to light when the pieces before it have been given.
+    """
+    with _opened(path) as (_, stream):
+        for block in _decode(stream, path, mono=False):
+            yield block, stream.samplerate
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[io.BufferedIOBase, _Stream]]:
+    """The file and its decoder; what goes wrong with either is said in one sentence."""
     try:
         status = os.stat(path)  # before opening, since opening a pipe would wait for ever
         if stat.S_ISDIR(status.st_mode):
@@ -61,8 +81,8 @@ def read(path: str | os.PathLike[str], *, mono: bool = False) -> Read:
             raise SoundError(f"{path} is not a regular file; give a sound file")
         if status.st_size == 0:
             raise SoundError(f"{path} is empty (0 bytes); give a sound file of at least {SHORTEST_SECONDS} s")
-        with open(path, "rb") as file:
-            samples, rate, info = _read_open(file, path, status.st_size, mono)
+        with open(path, "rb") as file, _stream(file, path, status.st_size) as stream:
+            yield file, stream
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FileNotFoundError(f"{path} does not exist; give the path of a sound file") from error
     except OSError as error:
@@ -71,12 +91,9 @@ def read(path: str | os.PathLike[str], *, mono: bool = False) -> Read:
         raise
     except ValueError as error:  # a NUL in the name
         raise SoundError(f"{str(path)!r} can't be read: {error}; give the path of a sound file") from error
-    if not np.isfinite(samples).all():
-        raise SoundError(f"{path} holds samples that are NaN or infinite; give a sound of finite samples")
-    return samples, rate, info
 
 
-def _read_open(file: io.BufferedIOBase, path: str | os.PathLike[str], size: int, mono: bool) -> Read:
+def _stream(file: io.BufferedIOBase, path: str | os.PathLike[str], size: int) -> _Stream:
     missing = containers.lacking(file, size)
     if missing > 0:
         raise SoundError(
@@ -85,12 +102,9 @@ def _read_open(file: io.BufferedIOBase, path: str | os.PathLike[str], size: int,
     try:
         whole = containers.with_length(file)
         whole.seek(0)
-        stream = _Stream(_Nameless(whole))
+        return _Stream(_Nameless(whole))
     except (RuntimeError, TypeError, ValueError):  # soundfile's own errors are RuntimeErrors
-        stream = _Stream(_Nameless(io.BytesIO(_through_ffmpeg(path))))
-    with stream:
-        samples, rate = _decode(stream, path, mono)
-        return samples, rate, _info(file, stream.comment)
+        return _Stream(_Nameless(_through_ffmpeg(path)))
 
 
 class _Nameless:
@@ -119,26 +133,26 @@ class _Stream(soundfile.SoundFile):
 
 def _decode(
     stream: _Stream, path: str | os.PathLike[str], mono: bool
-) -> tuple[Float[np.ndarray, "channels samples"], int]:
+) -> Iterator[Float[np.ndarray, "channels samples"]]:
     from cymatic.signal.sound import MAX_RATE
 
     rate, channels = stream.samplerate, stream.channels
     if not 1 <= rate <= MAX_RATE:
         raise SoundError(f"{path} claims a rate of {rate} Hz; give a sound between 1 and {MAX_RATE} Hz")
-    blocks: list[np.ndarray] = []
     step = max(1, 2**18 // channels)
-    try:
-        # Block by block, since the number of frames in a header may be a lie that no memory could hold.
-        while not blocks or blocks[-1].shape[1] == step:
+    frames, more = 0, True
+    while more:  # block by block, since the number of frames in a header may be a lie that no memory could hold
+        try:
             block = stream.read(step, dtype="float32", always_2d=True).T
-            blocks.append(block.mean(axis=0, keepdims=True) if mono else block)
-    except (RuntimeError, ValueError) as error:
-        seconds = sum(block.shape[1] for block in blocks) / rate
-        raise SoundError(
-            f"{path} is damaged or cut short after {seconds:.2f} s ({_said(error)}); give a whole file"
-        ) from None
-    samples = np.concatenate(blocks, axis=1)
-    frames = samples.shape[1]
+        except (RuntimeError, ValueError) as error:
+            raise SoundError(
+                f"{path} is damaged or cut short after {frames / rate:.2f} s ({_said(error)}); give a whole file"
+            ) from None
+        more = block.shape[1] == step
+        frames += block.shape[1]
+        if not np.isfinite(block).all():
+            raise SoundError(f"{path} holds samples that are NaN or infinite; give a sound of finite samples")
+        yield block.mean(axis=0, keepdims=True) if mono else block
     # A frame count near 2**63 means "unknown"; an MP3's is a guess (see `containers.with_length`).
     if frames < stream.frames < 2**62 and stream.format != "MP3":
         raise SoundError(
@@ -151,7 +165,6 @@ def _decode(
         raise SoundError(
             f"{path} is too short ({frames} sample{plural}, {frames / rate:.2g} s); give at least {SHORTEST_SECONDS} s"
         )
-    return samples, rate
 
 
 def _said(error: Exception) -> str:
@@ -166,8 +179,8 @@ def _info(file: io.BufferedIOBase, comment: str) -> dict[str, Any]:
     return info if isinstance(info, dict) else {}
 
 
-def _through_ffmpeg(path: str | os.PathLike[str]) -> bytes:
-    """The first sound stream of a file as a float WAV, decoded by ffmpeg."""
+def _through_ffmpeg(path: str | os.PathLike[str]) -> io.BufferedIOBase:
+    """The first sound stream of a file as a float WAV, decoded by ffmpeg into a file without a name."""
     program = shutil.which("ffmpeg")
     if program is None:
         raise SoundError(
@@ -177,17 +190,21 @@ def _through_ffmpeg(path: str | os.PathLike[str]) -> bytes:
     where = f"file:{os.path.abspath(path)}"
     command = [program, "-nostdin", "-v", "error", "-protocol_whitelist", "file", "-format_whitelist", FFMPEG_FORMATS]
     command += ["-i", where, "-map", "0:a:0", "-c:a", "pcm_f32le", "-f", "wav", "pipe:1"]
+    decoded = tempfile.TemporaryFile()  # noqa: SIM115 (closed by whoever lets go of it)
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=FFMPEG_SECONDS)
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=decoded, stderr=subprocess.PIPE, timeout=FFMPEG_SECONDS
+        )
     except subprocess.TimeoutExpired:
         raise SoundError(f"{path} took ffmpeg more than {FFMPEG_SECONDS} s; give a WAV or FLAC") from None
-    if done.returncode != 0 or len(done.stdout) < 44:
+    if done.returncode != 0 or decoded.seek(0, io.SEEK_END) < 44:
         lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["no sound in it"]
         said = lines[0].rpartition("] ")[2].strip(" .")  # without [which part of ffmpeg @ address]
         if "whitelist" in said or "matches no streams" in said:
             said = "no sound in it"
         raise SoundError(f"{path} is not a sound that can be read (ffmpeg: {said}); give a WAV, FLAC, Ogg, Opus or MP3")
-    return done.stdout
+    decoded.seek(0)
+    return decoded
 
 
 def write(

@@ -56,4 +56,3 @@ def griffin_lim(
         previous = consistent
         spectrum = magnitude * ahead / ahead.abs().clamp_min(1e-16)
     return istft(spectrum, spec)
-

@@ -108,4 +108,5 @@ def log_mel(waveform: Float[Tensor, "batch 1 samples"], spec: MelSpec) -> Float[
         framed(waveform[:, 0], spec), spec.n_fft, spec.hop, window=window, center=False, return_complex=True
     )
     filters = torch.from_numpy(filterbank(spec)).to(waveform)
-    return (filters @ stft.abs()).clamp_min(spec.floor).log()
+    with torch.autocast(waveform.device.type, enabled=False):  # a mel is no place to save digits
+        return (filters @ stft.abs()).clamp_min(spec.floor).log()

@@ -56,11 +56,11 @@ def plot(sound: Sound, path: str | os.PathLike[str], title: str | None = None) -
     return _save(figure, path)
 
 
-def contact_sheet(path: str | os.PathLike[str], items: Sequence[tuple[str, Sound]], *, columns: int = 4) -> Path:
+def contact_sheet(path: str | os.PathLike[str], items: Sequence[tuple[str, Sound] | None], *, columns: int = 4) -> Path:
     """Draws many sounds on one PNG: each a small mel spectrogram under its caption, `columns` in a row.
 
-    Each sound fills its field, so the fields share no time scale; the caption ends with the length in seconds. Raises
-    SoundError for no items, more than 400, or fewer than one column.
+    None leaves a field empty. Each sound fills its field, so the fields share no time scale; the caption ends with the
+    length in seconds. Raises SoundError for no items, more than 400, or fewer than one column.
     """
     from matplotlib.figure import Figure
 
@@ -76,7 +76,10 @@ def contact_sheet(path: str | os.PathLike[str], items: Sequence[tuple[str, Sound
         2 * edge + rows * (cell[1] + gap + label) - gap,
     )
     figure = Figure(figsize=size, dpi=DPI, facecolor="white")
-    for index, (caption, sound) in enumerate(items):
+    for index, item in enumerate(items):
+        if item is None:
+            continue
+        caption, sound = item
         left = edge + index % columns * (cell[0] + gap)
         bottom = size[1] - edge - (index // columns + 1) * (cell[1] + label) - index // columns * gap
         axes = figure.add_axes((left / size[0], bottom / size[1], cell[0] / size[0], cell[1] / size[1]))

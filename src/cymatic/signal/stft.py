@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
-from torch.nn.functional import fold, pad
+from torch.nn.functional import fold
 
 from cymatic.signal.mel import MelSpec, framed
 
@@ -34,8 +34,8 @@ def overlap_add(pieces: Float[Tensor, "batch frames length"], hop: int) -> Float
     """Sums pieces that each start `hop` samples after the one before."""
     batch, frames, length = pieces.shape
     if length % hop:
-        total = length + (frames - 1) * hop
-        return fold(pieces.transpose(1, 2), (1, total), (1, length), stride=(1, hop))[:, 0, 0]
+        samples = length + (frames - 1) * hop
+        return fold(pieces.transpose(1, 2), (1, samples), (1, length), stride=(1, hop))[:, 0, 0]
     # Whole hops: a few shifted sums, several times faster than fold.
     parts = pieces.unflatten(2, (-1, hop)).unbind(2)
     total = pieces.new_zeros(batch, frames + len(parts) - 1, hop)

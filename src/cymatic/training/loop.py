@@ -1,31 +1,38 @@
-"""The one training loop: warm-up, cosine, averaged weights, checkpoints, resume, stop on a signal."""
+"""The one training loop: warm-up, plateau, decay, averaged weights, checkpoints, resume, stop on a signal."""
 
 from __future__ import annotations
 
 import copy
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Protocol, cast
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from cymatic.data.mels import Batches, Clip
 from cymatic.errors import ModelError
 from cymatic.seeds import mixed
+from cymatic.training.muon import Muon
 from cymatic.training.prior_task import PriorTask
 from cymatic.training.recipe import TrainingSettings
 from cymatic.training.state import Progress, has_state, load_state, save_state
+from cymatic.training.vocoder_task import VocoderTask
+
+Task = PriorTask | VocoderTask
 
 MEASURED = 30  # steps after which minutes become a number of steps
 BETWEEN_CHECKPOINTS = 120.0  # seconds aimed at
 AT_LEAST_EVERY = 240.0  # seconds after which the state is written whatever the step
+
+
+class Sequenced(Protocol):
+    """Batches, each a function of its step alone."""
+
+    def __getitem__(self, step: int) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -47,13 +54,14 @@ class Outcome:
     finished: bool
 
 
-def learning_rate(settings: TrainingSettings, step: int, steps: int | None) -> float:
-    """Linear warm-up, then half a cosine down to zero at the last step; constant while the last step is not known."""
-    warm = min(1.0, (step + 1) / settings.warmup)
-    if steps is None or step < settings.warmup:
-        return settings.learning_rate * warm
-    done = (step - settings.warmup) / max(1, steps - settings.warmup)
-    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+def schedule(settings: TrainingSettings, step: int, steps: int | None) -> float:
+    """The share of the learning rate at `step`: a linear rise, 1, then a linear fall to 0 over the last `decay` of all.
+
+    The plateau needs no end to be known, and the fall does what a whole cosine does (Hägele et al., 2024, arXiv
+    2405.18392).
+    """
+    rise = min(1.0, (step + 1) / settings.warmup)
+    return rise if steps is None else min(rise, (1 - step / steps) / settings.decay)
 
 
 @torch.no_grad()
@@ -65,31 +73,33 @@ def update_average(average: nn.Module, task: nn.Module, decay: float, step: int)
 
 
 def fit(
-    task: PriorTask,
-    batches: Batches,
-    valid: list[Clip],
+    task: Task,
+    batches: Sequenced,
+    valid: list[Any],
     settings: TrainingSettings,
     run: Path,
     fabric: Fabric,
     *,
     resume: bool,
     deadline: float | None,
+    stopped: Callable[[], bool],
     on_report: Callable[[Report], None],
     on_settings: Callable[[TrainingSettings], None],
 ) -> Outcome:
     """Trains `task` and leaves in `run` the averaged weights that did best on `valid` (without it: the last).
 
     `deadline` (of `time.monotonic`) stands for `settings.minutes`; after 30 steps it becomes a fixed number of steps,
-    and `on_settings` is told. Raises ModelError if the loss is no longer a number; the last checkpoint stays.
+    and `on_settings` is told. `stopped` is asked after each step. Of several processes each has its share in `batches`;
+    rank 0 alone measures, writes and reports, and what it decides by the clock holds for all.
+
+    Raises ModelError if the loss is no longer a number; the last checkpoint stays.
     """
     state = run / task.stage / "state"
     average = copy.deepcopy(task).requires_grad_(False).eval()
-    optimizer = torch.optim.AdamW(
-        task.parameter_groups(settings.weight_decay), lr=settings.learning_rate, betas=task.betas
-    )
+    optimizer = Muon(task.parameter_groups(settings), betas=task.betas)
     # A run that was stopped before its first checkpoint has nothing to resume: it begins anew.
     at = load_state(state, task, average, optimizer) if resume and has_state(state) else Progress()
-    if at.step == 0:
+    if at.step == 0 and fabric.is_global_zero:
         average.save_parts(run, 0)  # so that the folder is a model at once: one that says it was never trained
     model, optimizer = fabric.setup(task, optimizer)
     steps, every = settings.steps, settings.checkpoint_steps
@@ -115,30 +125,33 @@ def fit(
             average.save_parts(run, at.step)
         return scores
 
-    with _stop_on_signal() as stopped:
-        while steps is None or at.step < steps:
-            if at.step == measured_from:
-                measured = time.monotonic()
-            losses = _step(fabric, model, optimizer, task, average, batches, settings, at.step, steps)
-            at.step += 1
-            if at.step == MEASURED and (steps is None or every is None):
-                pace = (time.monotonic() - measured) / (MEASURED - measured_from)
-                if steps is None:
-                    assert deadline is not None
-                    steps = MEASURED + max(0, int((deadline - time.monotonic()) / pace))
-                every = every or max(MEASURED, round(BETWEEN_CHECKPOINTS / pace))
-                settings = replace_settings(settings, steps, every)
-                on_settings(settings)
-            # The first checkpoint is early, so that a run killed within minutes is a model already.
-            due = at.step == MEASURED or at.step == steps or (every is not None and at.step % every == 0)
-            scores = evaluate() if due else None
-            if due or stopped.is_set() or time.monotonic() - written > AT_LEAST_EVERY:
-                if at.best_step == 0:
-                    scores = evaluate()
-                checkpoint()
-            on_report(Report(at.step, steps, losses, before + time.monotonic() - started, scores))
-            if stopped.is_set():
-                break
+    stop = False
+    while not stop and (steps is None or at.step < steps):
+        if at.step == measured_from:
+            measured = time.monotonic()
+        terms = _step(fabric, model, optimizer, task, average, batches, settings, at.step, steps)
+        at.step += 1
+        if at.step == MEASURED and (steps is None or every is None):
+            pace = (time.monotonic() - measured) / (MEASURED - measured_from)
+            if steps is None:
+                assert deadline is not None
+                steps = MEASURED + max(0, int((deadline - time.monotonic()) / pace))
+            every = every or max(MEASURED, round(BETWEEN_CHECKPOINTS / pace))
+            steps, every = fabric.broadcast((steps, every))
+            settings = replace_settings(settings, steps, every)
+            on_settings(settings)
+        losses, stop = _agreed(fabric, terms, stopped())
+        # The first checkpoint is early, so that a run killed within minutes is a model already.
+        due = at.step == MEASURED or at.step == steps or (every is not None and at.step % every == 0)
+        if not fabric.is_global_zero:
+            continue
+        scores = evaluate() if due else None
+        if due or stop or time.monotonic() - written > AT_LEAST_EVERY:
+            if at.best_step == 0:
+                scores = evaluate()
+            checkpoint()
+        on_report(Report(at.step, steps, losses, before + time.monotonic() - started, scores))
+    fabric.barrier()  # until all is written
     return Outcome(replace(at), finished=steps is not None and at.step >= steps)
 
 
@@ -146,16 +159,17 @@ def _step(
     fabric: Fabric,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    task: PriorTask,
-    average: PriorTask,
-    batches: Batches,
+    task: Task,
+    average: Task,
+    batches: Sequenced,
     settings: TrainingSettings,
     step: int,
     steps: int | None,
-) -> dict[str, float]:
+) -> dict[str, Tensor]:
     task.train()
+    share = schedule(settings, step, steps)
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate(settings, step, steps)
+        group["lr"] = share * group["rate"]
     losses: dict[str, Tensor] = model(batches[step], mixed(settings.seed, 2, step))
     fabric.backward(losses["loss"])
     norm = fabric.clip_gradients(model, optimizer, max_norm=settings.clip, error_if_nonfinite=False)
@@ -167,31 +181,19 @@ def _step(
     optimizer.step()
     optimizer.zero_grad()
     update_average(average, task, settings.ema, step)
-    return {name: value.item() for name, value in losses.items()}
+    return losses
+
+
+def _agreed(fabric: Fabric, losses: dict[str, Tensor], stop: bool) -> tuple[dict[str, float], bool]:
+    """The losses of the whole batch, and whether any process is to stop: then all of them do after the same step."""
+    values = torch.stack([value.detach().float() for value in losses.values()])
+    if fabric.world_size > 1:
+        values = cast(
+            Tensor, fabric.all_reduce(torch.cat([values, values.new_tensor([float(stop)])]), reduce_op="mean")
+        )
+        stop = bool(values[-1] > 0)
+    return dict(zip(losses, values.tolist(), strict=False)), stop
 
 
 def replace_settings(settings: TrainingSettings, steps: int, checkpoint_steps: int) -> TrainingSettings:
     return settings.model_copy(update={"steps": steps, "minutes": None, "checkpoint_steps": checkpoint_steps})
-
-
-@contextmanager
-def _stop_on_signal() -> Iterator[threading.Event]:
-    """An event set by the first interrupt or termination; a second one ends the process as usual."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = {int(number): signal.getsignal(number) for number in signals}
-
-    def handle(number: int, _frame: object) -> None:
-        event.set()
-        signal.signal(number, before[number])
-
-    for number in signals:
-        signal.signal(number, handle)
-    try:
-        yield event
-    finally:
-        for number in signals:
-            signal.signal(number, before[number])

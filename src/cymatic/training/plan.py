@@ -8,14 +8,16 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
-from cymatic.data.mels import Batch, Clip
+from cymatic.data.mels import Clip
 from cymatic.errors import Error
 from cymatic.signal.mel import MelSpec
-from cymatic.training.prior_task import PriorTask
-from cymatic.training.recipe import Recipe
+from cymatic.training.data import Waves
+from cymatic.training.recipe import Recipe, TrainingSettings, VocoderRecipe
+from cymatic.training.vocoder_task import VocoderTask
 
 
 def describe(
@@ -25,31 +27,52 @@ def describe(
     captions = Counter(clip.caption for clip in train)
     seconds = sum(spec.seconds(clip.mel.shape[1]) for clip in train)
     settings = recipe.training
-    if settings.steps is not None:
-        length = f"{settings.steps} steps, some {settings.steps * pace / 60:.1f} minutes on this machine"
-    else:
-        assert settings.minutes is not None
-        length = f"{settings.minutes:g} minutes, some {settings.minutes * 60 / pace:.0f} steps on this machine"
     lines = [
         f"data   {len(train)} clips to train on ({seconds / 60:.1f} minutes, {len(captions)} captions), "
         f"{len(valid)} held out",
         f"mel    {spec.rate} Hz, {spec.mels} mels, {spec.rate / spec.hop:g} frames a second",
         f"model  {parameters(task) / 1e6:.1f} M parameters, batches of {min(settings.batch, len(train))}",
-        f"time   {length}, seed {settings.seed}",
-        f"disk   {disk_bytes(task) / 1e6:.0f} MB at most",
+        *_time_and_disk(settings, task, pace),
     ]
     if not valid:
         lines.append("note   no clip is held out, so the last weights are kept and overfitting can't be seen")
     return lines
 
 
-def seconds_a_step(task: PriorTask, batch: Batch) -> float:
-    """How long the gradient of one batch takes, at its second time; leaves the weights as they are."""
+def describe_vocoder(recipe: VocoderRecipe, data: Waves, task: VocoderTask, pace: float) -> list[str]:
+    """As `describe`, for a vocoder."""
+    spec, settings = recipe.mel_spec(), recipe.training
+    seconds = sum(len(wave) for wave in data.train) / spec.rate
+    return [
+        f"data   {len(data.train)} sounds to train on ({seconds / 60:.1f} minutes), {len(data.valid)} held out",
+        f"mel    {spec.rate} Hz, {spec.mels} mels, {spec.rate / spec.hop:g} frames a second",
+        f"model  {parameters(task.vocoder) / 1e6:.1f} M parameters, and {parameters(task.judges) / 1e6:.1f} M of judges "
+        f"from step {recipe.judges.alone} on; batches of {settings.batch} pieces of {recipe.judges.piece:g} s",
+        *_time_and_disk(settings, task, pace),
+    ]
+
+
+def _time_and_disk(settings: TrainingSettings, task: nn.Module, pace: float) -> list[str]:
+    if settings.steps is not None:
+        length = f"{settings.steps} steps, some {settings.steps * pace / 60:.1f} minutes on this machine"
+    else:
+        assert settings.minutes is not None
+        length = f"{settings.minutes:g} minutes, some {settings.minutes * 60 / pace:.0f} steps on this machine"
+    return [f"time   {length}, seed {settings.seed}", f"disk   {disk_bytes(task) / 1e6:.0f} MB at most"]
+
+
+def seconds_a_step(task: nn.Module, batch: Any) -> float:
+    """How long the gradient of one batch takes, at its second time; leaves weights and buffers as they are."""
+    buffers = [buffer.clone() for buffer in task.buffers()]
+    began = 0.0
     for _ in range(2):
         began = time.monotonic()
         task(batch, 0)["loss"].backward()
         task.zero_grad(set_to_none=True)
-    return time.monotonic() - began
+    seconds = time.monotonic() - began
+    for buffer, before in zip(task.buffers(), buffers, strict=True):
+        buffer.copy_(before)
+    return seconds
 
 
 def parameters(task: nn.Module) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,8 @@ from cymatic.hub.parts import save_part
 from cymatic.priors.flow import FlowConfig, FlowPrior
 from cymatic.seeds import mixed
 from cymatic.signal.mel import MelSpec
-from cymatic.training.recipe import Recipe
+from cymatic.training.muon import groups_of
+from cymatic.training.recipe import Recipe, TrainingSettings
 
 
 class PriorTask(nn.Module):
@@ -38,11 +40,13 @@ class PriorTask(nn.Module):
 
     def forward(self, batch: Batch, seed: int) -> dict[str, Tensor]:
         """`{"loss": ..., and its terms}` of one batch."""
-        torch.manual_seed(seed)  # dropout inside the network draws from the global generator
+        share = batch.share
+        # Dropout inside the network draws from the global generator: other numbers in each process that has a share.
+        torch.manual_seed(mixed(seed, share.rank) if share and share.rank else seed)
         generator = torch.Generator().manual_seed(seed)
-        cond = self.text(batch.captions).drop(self.condition_dropout, generator)
+        cond = self.text(batch.captions).drop(self.condition_dropout, generator, share)
         device = self.prior.mean.device
-        return self.prior.loss(batch.mel.to(device), batch.frames.to(device), cond, generator)
+        return self.prior.loss(batch.mel.to(device), batch.frames.to(device), cond, generator, share)
 
     @torch.no_grad()
     def measure(self, clips: Sequence[Clip], batch: int, *, rounds: int = 4) -> dict[str, float]:
@@ -59,13 +63,11 @@ class PriorTask(nn.Module):
                     sums[name] = sums.get(name, 0.0) + value.item() * len(piece.captions) / (rounds * len(clips))
         return sums
 
-    def parameter_groups(self, weight_decay: float) -> list[dict[str, object]]:
-        """Weight decay for matrices only; biases, norms and the null are left alone."""
-        trained = [p for p in self.parameters() if p.requires_grad]
-        return [
-            {"params": [p for p in trained if p.dim() > 1], "weight_decay": weight_decay},
-            {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
-        ]
+    def parameter_groups(self, settings: TrainingSettings) -> list[dict[str, object]]:
+        """Muon's steps for the matrices inside the blocks, AdamW's for what reads, writes and steers."""
+        linear = (layer for layer in self.prior.blocks.modules() if isinstance(layer, nn.Linear))
+        inside = [cast(nn.Parameter, layer.weight) for layer in linear]
+        return groups_of(self, settings, inside)
 
     def save_parts(self, run: Path, steps: int) -> None:
         """Writes the parts as they stand into `run`, marked as trained for `steps`."""
@@ -74,5 +76,5 @@ class PriorTask(nn.Module):
         save_part(run / "prior", self.prior)
 
 
-def batches_of(clips: Sequence[Clip], recipe: Recipe) -> Batches:
-    return Batches(clips, recipe.training.batch, mixed(recipe.training.seed, 1))
+def batches_of(clips: Sequence[Clip], recipe: Recipe, *, rank: int = 0, ranks: int = 1) -> Batches:
+    return Batches(clips, recipe.training.batch, mixed(recipe.training.seed, 1), rank=rank, ranks=ranks)

@@ -1,4 +1,4 @@
-"""A recipe: what to train and how, in one YAML file with at most three levels of nesting."""
+"""Recipes: what to train and how, in one YAML file with at most three levels of nesting."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ import yaml
 from pydantic import Field, model_validator
 
 from cymatic.config import Config, nearest
+from cymatic.data.clips import Long
+from cymatic.data.packs import Pack
 from cymatic.errors import ModelError
 from cymatic.priors.flow import FlowShape
 from cymatic.signal.mel import PRESETS, MelSpec
+from cymatic.vocoders.vocos import VocosShape
 
 
 class TextSettings(Config):
@@ -22,19 +25,23 @@ class TextSettings(Config):
 
 
 class VocoderSettings(Config):
-    kind: Literal["griffin-lim"] = "griffin-lim"
-    rounds: int = Field(default=60, ge=1, le=1000)
+    """`auto` takes over the vocoder of the model named, where it speaks of the recipe's mel, and else Griffin-Lim."""
+
+    kind: Literal["auto", "griffin-lim", "vocos"] = "auto"
+    model: str = "starter-sound"
+    rounds: int = Field(default=60, ge=1, le=1000)  # of Griffin-Lim
 
 
-class VocoderTraining(Config):
-    """How a vocoder meets its judges."""
+class JudgeSettings(Config):
+    """How a vocoder meets its judges (see `adversarial`)."""
 
     piece: float = Field(default=0.512, gt=0, le=10)  # seconds
-    alone: int = Field(default=2000, ge=0)  # steps before the judges come
+    alone: int = Field(default=3000, ge=0)  # steps before the judges come
     judges_warmup: int = Field(default=500, ge=1)  # steps over which their push grows
-    judged: int = Field(default=8, ge=1)  # pieces of a batch that the judges see
+    judged: int = Field(default=4, ge=1)  # pieces of a batch that the judges see
     judge_width: int = Field(default=16, ge=1, le=512)
-    mel_weight: float = Field(default=5.0, ge=0)
+    judge_rate: float = Field(default=4.0, gt=0)  # of their steps, in the vocoder's
+    mel_weight: float = Field(default=8.0, ge=0)
     feature_weight: float = Field(default=2.0, ge=0)
 
 
@@ -44,8 +51,10 @@ class TrainingSettings(Config):
     steps: int | None = Field(default=None, ge=1)
     minutes: float | None = Field(default=None, gt=0)
     batch: int = Field(default=64, ge=1)
-    learning_rate: float = Field(default=1e-3, gt=0)
-    warmup: int = Field(default=100, ge=1)  # steps
+    learning_rate: float = Field(default=1e-3, gt=0)  # of AdamW's steps
+    matrix_rate: float = Field(default=0.02, gt=0)  # of Muon's steps
+    warmup: int = Field(default=50, ge=1)  # steps
+    decay: float = Field(default=0.4, gt=0, le=1)  # share of the steps over which the rates fall to 0
     weight_decay: float = Field(default=0.01, ge=0)
     clip: float = Field(default=1.0, gt=0)  # largest norm of the gradient
     ema: float = Field(default=0.999, ge=0, lt=1)
@@ -69,13 +78,18 @@ class SamplingSettings(Config):
 
 
 class DataSettings(Config):
+    """A folder; or packs, whose relative folders lie in it. `long` says what happens to clips beyond `longest`."""
+
     folder: str | None = None
-    longest: float = Field(default=10.0, gt=0, le=600)  # seconds; longer clips are skipped
+    longest: float = Field(default=10.0, gt=0, le=600)  # seconds
+    long: Long = "skip"
+    packs: tuple[Pack, ...] = ()
 
 
 class Recipe(Config):
-    """Text to sound by a flow over mels. `mel` is a preset's name, a whole MelSpec, or `auto` (by the clips' rate)."""
+    """Text to sound by a flow over mels. `mel` is a preset's name, a whole MelSpec, or `auto` (`sound-24k`)."""
 
+    kind: Literal["text-to-sound"] = "text-to-sound"
     mel: MelSpec | Literal["auto", "sound-24k", "voice-8k"] = "auto"
     data: DataSettings = DataSettings()
     text: TextSettings = TextSettings()
@@ -84,14 +98,39 @@ class Recipe(Config):
     training: TrainingSettings = TrainingSettings()
     sampling: SamplingSettings = SamplingSettings()
 
-    def mel_spec(self, rate: int) -> MelSpec:
-        """The MelSpec for clips recorded at `rate` Hz; `auto` takes the smallest preset that loses nothing."""
-        if isinstance(self.mel, MelSpec):
-            return self.mel
-        if self.mel != "auto":
-            return PRESETS[self.mel]
-        wide_enough = [spec for spec in PRESETS.values() if spec.rate >= rate]
-        return min(wide_enough or PRESETS.values(), key=lambda spec: spec.rate if wide_enough else -spec.rate)
+    def mel_spec(self) -> MelSpec:
+        return _mel_spec(self.mel)
+
+
+class VocoderRecipe(Config):
+    """A vocoder from sounds alone; captions don't matter. `start`: a model whose vocoder it goes on from."""
+
+    kind: Literal["vocoder"]
+    mel: MelSpec | Literal["auto", "sound-24k", "voice-8k"] = "auto"
+    data: DataSettings = DataSettings(longest=15.0, long="cut")
+    vocoder: VocosShape = VocosShape()
+    judges: JudgeSettings = JudgeSettings()
+    start: str | None = None
+    training: TrainingSettings = TrainingSettings(batch=16, learning_rate=6e-4, clip=100.0)
+
+    def mel_spec(self) -> MelSpec:
+        return _mel_spec(self.mel)
+
+
+AnyRecipe = Recipe | VocoderRecipe
+KINDS: dict[str, type[Recipe] | type[VocoderRecipe]] = {"text-to-sound": Recipe, "vocoder": VocoderRecipe}
+
+
+def _mel_spec(mel: MelSpec | str) -> MelSpec:
+    return mel if isinstance(mel, MelSpec) else PRESETS["sound-24k" if mel == "auto" else mel]
+
+
+def parse_recipe(values: dict[str, Any], where: str) -> AnyRecipe:
+    """The validated recipe. Raises ModelError naming `where` for an unknown kind, key or value."""
+    kind = values.get("kind", "text-to-sound")
+    if kind not in KINDS:
+        raise ModelError(f'{where} is of the kind "{kind}"; {nearest(str(kind), KINDS)}')
+    return KINDS[kind].parse(values, where)
 
 
 def shipped() -> dict[str, Path]:
@@ -142,12 +181,12 @@ def with_settings(values: dict[str, Any], settings: list[str]) -> dict[str, Any]
     return result
 
 
-def make_recipe(name: str | Path | None, settings: list[str]) -> Recipe:
+def make_recipe(name: str | Path | None, settings: list[str]) -> AnyRecipe:
     """The validated recipe; unknown keys are refused with the nearest valid name (ModelError)."""
     values = read_recipe(name) if name is not None else {}
-    return Recipe.parse(with_settings(values, settings), f"recipe {name}" if name is not None else "the settings")
+    return parse_recipe(with_settings(values, settings), f"recipe {name}" if name is not None else "the settings")
 
 
-def write_recipe(recipe: Recipe) -> str:
+def write_recipe(recipe: AnyRecipe) -> str:
     """The recipe as YAML, every value spelled out."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

@@ -4,47 +4,57 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import yaml
 from lightning_fabric import Fabric
 from lightning_fabric.loggers import TensorBoardLogger
 
-from cymatic.data.folder import read_folder
-from cymatic.data.mels import Clip, load_clips, usual_rate
 from cymatic.errors import Error, ModelError
 from cymatic.files import write_atomically
-from cymatic.hub.parts import save_part
-from cymatic.hub.pipeline_file import MOST_CAPTIONS, PIPELINE, PipelineFile, write_pipeline
-from cymatic.signal.mel import MelSpec
+from cymatic.hub.pipeline_file import PIPELINE
+from cymatic.training import ranks
+from cymatic.training.data import changes, remember_data
+from cymatic.training.hardware import check_compiler, check_precision, compile_blocks, make_fabric
+from cymatic.training.jobs import make_job
 from cymatic.training.loop import Outcome, Report, fit
-from cymatic.training.plan import check_disk, check_place, describe, seconds_a_step
-from cymatic.training.prior_task import PriorTask, batches_of
-from cymatic.training.recipe import Recipe, TrainingSettings, write_recipe
-from cymatic.vocoders.griffin_lim import GriffinLimConfig, GriffinLimVocoder
+from cymatic.training.plan import check_disk, check_place, seconds_a_step
+from cymatic.training.recipe import AnyRecipe, TrainingSettings, parse_recipe, write_recipe
+from cymatic.training.stop import stop_on_signal
 
 RECIPE = "recipe.yaml"
 
 
 def train(
-    recipe: Recipe,
+    recipe: AnyRecipe,
     run: Path,
     *,
     resume: bool = False,
     device: str = "cpu",
+    devices: int = 1,
+    precision: str = "fp32",
+    compiled: bool = False,
+    strict: bool = False,
     say: Callable[[str], None] = print,
     on_report: Callable[[Report], None] = lambda report: None,
 ) -> Outcome:
     """Trains `recipe` into the folder `run`; with `resume`, goes on where that run stopped (see `read_run`).
 
     device: `cpu`, `cuda`, `cuda:1` or `mps`, which must be there (see `pipelines.load.choose_device`).
+    devices: how many share each batch, each in a process of its own (a script that asks for more than one starts with
+    `if __name__ == "__main__":`).
+    precision: `fp32`, or `bf16` for the products inside the network; weights and checkpoints are float32 either way.
+    compiled: `torch.compile` for the network's blocks.
+    strict: a broken file or line stops it, where it would be skipped.
 
-    Raises Error for a folder without usable sounds, a run that is in the way, a disk too full, or a recipe without an
-    end; ModelError for a state that does not fit.
+    Raises Error for a folder without usable sounds, a run that is in the way, a disk too full, a recipe without an end,
+    or devices, precision or compiler that are not here; ModelError for a state that does not fit.
     """
     began = time.monotonic()
     settings = recipe.training
-    if recipe.data.folder is None:
+    if recipe.data.folder is None and not recipe.data.packs:
         raise Error("there is no folder to train on; give one: cymatic train FOLDER")
     if settings.steps is None and settings.minutes is None:
         raise Error("how long to train is not said; give --minutes or --steps")
@@ -53,28 +63,61 @@ def train(
     if not resume and (run / PIPELINE).exists():
         raise Error(f"{run} already holds a model; give another folder with --out")
     check_place(run)
-    kind, _, index = device.partition(":")
     logger = TensorBoardLogger(root_dir=run, name="logs", version="")
-    fabric = Fabric(accelerator=kind, devices=[int(index)] if index and kind == "cuda" else 1, loggers=logger)
-    clips, valid, spec = _load(recipe, say)
-    recipe = recipe.model_copy(update={"mel": spec})
-    task = PriorTask(recipe, spec)
-    task.prior.fit_statistics([clip.mel for clip in clips])
+    fabric = make_fabric(device, devices, precision, loggers=logger)
+    check_precision(device, precision, say)
+    if compiled:
+        check_compiler()
+    deadline = began + 60 * settings.minutes if settings.minutes is not None else None
+    work = partial(
+        _train_on, recipe=recipe, run=run, resume=resume, deadline=deadline, compiled=compiled, strict=strict
+    )
+    if devices > 1:
+        return ranks.train_together(fabric, work, say=say, on_report=on_report)
+    return work(fabric, say=say, on_report=on_report)
+
+
+def _train_on(
+    fabric: Fabric,
+    *,
+    recipe: AnyRecipe,
+    run: Path,
+    resume: bool,
+    deadline: float | None,
+    compiled: bool,
+    strict: bool,
+    say: Callable[[str], None],
+    on_report: Callable[[Report], None],
+    stopped: Callable[[], bool] | None = None,
+) -> Outcome:
+    """One process's part; rank 0 writes, and its `say` and `on_report` are heard. `stopped`: by a signal, if None."""
+    settings, first = recipe.training, fabric.is_global_zero
+    with fabric.rank_zero_first():  # what it computes the others find in the cache
+        job = make_job(recipe, fabric, strict=strict, say=say)
+    if fabric.broadcast(job.data.fingerprint) != job.data.fingerprint:
+        raise Error("the sounds changed while they were read; train again, when they no longer do")
+    recipe, task = job.recipe, job.task
     check_disk(run, task)
-    batches = batches_of(clips, recipe)
     task.to(fabric.device)
-    for line in describe(recipe, spec, clips, valid, task, seconds_a_step(task, batches[0])):
+    if compiled:
+        compile_blocks(task)
+    with fabric.autocast():
+        pace = seconds_a_step(task, job.batches[0])
+    for line in job.plan(pace):
         say(line)
 
     def keep(settings: TrainingSettings) -> None:
-        write_atomically(run / RECIPE, write_recipe(recipe.model_copy(update={"training": settings})).encode())
+        if first:
+            write_atomically(run / RECIPE, write_recipe(recipe.model_copy(update={"training": settings})).encode())
 
-    if not resume:
+    if first and not resume:
         run.mkdir(parents=True, exist_ok=True)
         keep(settings)
-    if not (run / PIPELINE).exists():  # a resumed run may have been killed before it came this far
-        save_part(run / "vocoder", GriffinLimVocoder(GriffinLimConfig(mel=spec, rounds=recipe.vocoder.rounds)))
-        write_pipeline(run, _pipeline_file(recipe, clips))
+        remember_data(run, job.data)
+    elif first and (changed := changes(run, job.data)):
+        say(f"note   {changed}")
+    if first and not (run / PIPELINE).exists():  # a resumed run may have been killed before it came this far
+        job.complete(run)
 
     def report(at: Report) -> None:
         if at.step % 10 == 0 or at.valid:
@@ -83,25 +126,26 @@ def train(
             fabric.log_dict({f"valid/{name}": value for name, value in at.valid.items()}, step=at.step)
         on_report(at)
 
-    deadline = began + 60 * settings.minutes if settings.minutes is not None else None
     try:
-        return fit(
-            task,
-            batches,
-            valid,
-            settings,
-            run,
-            fabric,
-            resume=resume,
-            deadline=deadline,
-            on_report=report,
-            on_settings=keep,
-        )
+        with stop_on_signal() if stopped is None else nullcontext(stopped) as asked:
+            return fit(
+                task,
+                job.batches,
+                job.valid,
+                settings,
+                run,
+                fabric,
+                resume=resume,
+                deadline=deadline,
+                stopped=asked,
+                on_report=report,
+                on_settings=keep,
+            )
     finally:
-        logger.finalize("done")  # writes what it still holds
+        fabric.logger.finalize("done")  # writes what it still holds
 
 
-def read_run(run: Path) -> Recipe:
+def read_run(run: Path) -> AnyRecipe:
     """The resolved recipe of a run to resume. Raises ModelError where `run` is none."""
     path = run / RECIPE
     if not path.is_file():
@@ -110,28 +154,4 @@ def read_run(run: Path) -> Recipe:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ModelError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    return Recipe.parse(values, str(path))
-
-
-def _load(recipe: Recipe, say: Callable[[str], None]) -> tuple[list[Clip], list[Clip], MelSpec]:
-    assert recipe.data.folder is not None
-    folder = read_folder(recipe.data.folder)
-    spec = recipe.mel_spec(usual_rate(folder.of("train")))
-    say(f"reading {len(folder.items)} sounds of {folder.root}")
-    clips, skipped = load_clips(folder.of("train"), spec, longest=recipe.data.longest)
-    valid, skipped_valid = load_clips(folder.of("valid"), spec, longest=recipe.data.longest)
-    skipped = folder.skipped + skipped + skipped_valid
-    for name, why in skipped[:20]:
-        say(f"skipped {name}: {why}")
-    if skipped:
-        say(f"skipped {len(skipped)} in all" if len(skipped) > 20 else f"{len(skipped)} skipped")
-    if not clips:
-        raise Error(f"none of the {len(folder.items)} sounds in {folder.root} can be used; see the reasons above")
-    return clips, valid, spec
-
-
-def _pipeline_file(recipe: Recipe, clips: list[Clip]) -> PipelineFile:
-    captions = tuple(sorted({clip.caption for clip in clips}))[:MOST_CAPTIONS]
-    return PipelineFile(
-        parts={name: name for name in ("text", "prior", "vocoder")}, captions=captions, **recipe.sampling.model_dump()
-    )
+    return parse_recipe(values, str(path))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -12,27 +13,38 @@ from torch.func import functional_call
 
 from cymatic.adversarial.discriminators import Discriminators, Judged
 from cymatic.adversarial.losses import discriminator_loss, feature_loss, generator_loss
+from cymatic.errors import Error
 from cymatic.hub.parts import save_part
 from cymatic.seeds import mixed
 from cymatic.signal.distances import multi_scale_mel_distance
 from cymatic.signal.mel import MelSpec, log_mel
-from cymatic.training.recipe import VocoderTraining
+from cymatic.training.muon import groups_of
+from cymatic.training.recipe import JudgeSettings, TrainingSettings
 from cymatic.vocoders.vocos import Vocos, VocosConfig, VocosShape
+
+MOST_MEASURED = 72
 
 
 class VocoderTask(nn.Module):
     """A vocoder and its judges as one module with one loss.
 
     Both sides step at once: the vocoder's terms see the judges' weights as constants, the judges' term sees the made
-    sound as a constant, so the gradient of the sum is each side's own and one optimiser serves both.
+    sound as a constant, so the gradient of the sum is each side's own and one optimiser serves both. Of `ranks`
+    processes each shows its judges as many pieces; raises Error where that can't be.
     """
 
+    steps: Tensor
     stage = "vocoder"
     betas = (0.8, 0.99)
     keeps_best = False  # the distance held out rises a little while the sound gets better
 
-    def __init__(self, shape: VocosShape, settings: VocoderTraining, spec: MelSpec, seed: int) -> None:
+    def __init__(self, shape: VocosShape, settings: JudgeSettings, spec: MelSpec, seed: int, *, ranks: int = 1) -> None:
+        if settings.judged % ranks:
+            raise Error(
+                f"judges.judged is {settings.judged}, which {ranks} devices can't share evenly; give a multiple"
+            )
         super().__init__()
+        self.judged = settings.judged // ranks
         torch.manual_seed(mixed(seed, 0))
         self.settings = settings
         self.vocoder = Vocos(VocosConfig(mel=spec, **shape.model_dump()))
@@ -49,7 +61,7 @@ class VocoderTask(nn.Module):
         many = multi_scale_mel_distance(fake, batch, spec.rate)
         terms = {"mel": own, "scales": many, "loss": settings.mel_weight * (own + many)}
         if self.steps >= settings.alone:
-            some = slice(0, settings.judged)
+            some = slice(0, self.judged)
             frozen = {name: p.detach() for name, p in self.judges.named_parameters()}
             real = self.judges(batch[some])
             seen: list[Judged] = functional_call(self.judges, frozen, (fake[some],))
@@ -65,7 +77,7 @@ class VocoderTask(nn.Module):
         return terms
 
     @torch.no_grad()
-    def measure(self, waves: Sequence[Tensor], batch: int) -> dict[str, float]:
+    def measure(self, waves: Sequence[Float[Tensor, "1 1 samples"]], batch: int) -> dict[str, float]:
         """Mean log-mel distances over held-out waveforms."""
         spec = self.vocoder.config.mel
         sums = {"loss": 0.0, "mel": 0.0}
@@ -77,13 +89,18 @@ class VocoderTask(nn.Module):
             sums["loss"] += multi_scale_mel_distance(fake[..., : real.shape[-1]], real, spec.rate).item() / len(waves)
         return sums
 
-    def parameter_groups(self, weight_decay: float) -> list[dict[str, object]]:
-        trained = [p for p in self.parameters() if p.requires_grad]
-        return [
-            {"params": [p for p in trained if p.dim() > 1], "weight_decay": weight_decay},
-            {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
-        ]
+    def parameter_groups(self, settings: TrainingSettings) -> list[dict[str, object]]:
+        """AdamW's steps for all: Muon's are for deep stacks of matrices. Judges take larger ones, or they fall behind
+        a vocoder that knows the mel already."""
+        bold = settings.model_copy(update={"learning_rate": settings.learning_rate * self.settings.judge_rate})
+        return groups_of(self.vocoder, settings, []) + groups_of(self.judges, bold, [])
 
     def save_parts(self, run: Path, steps: int) -> None:
         self.vocoder.steps_trained.fill_(steps)
         save_part(run / "vocoder", self.vocoder)
+
+
+def held_out(waves: Sequence[Float[np.ndarray, " samples"]], rate: int) -> list[Float[Tensor, "1 1 samples"]]:
+    """Some of `waves` from all over them, two seconds of each at most: for measuring."""
+    some = waves[:: max(1, len(waves) // MOST_MEASURED)][:MOST_MEASURED]
+    return [torch.from_numpy(wave[: 2 * rate].astype(np.float32))[None, None] for wave in some]

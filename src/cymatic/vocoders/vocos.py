@@ -1,7 +1,9 @@
-"""A vocoder that never upsamples: ConvNeXt blocks at the mel's frame rate, then an inverse STFT.
+"""A vocoder that never upsamples: ConvNeXt blocks at the mel's frame rate, an inverse STFT, and a few corrections.
 
 Vocos (Siuzdak, 2023, arXiv 2306.00814): the network writes magnitude and phase of each frame, and the inverse STFT does
-the rest, so that its cost is that of a small network at some hundred frames a second.
+the rest, so that its cost is that of a small network at some hundred frames a second. What comes out has not quite the
+mel that went in, since frames overlap and disagree. The mel is known, so the rest of the error can be heard and undone:
+each correction analyses the waveform and multiplies its bins by what its mels lack. It is trained through them.
 """
 
 from __future__ import annotations
@@ -16,18 +18,20 @@ from torch.nn.functional import gelu, pad
 
 from cymatic.config import Config
 from cymatic.errors import ModelError
-from cymatic.signal.mel import MelSpec
-from cymatic.signal.stft import istft
+from cymatic.signal.mel import MelSpec, filterbank
+from cymatic.signal.stft import istft, stft
 
+MOST_CORRECTED = 3.0  # natural log, 26 dB: the most by which one correction turns a bin up or down
 MOST_MAGNITUDE = 100.0  # of a bin; a full-scale sine has about n_fft / 4 = 256, and -23 LUFS lies far below
 
 
 class VocosShape(Config):
-    """The size of the network; `widening`: how much wider the inside of a block is."""
+    """The size of the network; `widening`: how much wider the inside of a block is; `corrections`: how many follow."""
 
     width: int = Field(default=256, gt=0, le=4096)
-    depth: int = Field(default=8, gt=0, le=64)
+    depth: int = Field(default=6, gt=0, le=64)
     widening: int = Field(default=3, gt=0, le=8)
+    corrections: int = Field(default=6, ge=0, le=32)
 
 
 class VocosConfig(VocosShape):
@@ -70,20 +74,33 @@ class Vocos(nn.Module):
         self.register_buffer("steps_trained", torch.zeros((), dtype=torch.int64))
         self.read = nn.Linear(7 * config.mel.mels, width)
         self.first_norm = nn.LayerNorm(width, eps=1e-6)
-        self.blocks = nn.ModuleList(
-            Mix(width, config.widening * width, 1 / config.depth) for _ in range(config.depth)
-        )
+        self.blocks = nn.ModuleList(Mix(width, config.widening * width, 1 / config.depth) for _ in range(config.depth))
         self.last_norm = nn.LayerNorm(width, eps=1e-6)
         self.write = nn.Linear(width, 2 * bins)
-        for layer in self.modules():
-            if isinstance(layer, nn.Linear | nn.Conv1d):
-                nn.init.trunc_normal_(layer.weight, std=0.02)
-                nn.init.zeros_(layer.bias)
+        self.strengths = nn.Parameter(torch.full((config.corrections,), 1.3))
+        for name, p in self.named_parameters():
+            if p.dim() > 1:
+                nn.init.trunc_normal_(p, std=0.02)
+            elif name.endswith("bias"):
+                nn.init.zeros_(p)
 
     def forward(self, mel: Float[Tensor, "batch mels frames"]) -> Float[Tensor, "batch 1 samples"]:
         if not (self.training or self.steps_trained):
             raise ModelError("this vocoder was never trained (0 steps), so it can only make noise; train it first")
-        return istft(self.spectrum(mel), self.config.mel)
+        spec = self.config.mel
+        # Frames come before bins in all that follows, as the transforms leave them in memory.
+        filters = torch.from_numpy(filterbank(spec)).to(mel).T
+        share = (filters / filters.sum(1).clamp_min(1e-9)[:, None]).T  # of each mel in each bin
+        wanted, waveform = mel.mT, istft(self.spectrum(mel), spec)
+        with torch.autocast(mel.device.type, enabled=False):  # bf16 has too few digits to correct with
+            for strength in self.strengths:
+                # Real and imaginary parts apart: torch's complex abs and product with a real are four times slower.
+                parts = torch.view_as_real(stft(waveform, spec).mT)
+                magnitude = (parts[..., 0].square() + parts[..., 1].square() + 1e-14).sqrt()
+                lacking = wanted - (magnitude @ filters).clamp_min(spec.floor).log()
+                gain = (strength * lacking).clamp(-MOST_CORRECTED, MOST_CORRECTED) @ share
+                waveform = istft(torch.view_as_complex(parts * gain.exp()[..., None]).mT, spec)
+        return waveform
 
     def spectrum(self, mel: Float[Tensor, "batch mels frames"]) -> Complex[Tensor, "batch bins frames"]:
         """`exp(m) * (cos p + i sin p)` for the network's m and p; the phase needs no unwrapping that way."""
@@ -94,5 +111,5 @@ class Vocos(nn.Module):
         x = self.first_norm(self.read(near / 4 + 1))  # log mels lie between -11.5 and 5
         for block in self.blocks:
             x = block(x)
-        magnitude, phase = self.write(self.last_norm(x)).transpose(1, 2).chunk(2, dim=1)
-        return torch.polar(magnitude.exp().clamp(max=MOST_MAGNITUDE), phase)
+        magnitude, phase = self.write(self.last_norm(x)).float().chunk(2, dim=2)
+        return torch.polar(magnitude.exp().clamp(max=MOST_MAGNITUDE), phase).mT

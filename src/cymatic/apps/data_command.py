@@ -1,0 +1,76 @@
+"""`cymatic data ...`: look at a folder before training on it, and at what the cache holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from typer import Context
+else:
+    Context = typer.Context.__mro__[1]  # the base, of which typer makes what it passes
+
+data = typer.Typer(
+    name="data",
+    help="Look at a folder of sounds, and at what is cached of it.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+)
+
+
+@data.callback()
+def about(context: Context) -> None:
+    """Look at a folder of sounds, and at what is cached of it."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@data.command()
+def inspect(
+    folder: Annotated[Path, typer.Argument(help="A folder of sounds.", show_default=False, readable=False)],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Also draw some mels of each caption to this PNG.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop (2) where a file or a line is broken.")] = False,
+) -> None:
+    """Say what a folder holds: clips, hours, rates, captions and problems."""
+    from cymatic.apps.inspect_command import inspect_command
+
+    inspect_command(folder, output, strict)
+
+
+@data.command()
+def cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Empty it; what is needed again is computed again.")] = False,
+) -> None:
+    """Say where the cache of features lies and how large it is."""
+    from cymatic.apps.inspect_command import cache_command
+
+    cache_command(clear)
+
+
+@data.command("get")
+def get_data(
+    name: Annotated[str, typer.Argument(help="digits, samples, instruments, esc10 or esc50.", show_default=False)],
+    folder: Annotated[Path, typer.Option("--output", "-o", help="Where the pack's folder goes.")] = Path("data"),
+    given: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", help="What was fetched by hand: a folder, an archive, a sound font.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Fetch published data that the starters were made of, as a folder to train on."""
+    from cymatic.apps.data_get_command import data_get_command
+
+    data_get_command(name, folder, given)
+
+
+@data.command("list")
+def list_data() -> None:
+    """List the published data that can be fetched, with sizes and licences."""
+    from cymatic.apps.data_get_command import data_list_command
+
+    data_list_command()

@@ -1,0 +1,84 @@
+"""`cymatic data inspect` and `cymatic data cache`: what a folder holds, and what was kept of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+from cymatic.apps.terminal import printable
+from cymatic.data.cache import Cache
+from cymatic.data.clips import say_trouble
+from cymatic.data.inspection import Inspection, inspect_folder, sheet
+from cymatic.data.layouts import check_strictly
+from cymatic.errors import Error
+from cymatic.files import check_output
+from cymatic.signal.plot import contact_sheet
+
+MOST_COUNTED = 8  # captions, rates
+MOST_NAMED = 10  # of each kind of problem
+SPLITS = {"train": "to train on", "valid": "held out", "test": "to test on"}
+
+
+def inspect_command(folder: Path, output: Path | None, strict: bool) -> None:
+    """Prints what is in `folder` and draws a sheet to `output`. Raises Error, with `strict` also for what is broken."""
+    if output is not None:
+        check_output(output, (".png",))
+    cache = Cache()
+    found = inspect_folder(folder, cache)
+    say_trouble(cache)
+    if strict:
+        check_strictly(found.broken)
+    for line in report(found):
+        print(printable(line))
+    if output is not None:
+        places, columns = sheet(found)
+        if not places:
+            raise Error(f"{folder} holds no sound that could be drawn; leave out -o to see only the report")
+        print(f"sheet     {contact_sheet(output, places, columns=columns)}")
+
+
+def report(found: Inspection) -> Iterator[str]:
+    """The inspection in lines."""
+    folder = found.folder
+    yield f"folder    {folder.root}"
+    yield f"layout    {folder.layout}"
+    splits = Counter(item.split for item, _ in found.clips)
+    parts = ", ".join(f"{splits[name]} {what}" for name, what in SPLITS.items() if splits[name])
+    yield f"clips     {len(found.clips)}{f' ({parts})' if parts else ''}, {found.hours:.2f} hours"
+    if found.clips:
+        seconds = [facts.seconds for _, facts in found.clips]
+        yield f"lengths   {min(seconds):.2f} to {max(seconds):.2f} s, half of them up to {median(seconds):.2f} s"
+        yield f"rates     {_counts(Counter(f'{facts.rate} Hz' for _, facts in found.clips))}"
+        yield f"channels  {_counts(Counter(str(facts.channels) for _, facts in found.clips))}"
+        yield f"captions  {len(found.captions)}: {_counts(found.captions)}"
+    kinds = {
+        "broken": [f"{one.name}: {one.why}" for one in found.broken],
+        "silent": [f"{found.name(item)} holds nothing but zeros, and is skipped" for item in found.silent],
+        "doubtful": [f"{found.name(item)} {what}" for item, what in found.doubts],
+        "copied": [" = ".join(found.name(item) for item in items) for items in found.copies],
+        "no sound": [one.name for one in found.others],
+    }
+    yield f"problems  {', '.join(f'{len(lines)} {kind}' for kind, lines in kinds.items() if lines) or 'none'}"
+    for kind, lines in kinds.items():
+        yield from (f"  {kind + ':':<10} {line}" for line in lines[:MOST_NAMED])
+        if len(lines) > MOST_NAMED:
+            yield f"  {kind + ':':<10} and {len(lines) - MOST_NAMED} more"
+    yield from (f"note      {remark}" for remark in found.remarks)
+
+
+def _counts(counter: Counter[str]) -> str:
+    """`dog bark 12, rain 3, and 4 others`: the most frequent first, and by name where as frequent."""
+    ordered = sorted(counter.items(), key=lambda pair: (-pair[1], pair[0]))
+    named = ", ".join(f"{name} {count}" for name, count in ordered[:MOST_COUNTED])
+    return named + (f", and {len(ordered) - MOST_COUNTED} others" if len(ordered) > MOST_COUNTED else "")
+
+
+def cache_command(clear: bool) -> None:
+    """Prints where the cache is and how large, and empties it where asked to."""
+    cache = Cache()
+    if clear:
+        cache.clear()
+    entries, size = cache.size()
+    print(f"{cache.folder}  {entries} entries, {size / 1e6:.1f} MB{'' if clear else ' (--clear empties it)'}")

@@ -1,0 +1,140 @@
+"""What a folder holds, and what is wrong with it, before anything is trained on it."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cymatic.data.cache import Cache
+from cymatic.data.clips import facts_of
+from cymatic.data.facts import Facts, read_windows
+from cymatic.data.folder import Folder, Item, read_folder
+from cymatic.data.layouts import Skipped
+from cymatic.encoders.text import token_ids
+from cymatic.errors import Error, PromptError
+from cymatic.signal.sound import Sound
+
+SHEET_ROWS = 10
+SHEET_COLUMNS = 4
+SHEET_SECONDS = 10  # of a longer sound, its beginning is drawn
+
+
+@dataclass
+class Inspection:
+    """The clips that can be read with their facts, and what was found: broken, not sounds, silent, doubtful, copies.
+
+    copies: groups of files with one content; two rows about one file are none.
+    """
+
+    folder: Folder
+    clips: list[tuple[Item, Facts]] = field(default_factory=list)
+    broken: list[Skipped] = field(default_factory=list)
+    others: list[Skipped] = field(default_factory=list)
+    silent: list[Item] = field(default_factory=list)
+    doubts: list[tuple[Item, str]] = field(default_factory=list)
+    copies: list[list[Item]] = field(default_factory=list)
+
+    @property
+    def hours(self) -> float:
+        return sum(facts.seconds for _, facts in self.clips) / 3600
+
+    @property
+    def captions(self) -> Counter[str]:
+        return Counter(item.caption for item, _ in self.clips)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What makes the whole hard to learn from, though each clip is fine."""
+        captions = self.captions
+        found = []
+        if len(captions) == 1 and len(self.clips) > 1:
+            found.append("all clips have one caption, so a prompt will choose nothing; say what tells them apart")
+        if len(captions) == len(self.clips) > 1:
+            found.append("no caption has a second clip, so variety is learned across captions only")
+        if len({item.content for item, _ in self.clips}) == 1 and len(self.clips) > 1:
+            found.append("all clips are copies of one")
+        if self.clips and not any(item.split == "valid" for item, _ in self.clips):
+            found.append("no clip is held out, so overfitting can't be seen")
+        return found
+
+    def name(self, item: Item) -> str:
+        return os.path.relpath(item.audio, self.folder.root)
+
+
+def inspect_folder(path: str | Path, cache: Cache | None = None) -> Inspection:
+    """Reads and decodes everything in a folder once; what it learns of each file is cached.
+
+    Raises Error where `read_folder` does.
+    """
+    cache = Cache() if cache is None else cache
+    folder = read_folder(path)
+    found = Inspection(folder)
+    for skipped in folder.skipped:
+        (found.broken if skipped.broken else found.others).append(skipped)
+
+    def look(item: Item) -> Facts | str:
+        try:
+            token_ids(item.caption)
+            return facts_of(item, cache)[0]
+        except PromptError as error:
+            return f"has a caption that can't be a prompt: {error}"
+        except (Error, OSError) as error:
+            return str(error).removeprefix(f"{item.audio} ")
+
+    alike: dict[str, dict[Path, Item]] = defaultdict(dict)
+    with ThreadPoolExecutor() as pool:
+        for item, facts in zip(folder.items, pool.map(look, folder.items), strict=True):
+            if isinstance(facts, str):
+                found.broken.append(Skipped(found.name(item), facts))
+                continue
+            found.clips.append((item, facts))
+            if facts.level == float("-inf"):
+                found.silent.append(item)
+            found.doubts += [(item, problem) for problem in facts.problems]
+            if item.content is not None:
+                alike[item.content].setdefault(item.audio, item)
+    found.copies = [list(items.values()) for items in alike.values() if len(items) > 1]
+    return found
+
+
+def sheet(found: Inspection) -> tuple[list[tuple[str, Sound] | None], int]:
+    """What a contact sheet shows, and in how many columns: a row for each of the most frequent captions, with up to
+    four of its clips; None leaves a place empty. Where no caption has two clips, each place has its own caption.
+    """
+    audible: dict[str, list[tuple[Item, Facts]]] = defaultdict(list)
+    for item, facts in found.clips:
+        if facts.level > float("-inf"):
+            audible[item.caption].append((item, facts))
+    often = sorted(audible.items(), key=lambda pair: -len(pair[1]))
+    if not often or len(often[0][1]) == 1:
+        chosen = [clips[0] for _, clips in _from_all_over(often, SHEET_ROWS * SHEET_COLUMNS)]
+        return [(item.caption, _beginning(item, facts)) for item, facts in chosen], SHEET_COLUMNS
+    columns = min(SHEET_COLUMNS, len(often[0][1]))
+    places: list[tuple[str, Sound] | None] = []
+    for caption, clips in _rows(often):
+        apart = clips[:: max(1, len(clips) // columns)][:columns]  # neighbours are often takes of one thing
+        places += [(caption, _beginning(item, facts)) for item, facts in apart]
+        places += [None] * (columns - len(apart))
+    return places, columns
+
+
+Captioned = tuple[str, list[tuple[Item, Facts]]]
+
+
+def _rows(often: list[Captioned]) -> list[Captioned]:
+    """The most frequent captions; of those that are as frequent as the last, some from all over."""
+    last = len(often[:SHEET_ROWS][-1][1])
+    first = [row for row in often if len(row[1]) > last]
+    return first + _from_all_over([row for row in often if len(row[1]) == last], SHEET_ROWS - len(first))
+
+
+def _from_all_over(rows: list[Captioned], most: int) -> list[Captioned]:
+    count = min(most, len(rows))
+    return [rows[i * len(rows) // count] for i in range(count)]
+
+
+def _beginning(item: Item, facts: Facts) -> Sound:
+    return read_windows(item.audio, [(0, min(facts.samples, SHEET_SECONDS * facts.rate))])[0]

@@ -1,0 +1,155 @@
+"""Several folders as one dataset: which clips of each, how long, how often; copies found across all of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from cymatic.config import Config, nearest
+from cymatic.data.clips import Long
+from cymatic.data.folder import Folder, Item, read_folder
+from cymatic.data.layouts import Skipped
+from cymatic.errors import Error
+
+Scalar = bool | int | float | str
+Values = Annotated[
+    tuple[Scalar, ...], BeforeValidator(lambda given: given if isinstance(given, list | tuple) else [given])
+]
+
+Semitones = Annotated[float, Field(ge=-24, le=24)]
+
+
+class Pack(Config):
+    """One folder of a recipe. A clip is used where each field in `where` has one of the values given, and none in
+    `where_not` has; `caption`, `group` and `split` are fields, too."""
+
+    folder: str
+    where: dict[str, Values] = Field(default_factory=dict)
+    where_not: dict[str, Values] = Field(default_factory=dict)
+    longest: float | None = Field(default=None, gt=0, le=600)  # seconds; the recipe's data.longest
+    long: Long | None = None  # the recipe's data.long
+    repeat: int = Field(default=1, ge=1, le=100)  # how often an epoch meets each of its clips
+    transpose: tuple[Semitones, ...] = Field(default=(), max_length=48)  # further clips, each moved by so much
+
+
+@dataclass
+class Source:
+    """A pack and those of its clips that are used."""
+
+    pack: Pack
+    folder: Folder
+    items: list[Item]
+
+    def of(self, split: str) -> list[Item]:
+        return [item for item in self.items if item.split == split]
+
+
+@dataclass
+class Sources:
+    """All packs of a recipe, what was left out, and the copies that were found."""
+
+    packs: list[Source] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def of(self, split: str) -> list[Item]:
+        return [item for source in self.packs for item in source.of(split)]
+
+
+def read_packs(packs: Sequence[Pack], base: Path | None) -> Sources:
+    """Lists the clips of `packs`, whose relative folders lie in `base`.
+
+    A clip that was there before with the same content and the same caption is left out; with another caption it stays.
+
+    Raises Error for a folder that can't be read, a filter that names no field or leaves nothing, and where no clip is
+    left to train on.
+    """
+    sources = Sources()
+    for pack in packs:
+        place = Path(pack.folder)
+        if not place.is_absolute():
+            if base is None:
+                raise Error(f"where is the pack {pack.folder}? Give the folder that holds it: cymatic train FOLDER")
+            place = base / place
+        folder = read_folder(place)
+        sources.packs.append(Source(pack, folder, _chosen(pack, folder)))
+        sources.skipped += folder.skipped
+    _drop_copies(sources)
+    if not sources.of("train"):
+        raise Error(
+            f"{', '.join(str(source.folder.root) for source in sources.packs)} holds no sound to train on, for every "
+            'clip is held out by its split; give some the split "train"'
+        )
+    return sources
+
+
+def _chosen(pack: Pack, folder: Folder) -> list[Item]:
+    known = {"caption", "group", "split"}.union(*(item.fields for item in folder.items))
+    for name in (*pack.where, *pack.where_not):
+        if name not in known:
+            raise Error(f'the clips in {folder.root} have no field "{name}"; {nearest(name, known)}')
+    wanted = {name: {_text(value) for value in values} for name, values in pack.where.items()}
+    unwanted = {name: {_text(value) for value in values} for name, values in pack.where_not.items()}
+    chosen = []
+    for item in folder.items:
+        fields = {**item.fields, "caption": item.caption, "group": item.group, "split": item.split}
+        if all(_values(fields, name) & allowed for name, allowed in wanted.items()):
+            if not any(_values(fields, name) & refused for name, refused in unwanted.items()):
+                chosen.append(item)
+    if not chosen:
+        raise Error(
+            f"the filters leave none of the {len(folder.items)} clips in {folder.root}; mend where or where_not"
+        )
+    return chosen
+
+
+def _values(fields: Mapping[str, Any], name: str) -> set[str]:
+    """A field's value, or each of its values where it holds a list, as texts."""
+    value = fields.get(name)
+    return {_text(one) for one in value} if isinstance(value, list) else set() if value is None else {_text(value)}
+
+
+def _text(value: object) -> str:
+    """3 and "3" are one value, and so are true and "true": a CSV knows texts only."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _drop_copies(sources: Sources) -> None:
+    """Leaves out exact copies under the same caption, and says which contents lie on both sides of the split."""
+    first: dict[tuple[str, str], Item] = {}
+    dropped: list[Item] = []
+    for source in sources.packs:
+        kept: list[Item] = []
+        for item in source.items:
+            before = first.setdefault((item.content, item.caption), item) if item.content else item
+            (kept if before is item else dropped).append(item)
+        source.items = kept
+    if dropped:
+        one = dropped[0]
+        assert one.content is not None
+        sources.notes.append(
+            f"{len(dropped)} exact copies under the same caption are left out, such as {one.audio} "
+            f"(the same as {first[one.content, one.caption].audio})"
+        )
+    trained_on = {item.content for item in sources.of("train") if item.content}
+    leaks = [item for item in sources.of("valid") if item.content in trained_on]
+    if leaks:
+        sources.notes.append(
+            f"{len(leaks)} held-out clips are also trained on under another caption, such as {leaks[0].audio}"
+        )
+
+
+def fingerprint(items: Sequence[Item]) -> str:
+    """A SHA-256 of what is trained on and held out, in any order: contents, captions and splits."""
+    lines = sorted(f"{item.content}\t{item.split}\t{item.caption}" for item in items)
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def whole_folder(folder: str) -> Pack:
+    """A folder on its own, as the one pack of a recipe that lists none."""
+    return Pack(folder=str(Path(folder).absolute()))

@@ -1,0 +1,133 @@
+"""What a recipe asks for, made ready for the loop: data, task, batches, and the parts that need no training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning_fabric import Fabric
+
+from cymatic.data.mels import Clip
+from cymatic.data.waves import Crops
+from cymatic.errors import ModelError
+from cymatic.hub.parts import CONFIG, load_part, save_part
+from cymatic.hub.pipeline_file import MOST_CAPTIONS, PipelineFile, read_pipeline, write_pipeline
+from cymatic.pipelines.load import starters
+from cymatic.seeds import mixed
+from cymatic.signal.mel import MelSpec
+from cymatic.training.data import Data, Waves, load_data, load_vocoder_data
+from cymatic.training.plan import describe, describe_vocoder
+from cymatic.training.prior_task import PriorTask, batches_of
+from cymatic.training.recipe import AnyRecipe, Recipe, VocoderRecipe, VocoderSettings
+from cymatic.training.vocoder_task import VocoderTask, held_out
+from cymatic.vocoders import VOCODERS
+from cymatic.vocoders.griffin_lim import GriffinLimConfig, GriffinLimVocoder
+from cymatic.vocoders.vocos import Vocos
+
+
+@dataclass(frozen=True)
+class Job:
+    """`plan` takes the seconds of a step; `complete` writes into the run whatever a model needs beside what is trained."""
+
+    recipe: AnyRecipe
+    data: Data | Waves
+    task: PriorTask | VocoderTask
+    batches: Any
+    valid: list[Any]
+    plan: Callable[[float], list[str]]
+    complete: Callable[[Path], None]
+
+
+def make_job(recipe: AnyRecipe, fabric: Fabric, *, strict: bool, say: Callable[[str], None]) -> Job:
+    """Raises Error and ModelError as `load_data` and the parts do."""
+    if isinstance(recipe, VocoderRecipe):
+        return _vocoder_job(recipe, fabric, strict, say)
+    return _prior_job(recipe, fabric, strict, say)
+
+
+def _prior_job(recipe: Recipe, fabric: Fabric, strict: bool, say: Callable[[str], None]) -> Job:
+    data = load_data(recipe, strict=strict, say=say)
+    recipe = recipe.model_copy(update={"mel": data.spec})
+    vocoder = vocoder_for(recipe.vocoder, data.spec)
+    task = PriorTask(recipe, data.spec)
+    task.prior.fit_statistics([clip.mel for clip in data.train])
+
+    def complete(run: Path) -> None:
+        # A vocoder that is shipped in half precision loses nothing by being kept in it.
+        save_part(run / "vocoder", vocoder, half=isinstance(vocoder, Vocos))
+        write_pipeline(run, _pipeline_file(recipe, data.train))
+
+    return Job(
+        recipe,
+        data,
+        task,
+        batches_of(data.train, recipe, rank=fabric.global_rank, ranks=fabric.world_size),
+        data.valid,
+        lambda pace: describe(recipe, data.spec, data.train, data.valid, task, pace),
+        complete,
+    )
+
+
+def _pipeline_file(recipe: Recipe, clips: list[Clip]) -> PipelineFile:
+    captions = tuple(sorted({clip.caption for clip in clips}))[:MOST_CAPTIONS]
+    return PipelineFile(
+        parts={name: name for name in ("text", "prior", "vocoder")}, captions=captions, **recipe.sampling.model_dump()
+    )
+
+
+def vocoder_for(settings: VocoderSettings, spec: MelSpec) -> GriffinLimVocoder | Vocos:
+    """The vocoder that a run takes over: a trained one of the same mel where there is one, else Griffin-Lim.
+
+    Raises ModelError where `vocos` is asked for and the model named has none for this mel.
+    """
+    if settings.kind != "griffin-lim":
+        try:
+            return load_vocoder(settings.model, spec)
+        except ModelError:
+            if settings.kind == "vocos":
+                raise
+    return GriffinLimVocoder(GriffinLimConfig(mel=spec, rounds=settings.rounds))
+
+
+def load_vocoder(model: str, spec: MelSpec) -> Vocos:
+    """The trained vocoder of a starter, or of a run. Raises ModelError where there is none that speaks of `spec`."""
+    folder = starters().get(model, Path(model))
+    place = folder / "vocoder"
+    if not (place / CONFIG).exists():
+        place = read_pipeline(folder).folder(folder, "vocoder")
+    vocoder = load_part(place, VOCODERS)
+    if not isinstance(vocoder, Vocos) or vocoder.config.mel != spec:
+        raise ModelError(f"{model} has no trained vocoder for this recipe's mel; train one with --recipe vocoder")
+    return vocoder
+
+
+def _vocoder_job(recipe: VocoderRecipe, fabric: Fabric, strict: bool, say: Callable[[str], None]) -> Job:
+    spec, settings = recipe.mel_spec(), recipe.training
+    recipe = recipe.model_copy(update={"mel": spec})
+    data = load_vocoder_data(recipe, strict=strict, say=say)
+    task = VocoderTask(recipe.vocoder, recipe.judges, spec, settings.seed)
+    if recipe.start is not None:
+        trained = load_vocoder(recipe.start, spec)
+        if trained.config != task.vocoder.config:
+            raise ModelError(f"the vocoder of {recipe.start} is of another size; set vocoder to {trained.config!r}")
+        task.vocoder.load_state_dict(trained.state_dict())
+    crops = Crops(
+        data.train,
+        data.weights,
+        spec.frames(round(recipe.judges.piece * spec.rate)) * spec.hop,
+        settings.batch,
+        mixed(settings.seed, 1),
+        rank=fabric.global_rank,
+        ranks=fabric.world_size,
+    )
+    return Job(
+        recipe,
+        data,
+        task,
+        crops,
+        held_out(data.valid, spec.rate),
+        lambda pace: describe_vocoder(recipe, data, task, pace),
+        lambda run: None,
+    )

@@ -1,0 +1,100 @@
+"""Muon for the matrices inside a network, AdamW for all else, as one optimiser with one state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from cymatic.training.recipe import TrainingSettings
+
+# Jordan et al. (2024): of a quintic whose five rounds take every singular value in 0..1 to about 1, the steepest at 0.
+QUINTIC = (3.4445, -4.7750, 2.0315)
+ROUNDS = 5
+Pairs = list[tuple[Tensor, Tensor]]  # weights and their gradients
+
+
+def orthogonalised(matrices: Float[Tensor, "n rows columns"]) -> Float[Tensor, "n rows columns"]:
+    """Each matrix with its singular values taken near 1 (0.7 to 1.2), by Newton-Schulz rounds `a X + (b A + c A²) X`,
+    with `A = X X'`: products only, so it is quick on any device."""
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if tall else matrices
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp_min(1e-7)
+    a, b, c = QUINTIC
+    for _ in range(ROUNDS):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.mT if tall else x
+
+
+class Muon(torch.optim.Optimizer):
+    """Steps of equal size in every direction of a matrix (Jordan et al., 2024, "Muon: an optimizer for the hidden
+    layers of neural networks"); groups without `orthogonal=True` take AdamW's steps (arXiv 1711.05101).
+
+    An orthogonal step is `lr * sqrt(max(1, rows / columns)) * orthogonalised(Nesterov momentum)`. Matrices of one shape
+    are orthogonalised together.
+    """
+
+    def __init__(self, groups: Iterable[dict[str, Any]], *, betas: tuple[float, float], momentum: float = 0.95) -> None:
+        defaults = {
+            "lr": 0.0, "betas": betas, "momentum": momentum, "eps": 1e-8, "weight_decay": 0.0, "orthogonal": False
+        }  # fmt: skip
+        super().__init__(groups, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # a closure is never given
+        for group in self.param_groups:
+            some = [(p, p.grad) for p in group["params"] if p.grad is not None]
+            for p, _ in some:
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+            if group["orthogonal"]:
+                self._step_orthogonal(some, group)
+            elif some:
+                self._step_adam(some, group)
+
+    def _step_orthogonal(self, some: Pairs, group: dict[str, Any]) -> None:
+        shapes: dict[torch.Size, Pairs] = {}
+        for p, gradient in some:
+            state = self.state[p]
+            if not state:
+                state["momentum"] = torch.zeros_like(p)
+            state["momentum"].lerp_(gradient, 1 - group["momentum"])
+            shapes.setdefault(p.shape, []).append((p, gradient.lerp(state["momentum"], group["momentum"])))
+        for shape, pairs in shapes.items():
+            size = group["lr"] * max(1, shape[0] / shape[1]) ** 0.5
+            for (p, _), way in zip(pairs, orthogonalised(torch.stack([g for _, g in pairs])), strict=True):
+                p.add_(way, alpha=-size)
+
+    def _step_adam(self, some: Pairs, group: dict[str, Any]) -> None:
+        near, far = group["betas"]
+        weights, gradients = [p for p, _ in some], [gradient for _, gradient in some]
+        for p in weights:
+            state = self.state[p]
+            if not state:
+                state.update(step=torch.zeros(()), mean=torch.zeros_like(p), square=torch.zeros_like(p))
+            state["step"] += 1
+        means, squares = ([self.state[p][name] for p in weights] for name in ("mean", "square"))
+        count = self.state[weights[0]]["step"].item()
+        torch._foreach_lerp_(means, gradients, 1 - near)
+        torch._foreach_mul_(squares, far)
+        torch._foreach_addcmul_(squares, gradients, gradients, 1 - far)
+        below = torch._foreach_sqrt(squares)
+        torch._foreach_div_(below, (1 - far**count) ** 0.5)
+        torch._foreach_add_(below, group["eps"])
+        torch._foreach_addcdiv_(weights, means, below, -group["lr"] / (1 - near**count))
+
+
+def groups_of(module: nn.Module, settings: TrainingSettings, matrices: Sequence[nn.Parameter]) -> list[dict[str, Any]]:
+    """`matrices` for Muon's steps, the rest of `module` for AdamW's; biases, norms and single vectors do not decay."""
+    chosen = {id(p) for p in matrices}
+    rest = [p for p in module.parameters() if p.requires_grad and id(p) not in chosen]
+    decay, rate = settings.weight_decay, settings.learning_rate
+    groups: list[dict[str, Any]] = [
+        {"params": list(matrices), "rate": settings.matrix_rate, "weight_decay": decay, "orthogonal": True},
+        {"params": [p for p in rest if p.dim() > 1], "rate": rate, "weight_decay": decay},
+        {"params": [p for p in rest if p.dim() <= 1], "rate": rate},
+    ]
+    return [group for group in groups if group["params"]]

@@ -1,0 +1,127 @@
+"""`cymatic data inspect` and `cymatic data cache`; packs, `--strict` and changing folders in `cymatic train`."""
+
+import json
+import os
+import re
+import shutil
+
+import pytest
+from PIL import Image
+from tests.helpers import TINY, tone, tone_folder
+
+SETTINGS = [part for setting in TINY for part in ("--set", setting)]
+
+
+def test_inspect_says_what_there_is(cli, tmp_path):
+    root = tone_folder(tmp_path / "my sounds", takes=5)
+    (root / "[red]broken\x1b.wav").write_text("this is no sound")
+    (root / "дождь 🌧.wav").write_bytes((root / "low-tone_1.wav").read_bytes())
+    ran = cli("data", "inspect", "my sounds", "-o", "sheet.png")
+    assert (ran.code, ran.err) == (0, "")
+    lines = {line.split()[0]: line for line in ran.out.splitlines()}
+    assert lines["layout"] == "layout    file names"
+    assert re.fullmatch(r"clips     11 \(\d+ to train on, \d held out\), 0.00 hours", lines["clips"])
+    assert lines["lengths"] == "lengths   0.25 to 0.45 s, half of them up to 0.35 s"
+    assert lines["rates"] == "rates     8000 Hz 11"
+    assert lines["captions"] == "captions  3: high tone 5, low tone 5, дождь 🌧 1"
+    assert lines["problems"] == "problems  1 broken, 1 copied"
+    assert lines["broken:"].startswith("  broken:    [red]broken\ufffd.wav: has a caption that can't be")
+    assert lines["copied:"] == "  copied:    low-tone_1.wav = дождь 🌧.wav"
+    assert lines["sheet"] == "sheet     sheet.png"
+    with Image.open("sheet.png") as picture:
+        assert picture.width == 1002
+    assert sorted(os.listdir(tmp_path)) == ["my sounds", "sheet.png"], "nothing else is written"
+
+
+def test_inspect_without_problems(cli, tones):
+    ran = cli("data", "inspect", tones, "--strict")
+    assert ran.code == 0 and "problems  none" in ran.out
+
+
+def test_many_problems_are_counted(cli, tmp_path):
+    root = tone_folder(tmp_path / "a")
+    for i in range(30):
+        (root / f"{i}.txt").write_text("x")
+        (root / f"x{i}.wav").write_text("x")
+    out = cli("data", "inspect", "a").out
+    assert "problems  30 broken, 30 no sound" in out
+    assert len(re.findall("^  broken:", out, re.MULTILINE)) == 11 and "  broken:    and 20 more" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["inspect", "nope"], "nope does not exist"),
+        (["inspect", "empty"], "empty holds no sound"),
+        (["inspect", "bad", "--strict"], r"x.wav: is not a sound.*mend or remove it, or leave out --strict"),
+        (["inspect", "bad", "-o", "sheet.jpg"], 'unknown extension ".jpg"'),
+        (["inspect", "bad", "-o", "nope/sheet.png"], "there is no folder nope"),
+        (["inspect"], "Missing argument 'folder'"),
+        (["inspct"], "No such command 'inspct'"),
+    ],
+)
+def test_bad_inspections(refuses, tmp_path, arguments, said):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad/x.wav").write_text("this is no sound")
+    assert re.search(said, refuses("data", *arguments))
+
+
+def test_data_alone_shows_what_it_can_do(cli):
+    ran = cli("data")
+    assert ran.code == 0 and "inspect" in ran.out and "cache" in ran.out
+
+
+def test_the_cache_is_told_and_cleared(cli, tones, tmp_path, monkeypatch):
+    monkeypatch.setenv("CYMATIC_CACHE", str(tmp_path / "cache"))
+    assert cli("data", "inspect", tones).code == 0
+    assert re.search(r"cache/features  \d+ entries, 0.0 MB \(--clear empties it\)", cli("data", "cache").out)
+    assert cli("data", "cache", "--clear").out.endswith("cache/features  0 entries, 0.0 MB\n")
+    assert cli("data", "inspect", tones).code == 0
+
+
+def test_a_cache_that_cannot_be_written_costs_one_note(cli, tones, tmp_path, monkeypatch):
+    (tmp_path / "cache").write_text("a file where the cache should be")
+    monkeypatch.setenv("CYMATIC_CACHE", str(tmp_path / "cache"))
+    ran = cli("data", "inspect", tones)
+    assert ran.code == 0 and "problems  none" in ran.out
+    assert ran.err.startswith("cymatic: note: features are not cached, for ") and len(ran.err.splitlines()) == 1
+    ran = cli("train", tones, "--steps", 1, "-o", "run", *SETTINGS)
+    assert ran.code == 0 and ran.err.count("features are not cached") == 1, ran
+
+
+def test_train_strictly(cli, tmp_path):
+    root = tone_folder(tmp_path / "sounds")
+    (root / "notes.md").write_text("no sound, and no harm")
+    assert cli("train", "sounds", "--steps", 1, "--strict", "-o", "run", *SETTINGS).code == 0
+    (root / "x.wav").write_text("this is no sound")
+    shutil.rmtree(tmp_path / "run")
+    ran = cli("train", "sounds", "--steps", 1, "--strict", "-o", "run", *SETTINGS)
+    assert (ran.code, ran.out) == (2, "")
+    assert re.search(r"^cymatic: .*x.wav: is not a sound.* leave out --strict$", ran.err.splitlines()[-1])
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_recipe_of_packs_lies_in_the_folder_given(cli, refuses, tmp_path):
+    tone_folder(tmp_path / "base/tones")
+    (tmp_path / "base/noise").mkdir()
+    tone(0, 0.3).write(tmp_path / "base/noise/hiss.wav")
+    (tmp_path / "my.yaml").write_text("data: {packs: [{folder: tones, where: {caption: low tone}}, {folder: noise}]}")
+    ran = cli("train", "base", "--recipe", "my.yaml", "--steps", 1, "-o", "run", *SETTINGS)
+    assert ran.code == 0 and "reading 4 of 8 sounds" in ran.err and "reading 1 sounds" in ran.err, ran
+    assert json.loads((tmp_path / "run/pipeline.json").read_text())["captions"] == ["hiss", "low tone"]
+    assert cli("train", "--resume", "-o", "run").code == 0, "the run knows where its packs are"
+    shutil.rmtree(tmp_path / "run")
+    bare = ["train", "--recipe", "my.yaml", "--steps", 1, "-o", "new", *SETTINGS]
+    assert "where is the pack tones? Give the folder that holds it" in refuses(*bare)
+    (tmp_path / "my.yaml").write_text(f"data: {{packs: [{{folder: '{tmp_path / 'base/tones'}'}}]}}")
+    assert cli(*bare).code == 0
+
+
+def test_a_folder_that_changed_is_told_when_a_run_goes_on(cli, tmp_path):
+    root = tone_folder(tmp_path / "sounds")
+    assert cli("train", "sounds", "--steps", 2, "-o", "run", *SETTINGS).code == 0
+    assert "have changed" not in cli("train", "--resume", "-o", "run").err
+    tone(300, 0.5).write(root / "new.wav")
+    ran = cli("train", "--resume", "-o", "run")
+    assert ran.code == 0 and "note   the clips have changed since this run began with " in ran.err
