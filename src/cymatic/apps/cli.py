@@ -194,12 +194,27 @@ def train(
     precision: Annotated[str, typer.Option(help="fp32, or bf16 where the device is faster with it.")] = "fp32",
     compiled: Annotated[bool, typer.Option("--compile", help="Compile the network first; pays on long runs.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Stop (2) where a file or a line is broken.")] = False,
+    verdict: Annotated[
+        bool, typer.Option("--verdict/--no-verdict", help="End with what it has learned, and what to try.")
+    ] = True,
 ) -> None:
     """Train a model of your own on a folder of sounds."""
     from cymatic.apps.train_command import train_command
 
     raise typer.Exit(
         train_command(
-            folder, recipe, out, minutes, steps, settings or [], resume, device, strict, devices, precision, compiled
+            folder,
+            recipe,
+            out,
+            minutes,
+            steps,
+            settings or [],
+            resume,
+            device,
+            strict,
+            devices,
+            precision,
+            compiled,
+            verdict,
         )
     )

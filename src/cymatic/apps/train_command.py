@@ -27,6 +27,7 @@ def train_command(
     devices: int = 1,
     precision: str = "fp32",
     compiled: bool = False,
+    verdict: bool = True,
 ) -> int:
     """The exit code: 0 when trained, 130 when stopped on the way. Raises Error for what the user can mend."""
     if minutes is not None and steps is not None:
@@ -38,6 +39,7 @@ def train_command(
     _check_length(minutes, steps)
     try:
         from cymatic.pipelines.load import choose_device
+        from cymatic.training.judge_run import VERDICT_TEXT
         from cymatic.training.loop import Report
         from cymatic.training.recipe import make_recipe
         from cymatic.training.train import read_run, train
@@ -90,7 +92,7 @@ def train_command(
 
         outcome = train(
             plan, out, resume=resume, device=device, devices=devices, precision=precision, compiled=compiled,
-            strict=strict, say=say, on_report=on_report,
+            strict=strict, verdict=verdict, say=say, on_report=on_report,
         )  # fmt: skip
     where = shlex.quote(str(out))
     if not outcome.finished:
@@ -99,6 +101,9 @@ def train_command(
         return 130
     done = outcome.progress
     print(f"trained {done.step} steps in {done.seconds / 60:.1f} min; {out} holds the weights of step {done.best_step}")
+    if verdict and (out / VERDICT_TEXT).is_file():
+        for line in (out / VERDICT_TEXT).read_text(encoding="utf-8").splitlines():
+            print(printable(line))
     print(f'play it: cymatic sound "..." --model {where} -o out.wav')
     return 0
 

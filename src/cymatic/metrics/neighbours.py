@@ -119,7 +119,7 @@ def _aligned(sound: Sound, spec: MelSpec, frames: int) -> Float[np.ndarray, " di
 
 
 def aligned(mel: Float[Tensor, "mels _"], frames: int) -> Float[np.ndarray, " dim"]:
-    """What `mel_features` makes of one log-mel: clipped, fitted to `frames` frames, flattened; its level still counts."""
+    """What `mel_features` makes of one log-mel: clipped, fitted to `frames`, flattened; its level counts."""
     mel = mel.clamp_min(float(mel.max()) - RANGE)
     # Antialiased on the way down, plain linear interpolation on the way up.
     fitted = torch.nn.functional.interpolate(

@@ -24,10 +24,14 @@ class History:
     valid: list[tuple[int, float]] = field(default_factory=list)
 
     def add(self, report: Report) -> None:
-        """Takes in what the loop says after a step."""
+        """Takes in what the loop says after a step; what is remembered from that step on was another try, and goes."""
         loss = report.losses["loss"]
+        while self.train and self.train[-1][0] >= report.step:
+            self.train.pop()
+        while self.valid and self.valid[-1][0] >= report.step:
+            self.valid.pop()
         if report.step <= FIRST:
-            self.start.append(loss)
+            self.start = [*self.start[: report.step - 1], loss]
         self.train.append((report.step, loss, 1))
         if len(self.train) > MOST:
             whole = len(self.train) // 2 * 2
@@ -57,14 +61,14 @@ class History:
         write_atomically(run / HISTORY, json.dumps(asdict(self)).encode())
 
     @classmethod
-    def of_run(cls, run: Path, step: int) -> History:
-        """What was kept in `run` up to `step`; an empty history where there is none, or none that can be read."""
+    def of_run(cls, run: Path) -> History:
+        """What was kept in `run`; an empty history where there is none, or none that can be read."""
         try:
             values = json.loads((run / HISTORY).read_text(encoding="utf-8"))
             return cls(
                 [float(loss) for loss in values["start"]],
-                [(int(at), float(loss), int(n)) for at, loss, n in values["train"] if at <= step],
-                [(int(at), float(loss)) for at, loss in values["valid"] if at <= step],
+                [(int(at), float(loss), int(n)) for at, loss, n in values["train"]],
+                [(int(at), float(loss)) for at, loss in values["valid"]],
             )
         except (OSError, ValueError, KeyError, TypeError):
             return cls()

@@ -107,7 +107,7 @@ def _vocoder_job(recipe: VocoderRecipe, fabric: Fabric, strict: bool, say: Calla
     spec, settings = recipe.mel_spec(), recipe.training
     recipe = recipe.model_copy(update={"mel": spec})
     data = load_vocoder_data(recipe, strict=strict, say=say)
-    task = VocoderTask(recipe.vocoder, recipe.judges, spec, settings.seed)
+    task = VocoderTask(recipe.vocoder, recipe.judges, spec, settings.seed, ranks=fabric.world_size)
     if recipe.start is not None:
         trained = load_vocoder(recipe.start, spec)
         if trained.config != task.vocoder.config:

@@ -6,8 +6,8 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +20,12 @@ from cymatic.encoders.text import TextEncoder
 from cymatic.errors import Error
 from cymatic.files import write_atomically
 from cymatic.hub.parts import load_part
-from cymatic.metrics.neighbours import diversity, nearest
+from cymatic.metrics.neighbours import diversity
 from cymatic.priors.flow import FlowPrior
-from cymatic.seeds import mixed
+from cymatic.training.data import Data
 from cymatic.training.history import History
-from cymatic.training.own_judge import MOST_CLIPS, Heard, OwnJudge, compared, normalised, outline
+from cymatic.training.jobs import Job
+from cymatic.training.own_judge import MOST_CLIPS, Heard, OwnJudge, compared, normalised, outline, squares
 from cymatic.training.recipe import Recipe
 from cymatic.training.state import Progress
 from cymatic.training.verdict import Curve, Heed, Memory, Numbers, Trial, failing, sentences, weak
@@ -32,23 +33,23 @@ from cymatic.training.verdict import Curve, Heed, Memory, Numbers, Trial, failin
 VERDICT_TEXT, VERDICT_JSON = "verdict.txt", "verdict.json"
 SHARE, LEAST, MOST = 0.06, 10.0, 60.0  # of the training time; seconds
 MADE, AGAIN = 48, 12  # clips made at most, and made again with more guidance
-CAPTIONS = 16  # as many are tried three times each; of more, words are tried
-TIMES = 4  # that one caption is tried at most
+CAPTIONS = 16  # as many are tried three times or more each; of more captions, their words are tried
+TIMES = 8  # that one caption is tried at most
 STEPS = 6  # of the sampler
 AT_ONCE = 8
 TESTED = 300  # real clips judged at most
-HELD_OUT = 10  # fewer of them say too little
+HELD_OUT = 10  # fewer real clips tell no distance, and no loss
+TRIED = 20  # fewer held out don't try a judge: then the clips trained on do, each left out in turn
 HEEDED = 32  # clips whose loss is taken with wrong captions
 COMPARED = 100  # real clips whose nearest neighbours are looked up
 SPREAD = 20  # training clips of a caption whose spread is looked at
-SAME = 1e-3  # nepers: clips nearer to each other than this are copies already
+SAME = 0.01  # nepers: clips nearer to each other than this are copies already
+MANY = 30  # clips of different captions that tell how far clips lie from each other
 
 
 def judge_run(
     run: Path,
-    train: Sequence[Clip],
-    valid: Sequence[Clip],
-    recipe: Recipe,
+    job: Job,
     progress: Progress,
     history: History,
     *,
@@ -56,20 +57,24 @@ def judge_run(
     seconds: float | None = None,
     say: Callable[[str], None] = print,
 ) -> list[str]:
-    """The verdict on the model in `run`, also written there as text and, with its numbers, as JSON.
+    """The verdict on the model in `run`, also written there as text and, with its numbers, as JSON; none on a vocoder.
 
     seconds: what it may take, by default 6 % of the training time, from 10 to 60. Whatever goes wrong, or an interrupt,
     is told to `say` in one line and gives no verdict: the model is saved already.
     """
+    recipe, data = job.recipe, job.data
+    if not isinstance(recipe, Recipe) or not isinstance(data, Data):
+        return []
     try:
         for name in (VERDICT_TEXT, VERDICT_JSON):
             (run / name).unlink(missing_ok=True)
         budget = min(max(SHARE * progress.seconds, LEAST), MOST) if seconds is None else seconds
+        say(f"trained; judging what it makes ({budget:.0f} s at most)")
         text = load_part(run / "text", (TextEncoder,)).to(device)
         prior = load_part(run / "prior", (FlowPrior,)).to(device)
         model = Maker(text, prior, recipe.sampling.guidance, min(recipe.sampling.steps, STEPS), recipe.sampling.sampler)
         began = time.monotonic()
-        numbers = assess(model, train, valid, recipe, progress, history, began + budget)
+        numbers = assess(model, data.train, data.valid, recipe, progress, history, began + budget)
         lines = sentences(numbers)
         values = {"format": 1, "seconds": round(time.monotonic() - began, 1), "verdict": lines, **asdict(numbers)}
         write_atomically(run / VERDICT_JSON, json.dumps(_plain(values), indent=2, ensure_ascii=False).encode())
@@ -118,7 +123,7 @@ class Maker:
         captions = sorted({clip.caption for clip in clips})
         if len({normalised(caption) for caption in captions}) < 2:
             return None
-        swapped = {caption: captions[i - 1] for i, caption in enumerate(captions)}
+        swapped = {caption: captions[(i + len(captions) // 2) % len(captions)] for i, caption in enumerate(captions)}
         right = wrong = 0.0
         for number, batch in enumerate(in_order(clips, AT_ONCE)):
             mel, frames = batch.mel.to(self.prior.mean.device), batch.frames.to(self.prior.mean.device)
@@ -145,51 +150,42 @@ def assess(
     spelt = _spellings(train)
     counts = {spelt[key]: n for key, n in Counter(normalised(clip.caption) for clip in train).items()}
     start = sum(history.start) / len(history.start) if history.start else None
-    curve = Curve(progress.step, progress.seconds, start, history.curve(), history.valid)
+    numbers = Numbers(
+        curve=Curve(progress.step, progress.seconds, start, history.curve(), history.valid),
+        clips=len(train),
+        held_out=len(valid),
+        captions=len(counts),
+        middle=sorted(counts.values())[len(counts) // 2],
+        rates=(recipe.training.learning_rate, recipe.training.matrix_rate),
+        heed=maker.heed(chosen(valid if len(valid) >= HELD_OUT else train, HEEDED)),
+    )
     learned = chosen(train, MOST_CLIPS)
-    settings = recipe.training
-    base = {
-        "curve": curve,
-        "held_out": len(valid),
-        "counts": counts,
-        "rates": (settings.learning_rate, settings.matrix_rate),
-        "heed": maker.heed(chosen(valid if len(valid) >= HELD_OUT else train, HEEDED)),
-    }
-    wanted = _wanted(counts)
-    left = max(until - time.monotonic(), 0.0)
     try:
         judge = OwnJudge(learned)
     except Error as error:
-        mels = list(maker.make(wanted, time.monotonic() + 0.8 * left))
-        made = [Clip(caption, mel) for (caption, _), mel in zip(wanted, mels, strict=False)]
-        return Numbers(**base, no_judge=str(error), memory=memory(made, learned, valid))
+        made = _made(maker, _wanted(counts), until)
+        return replace(numbers, no_judge=str(error), memory=memory(made, train, valid))
     unit = "captions" if len(counts) <= CAPTIONS else "words"
-    if unit == "words":
-        wanted = _wanted({caption: n for caption, n in counts.items() if judge.meaning(caption)})
+    if unit == "captions":
+        clips_of, wanted = counts, _wanted(counts)
+    else:
+        clips_of = Counter(word for clip in train for word in judge.meaning(clip.caption))
+        wanted = _wanted(caption for caption in counts if judge.meaning(caption))
     names = {judge.meaning(caption): caption for caption, _ in sorted(counts.items(), key=lambda pair: pair[1])}
     real, how = hear_real(judge, learned, valid, unit, names, spelt)
-    mels = list(maker.make(wanted, time.monotonic() + 0.7 * left))
-    made = [Clip(caption, mel) for (caption, _), mel in zip(wanted, mels, strict=False)]
-    meant = [judge.meaning(clip.caption) for clip in made]
-    heard = judge.hear(mels)
-    found = compared(meant, heard, names, unit)
-    trial = None
-    if not weak(real) and (fails := failing(real, found)):
+    made = _made(maker, wanted, until)
+    heard = judge.hear([clip.mel for clip in made])
+    found = compared([judge.meaning(clip.caption) for clip in made], heard, names, unit)
+    numbers = replace(numbers, words=len(judge.words), real=real, how=how, made=found, clips_of=dict(clips_of))
+    numbers = replace(numbers, memory=memory(made, train, valid))
+    if not weak(real) and (fails := set(failing(real, found))):
         missed = [
             one
-            for one, want, got in zip(wanted, meant, heard, strict=False)
-            if (names[want] in fails if unit == "captions" else want & set(fails)) and want != got
+            for one, got in zip(wanted, heard, strict=False)
+            if (want := judge.meaning(one[0])) != got and fails & ({names[want]} if unit == "captions" else want)
         ]
-        trial = _again(maker, judge, missed[:AGAIN], until)
-    return Numbers(
-        **base,
-        words=len(judge.words),
-        real=real,
-        how=how,
-        made=found,
-        memory=memory(made, learned, valid),
-        trial=trial,
-    )
+        numbers = replace(numbers, trial=_again(maker, judge, missed[:AGAIN], until))
+    return numbers
 
 
 def hear_real(
@@ -205,7 +201,7 @@ def hear_real(
         fit = [clip for clip in valid if normalised(clip.caption) in spelt]
     else:
         fit = [clip for clip in valid if judge.meaning(clip.caption)]
-    if len(fit) >= HELD_OUT:
+    if len(fit) >= TRIED:
         fit = chosen(fit, TESTED)
         judge.allow([clip.caption for clip in fit])
         for clip in fit:
@@ -214,7 +210,8 @@ def hear_real(
         return compared(meant, judge.hear([clip.mel for clip in fit]), names, unit), "held out"
     pairs = list(zip(judge.meanings, judge.hear_own(), strict=True))
     pairs = [(want, got) for want, got in pairs if want or unit == "captions"]
-    return compared(*map(list, zip(*pairs, strict=True)), names, unit), "training clips, each left out in turn"
+    own = compared([want for want, _ in pairs], [got for _, got in pairs], names, unit)
+    return own, "training clips, each left out in turn"
 
 
 def memory(made: Sequence[Clip], train: Sequence[Clip], valid: Sequence[Clip]) -> Memory | None:
@@ -222,38 +219,67 @@ def memory(made: Sequence[Clip], train: Sequence[Clip], valid: Sequence[Clip]) -
 
     Where captions have one clip each, all training clips count as neighbours. None where nothing can be compared.
     """
-    if len(train) < 2 or not made:
-        return None
-    features = np.stack([outline(clip.mel) for clip in train])
-    keys = [normalised(clip.caption) for clip in train]
+    asked = {normalised(clip.caption) for clip in made}
+    pool = chosen(train, MOST_CLIPS)
+    there = {id(clip) for clip in pool}
+    # Whatever a made clip may be a copy of has to be among them.
+    pool += [clip for clip in train if normalised(clip.caption) in asked and id(clip) not in there][:MOST_CLIPS]
+    keys = [normalised(clip.caption) for clip in pool]
     counts = Counter(keys)
     known = [clip for clip in valid if normalised(clip.caption) in counts]
-    if len(known) < HELD_OUT and max(counts.values()) < 2:
-        keys, known = [""] * len(train), list(valid)
-    whole = keys[0] == ""
+    several = [i for i, key in enumerate(keys) if counts[key] > 1]
+    whole = len(known) < HELD_OUT and len(several) < len(pool) / 2
+    if whole:
+        keys, known, several = [""] * len(pool), list(valid), list(range(len(pool)))
+    if not made or not several or (whole and len(pool) < MANY):
+        return None
+    features = _outlines(pool)
 
-    def distance(mel: Float[np.ndarray, " dim"], key: str, but: int | None = None) -> float:
-        rows = [i for i, other in enumerate(keys) if other == key and i != but]
-        return float(nearest(mel[None], [key], features[rows], [key] * len(rows))[0])
+    def middle(queries: Float[np.ndarray, "queries dim"], asked: Sequence[str], but: Sequence[int] | None) -> float:
+        """The middle distance to the nearest of the same caption (`but` itself)."""
+        far = squares(queries, features)
+        far[np.array(asked)[:, None] != np.array(keys)] = np.inf
+        if but is not None:
+            far[np.arange(len(but)), but] = np.inf
+        return float(np.median(np.sqrt(far.min(1))))
 
-    def key_of(clip: Clip) -> str:
-        return "" if whole else normalised(clip.caption)
+    def keys_of(clips: Sequence[Clip]) -> list[str]:
+        return ["" if whole else normalised(clip.caption) for clip in clips]
 
-    outlines = np.stack([outline(clip.mel) for clip in made])
-    near = [distance(one, key_of(clip)) for one, clip in zip(outlines, made, strict=True)]
     if len(known) >= HELD_OUT:
-        real = [distance(outline(clip.mel), key_of(clip)) for clip in chosen(known, COMPARED)]
-        of = f"{len(real)} clips held out"
+        some = chosen(known, COMPARED)
+        usual, of = middle(_outlines(some), keys_of(some), None), f"{len(some)} clips held out"
     else:
-        several = [i for i, key in enumerate(keys) if whole or counts[key] > 1][:COMPARED]
-        real = [distance(features[i], keys[i], but=i) for i in several]
-        of = f"{len(real)} training clips from each other"
-    usual = float(np.median(real)) if real else 0.0
+        rows = several[:COMPARED]
+        usual = middle(features[rows], [keys[i] for i in rows], rows)
+        of = f"{len(rows)} training clips from each other"
     if usual < SAME:
         return None
-    few = [i for i, clip in enumerate(train) if keys[:i].count(keys[i]) < SPREAD] if len(train) <= MOST_CLIPS else []
-    spread = diversity(outlines, [key_of(clip) for clip in made], features[few], [keys[i] for i in few])
-    return Memory(float(np.median(near)), usual, of, len(made), None if whole or math.isnan(spread) else spread)
+    outlines = _outlines(made)
+    near = middle(outlines, keys_of(made), None)
+    spread = _spread(outlines, keys_of(made), features, keys) if not whole else None
+    return Memory(near, usual, of, len(made), spread)
+
+
+def _spread(
+    made: Float[np.ndarray, "made dim"],
+    made_keys: Sequence[str],
+    train: Float[np.ndarray, "train dim"],
+    train_keys: Sequence[str],
+) -> float | None:
+    """`neighbours.diversity`, with a few training clips of each caption made."""
+    seen: Counter[str] = Counter()
+    few = []
+    for row, key in enumerate(train_keys):
+        seen[key] += 1
+        if key in made_keys and seen[key] <= SPREAD:
+            few.append(row)
+    found = diversity(made, made_keys, train[few], [train_keys[row] for row in few])
+    return None if math.isnan(found) else found
+
+
+def _outlines(clips: Sequence[Clip]) -> Float[np.ndarray, "clips dim"]:
+    return np.stack([outline(clip.mel) for clip in clips]).astype(np.float64)
 
 
 def chosen(clips: Sequence[Clip], most: int) -> list[Clip]:
@@ -261,16 +287,24 @@ def chosen(clips: Sequence[Clip], most: int) -> list[Clip]:
     by_caption: dict[str, list[Clip]] = {}
     for clip in clips:
         by_caption.setdefault(normalised(clip.caption), []).append(clip)
+    chance = np.random.default_rng(0)
     ranked = []
-    for number, (_, group) in enumerate(sorted(by_caption.items())):
-        order = np.random.default_rng(mixed(number, 1)).permutation(len(group))
-        ranked += [(turn, float(np.random.default_rng(mixed(number, 2)).random()), group[i]) for turn, i in enumerate(order)]
+    for _, group in sorted(by_caption.items()):
+        place = float(chance.random())
+        ranked += [(turn, place, group[i]) for turn, i in enumerate(chance.permutation(len(group)))]
     return [clip for *_, clip in sorted(ranked, key=lambda one: one[:2])[:most]]
 
 
-def _wanted(counts: dict[str, int]) -> list[tuple[str, int]]:
+def _made(maker: Maker, wanted: Sequence[tuple[str, int]], until: float) -> list[Clip]:
+    """Clips of what is wanted, as many as most of the time that is left allows."""
+    now = time.monotonic()
+    mels = maker.make(wanted, now + 0.7 * max(until - now, 0.0))
+    return [Clip(caption, mel) for (caption, _), mel in zip(wanted, mels, strict=False)]
+
+
+def _wanted(captions: Iterable[str]) -> list[tuple[str, int]]:
     """Which captions to make, with which seeds: each a few times where they are few, else some of them once."""
-    captions = sorted(counts)
+    captions = sorted(captions)
     if len(captions) > MADE:
         captions = [captions[i] for i in sorted(np.random.default_rng(0).permutation(len(captions))[:MADE])]
     times = min(TIMES, MADE // len(captions)) if captions else 0

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from lightning_fabric import Fabric
@@ -29,6 +29,7 @@ BETWEEN_CHECKPOINTS = 120.0  # seconds aimed at
 AT_LEAST_EVERY = 240.0  # seconds after which the state is written whatever the step
 
 
+@runtime_checkable
 class Sequenced(Protocol):
     """Batches, each a function of its step alone."""
 

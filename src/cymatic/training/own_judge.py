@@ -23,7 +23,7 @@ from torch import Tensor
 
 from cymatic.data.mels import Clip
 from cymatic.errors import Error
-from cymatic.metrics.neighbours import aligned
+from cymatic.metrics.neighbours import RANGE, aligned
 
 MOST_CLIPS = 1500  # to learn from: the work grows with their cube
 MOST_WORDS = 300
@@ -65,7 +65,7 @@ def outline(mel: Float[Tensor, "mels frames"]) -> Float[np.ndarray, " dim"]:
 def numbers(mel: Float[Tensor, "mels frames"]) -> Float[np.ndarray, " dim"]:
     """Mean, spread, maximum, lower quartile and restlessness of each band, and the log of the length."""
     mel = levelled(mel)
-    mel = mel.clamp_min(float(mel.max()) - 6.9)  # 60 dB
+    mel = mel.clamp_min(float(mel.max()) - RANGE)
     values = mel.numpy()
     restless = np.abs(np.diff(values, axis=1)).mean(1) if values.shape[1] > 1 else np.zeros(len(values))
     parts = [values.mean(1), values.std(1), values.max(1), np.quantile(values, 0.25, axis=1), restless]
@@ -80,16 +80,17 @@ class OwnJudge:
         self.meanings = [self.meaning(clip.caption) for clip in clips]
         self.candidates = sorted(set(self.meanings), key=sorted)
         if len(self.candidates) < 2:
-            raise Error(f"{len(clips)} clips with one set of known words between them leave nothing to tell apart")
+            raise Error(_nothing(clips))
         self._order = sorted(self.words)
         raw = _features([clip.mel for clip in clips])
         self._scales = [_scale(block) for block in raw]
         self._clips = self._scaled(raw)
-        squares = _squares(self._clips, self._clips)
-        self._middle = max(float(np.median(squares[~np.eye(len(clips), dtype=bool)])), 1e-9)
-        kernel = self._kernel(squares)
+        far = squares(self._clips, self._clips)
+        self._middle = max(float(np.median(far[~np.eye(len(clips), dtype=bool)])), 1e-9)
+        kernel = self._kernel(far)
         inverse = np.linalg.inv(kernel + RIDGE * kernel.diagonal().mean() * np.eye(len(clips)))
         truth = self._table(self.meanings)
+        self._mean = truth.mean(0)
         self._weights = inverse @ truth
         self._left_out = truth - self._weights / inverse.diagonal()[:, None]
 
@@ -101,8 +102,8 @@ class OwnJudge:
         """What each mel says, among the meanings that the clips have."""
         if not mels:
             return []
-        squares = _squares(self._scaled(_features(mels)), self._clips)
-        return self._nearest(self._kernel(squares) @ self._weights)
+        far = squares(self._scaled(_features(mels)), self._clips)
+        return self._nearest(self._kernel(far) @ self._weights)
 
     def hear_own(self) -> list[Meaning]:
         """What each clip trained on would have been heard as, had it been left out (exact, by one formula)."""
@@ -116,8 +117,9 @@ class OwnJudge:
         return np.array([[word in meaning for word in self._order] for meaning in meanings], dtype=np.float64)
 
     def _nearest(self, read: Float[np.ndarray, "clips words"]) -> list[Meaning]:
-        table = self._table(self.candidates)
-        best = (read @ table.T - table.sum(1) / 2).argmax(1)
+        # By direction from the mean, since regression draws all it reads towards the mean, rare words most of all.
+        away = self._table(self.candidates) - self._mean
+        best = ((read - self._mean) @ away.T / np.maximum(np.linalg.norm(away, axis=1), 1e-9)).argmax(1)
         return [self.candidates[row] for row in best]
 
     def _scaled(self, blocks: Sequence[Float[np.ndarray, "clips _"]]) -> Float[np.ndarray, "clips dim"]:
@@ -125,8 +127,14 @@ class OwnJudge:
         shares = (OUTLINE, 1.0)
         return np.hstack([part * share / part.shape[1] ** 0.5 for part, share in zip(scaled, shares, strict=True)])
 
-    def _kernel(self, squares: Float[np.ndarray, "a b"]) -> Float[np.ndarray, "a b"]:
-        return np.exp(-NARROW * squares / self._middle) + 1
+    def _kernel(self, far: Float[np.ndarray, "a b"]) -> Float[np.ndarray, "a b"]:
+        return np.exp(-NARROW * far / self._middle) + 1
+
+
+def _nothing(clips: Sequence[Clip]) -> str:
+    if len({normalised(clip.caption) for clip in clips}) == 1:
+        return f"all {len(clips)} clips have one caption, so there is nothing to tell apart"
+    return f"no word is in two captions or more and in at most half of the {len(clips)}, so there is nothing to learn"
 
 
 def _features(mels: Sequence[Float[Tensor, "mels _"]]) -> list[Float[np.ndarray, "clips _"]]:
@@ -139,9 +147,10 @@ def _scale(block: Float[np.ndarray, "clips dim"]) -> tuple[Float[np.ndarray, " d
     return block.mean(0), np.maximum(spread, max(0.1 * float(spread.mean()), 1e-6))
 
 
-def _squares(a: Float[np.ndarray, "a dim"], b: Float[np.ndarray, "b dim"]) -> Float[np.ndarray, "a b"]:
-    squares: Float[np.ndarray, "a b"] = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T
-    return np.maximum(squares, 0)
+def squares(a: Float[np.ndarray, "a dim"], b: Float[np.ndarray, "b dim"]) -> Float[np.ndarray, "a b"]:
+    """Squared distances between the rows of `a` and of `b`, without the memory that all differences would take."""
+    found: Float[np.ndarray, "a b"] = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T
+    return np.maximum(found, 0)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from lightning_fabric import Fabric
+from torch.multiprocessing.spawn import ProcessExitedException
 
 from cymatic.errors import Error, Note
 from cymatic.training.loop import Outcome, Report
@@ -122,9 +123,12 @@ def train_together(
     if heard["error"]:
         raise heard["error"][0]
     if failed:
-        how = getattr(failed[0], "signal_name", None)
+        gone = failed[0] if isinstance(failed[0], ProcessExitedException) else None
+        how = gone and gone.exit_code < 0 and gone.msg.rpartition(" ")[2]
         if how or heard["broken"]:
-            raise Error(f"{BROKEN} ({how or heard['broken'][0]}), so all ended; {GO_ON}") from failed[0]
+            raise Error(f"{BROKEN} ({how or heard['broken'][0]}), so all ended; {GO_ON}") from gone
+        if gone:
+            raise Error(f"a training process ended before its work, as it says above ({gone.msg})") from gone
         raise failed[0]
     return heard["done"][0]
 

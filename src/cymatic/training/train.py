@@ -18,10 +18,12 @@ from cymatic.hub.pipeline_file import PIPELINE
 from cymatic.training import ranks
 from cymatic.training.data import changes, remember_data
 from cymatic.training.hardware import check_compiler, check_precision, compile_blocks, make_fabric
+from cymatic.training.history import History
 from cymatic.training.jobs import make_job
+from cymatic.training.judge_run import judge_run
 from cymatic.training.loop import Outcome, Report, fit
 from cymatic.training.plan import check_disk, check_place, seconds_a_step
-from cymatic.training.recipe import AnyRecipe, TrainingSettings, parse_recipe, write_recipe
+from cymatic.training.recipe import AnyRecipe, TrainingSettings, VocoderRecipe, parse_recipe, write_recipe
 from cymatic.training.stop import stop_on_signal
 
 RECIPE = "recipe.yaml"
@@ -37,6 +39,7 @@ def train(
     precision: str = "fp32",
     compiled: bool = False,
     strict: bool = False,
+    verdict: bool = False,
     say: Callable[[str], None] = print,
     on_report: Callable[[Report], None] = lambda report: None,
 ) -> Outcome:
@@ -48,6 +51,7 @@ def train(
     precision: `fp32`, or `bf16` for the products inside the network; weights and checkpoints are float32 either way.
     compiled: `torch.compile` for the network's blocks.
     strict: a broken file or line stops it, where it would be skipped.
+    verdict: a finished model of sounds is heard by a judge of its own, within a minute (see `judge_run`).
 
     Raises Error for a folder without usable sounds, a run that is in the way, a disk too full, a recipe without an end,
     or devices, precision or compiler that are not here; ModelError for a state that does not fit.
@@ -64,13 +68,22 @@ def train(
         raise Error(f"{run} already holds a model; give another folder with --out")
     check_place(run)
     logger = TensorBoardLogger(root_dir=run, name="logs", version="")
-    fabric = make_fabric(device, devices, precision, loggers=logger)
+    # A vocoder's judges learn nothing while it trains alone.
+    unused = isinstance(recipe, VocoderRecipe)
+    fabric = make_fabric(device, devices, precision, loggers=logger, some_unused=unused)
     check_precision(device, precision, say)
     if compiled:
         check_compiler()
     deadline = began + 60 * settings.minutes if settings.minutes is not None else None
     work = partial(
-        _train_on, recipe=recipe, run=run, resume=resume, deadline=deadline, compiled=compiled, strict=strict
+        _train_on,
+        recipe=recipe,
+        run=run,
+        resume=resume,
+        deadline=deadline,
+        compiled=compiled,
+        strict=strict,
+        verdict=verdict,
     )
     if devices > 1:
         return ranks.train_together(fabric, work, say=say, on_report=on_report)
@@ -86,6 +99,7 @@ def _train_on(
     deadline: float | None,
     compiled: bool,
     strict: bool,
+    verdict: bool,
     say: Callable[[str], None],
     on_report: Callable[[Report], None],
     stopped: Callable[[], bool] | None = None,
@@ -119,7 +133,13 @@ def _train_on(
     if first and not (run / PIPELINE).exists():  # a resumed run may have been killed before it came this far
         job.complete(run)
 
+    history = History.of_run(run) if resume else History()
+
     def report(at: Report) -> None:
+        if verdict:
+            history.add(at)
+            if at.valid or at.step % 100 == 0:
+                history.keep(run)
         if at.step % 10 == 0 or at.valid:
             fabric.log_dict({f"train/{name}": value for name, value in at.losses.items()}, step=at.step)
         if at.valid:
@@ -128,7 +148,7 @@ def _train_on(
 
     try:
         with stop_on_signal() if stopped is None else nullcontext(stopped) as asked:
-            return fit(
+            outcome = fit(
                 task,
                 job.batches,
                 job.valid,
@@ -143,6 +163,9 @@ def _train_on(
             )
     finally:
         fabric.logger.finalize("done")  # writes what it still holds
+    if verdict and first and outcome.finished:
+        judge_run(run, job, outcome.progress, history, device=fabric.device, say=say)
+    return outcome
 
 
 def read_run(run: Path) -> AnyRecipe:

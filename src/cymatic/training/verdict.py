@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cymatic.training.own_judge import Heard
 
@@ -15,7 +15,7 @@ LATE = 0.8  # of the steps: a best after this is the end
 STRONG = 0.6  # share of real clips that a judge must hear rightly to be believed
 ABOVE_CHANCE = 0.15
 ENOUGH = 6  # real clips that a judge must have been tried on
-FAILS = 0.5  # share of made clips below which a caption fails
+FAILS = 0.5  # share of made clips heard rightly at which a caption fails, with two misses at least
 NAMED = 4
 COPIES, NEAR, FAR = 0.5, 0.8, 2.0  # of the usual distance to the nearest training clip
 ALIKE = 0.3  # of the training clips' spread
@@ -70,18 +70,22 @@ class Trial:
 class Numbers:
     """All that a verdict rests on.
 
-    heard: what the judge hears of real clips, `how`: "held out" or "left out one by one"; `no_judge`: why there is
-    none. counts: training clips of each caption; rates: of the recipe's two optimisers.
+    clips, captions: what it was trained on; middle: how many clips the middle caption has; rates: of the recipe's two
+    optimisers. real: what the judge hears of real clips, and how they were kept from it; no_judge: why there is none;
+    words: that it knows; clips_of: training clips of each caption or word that it was tried on.
     """
 
     curve: Curve
+    clips: int
     held_out: int
-    counts: dict[str, int]
+    captions: int
+    middle: int
     rates: tuple[float, float]
     no_judge: str | None = None
     words: int = 0
     real: Heard | None = None
     how: str = "held out"
+    clips_of: dict[str, int] = field(default_factory=dict)
     made: Heard | None = None
     heed: Heed | None = None
     memory: Memory | None = None
@@ -134,7 +138,11 @@ def weak(real: Heard) -> bool:
 def failing(real: Heard, made: Heard) -> list[str]:
     """The captions or words that fail, worst first: those only that the judge hears rightly in real clips."""
     unheard = {one for one, tally in real.each.items() if tally.right < STRONG * tally.clips}
-    fails = [one for one, t in made.each.items() if t.clips >= 2 and t.right < FAILS * t.clips and one not in unheard]
+    fails = [
+        one
+        for one, tally in made.each.items()
+        if tally.right <= FAILS * tally.clips and tally.clips - tally.right >= 2 and one not in unheard
+    ]
     return sorted(fails, key=lambda one: (made.each[one].right / made.each[one].clips, -made.each[one].clips, one))
 
 
@@ -168,17 +176,24 @@ def _learning(numbers: Numbers) -> list[str]:
         return [f"It has hardly learned: {what} {moved} in {curve.steps:,} steps ({_minutes(curve.seconds)})."]
     if went.kind == "overfits":
         low = min((pair for pair in curve.train), key=lambda pair: abs(pair[0] - went.best_step))[1]
-        on = f"the loss in training went on from {low:.2f} to {train_end:.2f}"
         return [
             f"It overfits: the loss held out fell from {went.start:.2f} and was best ({went.best:.2f}) at step "
-            f"{went.best_step:,} of {curve.steps:,}, whose weights are kept; at the end it was {went.end:.2f}, while {on}."
+            f"{went.best_step:,} of {curve.steps:,}, whose weights are kept; at the end it was {went.end:.2f}, while "
+            f"the loss in training went on from {low:.2f} to {train_end:.2f}."
         ]
+    learned = "It has learned, but not yet to say its captions" if _untold(numbers) else "It has learned"
     if went.late is None:
-        return [f"It has learned: {fell} in {curve.steps:,} steps."]
-    share = f"{max(went.late, 0):.1%} of it in the last quarter of the steps"
+        return [f"{learned}: {fell} in {curve.steps:,} steps."]
+    share = f"{percent(max(went.late, 0), 1)} of it in the last quarter of the steps"
     if _still_falling(went):
-        return [f"It has learned: {fell} and was still falling at the end ({share})."]
-    return [f"It has learned: {fell} and had come to rest at the end ({share})."]
+        return [f"{learned}: {fell} and was still falling at the end ({share})."]
+    return [f"{learned}: {fell} and had come to rest at the end ({share})."]
+
+
+def _untold(numbers: Numbers) -> bool:
+    """Whether a judge that can be believed hears made clips hardly better than by guessing."""
+    real, made = numbers.real, numbers.made
+    return real is not None and made is not None and not weak(real) and made.right < made.chance + ABOVE_CHANCE
 
 
 def _still_falling(went: Course) -> bool:
@@ -190,22 +205,22 @@ def _judging(numbers: Numbers) -> list[str]:
     if real is None:
         return [f"It has no judge of its own: {numbers.no_judge}."] if numbers.no_judge else []
     if real.unit == "captions":
-        what, of = f"which tells {len(numbers.counts)} captions apart", ""
+        what, of = f"which tells {numbers.captions} captions apart", ""
     else:
-        what = f"which listens for {numbers.words} words, since there are {len(numbers.counts):,} captions"
-        of = "of the words in "
-    guessing = f"{numbers.how}; guessing gives {real.chance:.0%}"
+        what = f"which listens for {numbers.words} words, since there are {numbers.captions:,} captions"
+        of = "the words of "
+    guessing = f"{numbers.how}; guessing gives {percent(real.chance)}"
     if weak(real):
         few = "only " if real.right < STRONG else ""
         return [
-            f"Its own judge, {what}, can't say which captions fail: it hears {few}{real.right:.0%} {of}{real.clips} "
+            f"Its own judge, {what}, can't say which captions fail: it hears {few}{percent(real.right)} of {of}{real.clips} "
             f"real clips rightly ({guessing})."
         ]
     if made is None:
-        return [f"Its own judge, {what}, hears {real.right:.0%} {of}{real.clips} real clips rightly ({guessing})."]
+        return [f"Its own judge, {what}, hears {percent(real.right)} of {of}{real.clips} real clips rightly ({guessing})."]
     lines = [
-        f"Its own judge, {what}, hears {real.right:.0%} {of}{real.clips} real clips rightly ({guessing}), and "
-        f"{made.right:.0%} {of}{made.clips} made ones."
+        f"Its own judge, {what}, hears {percent(real.right)} of {of}{real.clips} real clips rightly ({guessing}), and "
+        f"{percent(made.right)} of {of}{made.clips} made ones."
     ]
     if fails := failing(real, made):
         named = ", ".join(_failure(one, made) for one in fails[:NAMED])
@@ -225,7 +240,7 @@ def _failure(one: str, made: Heard) -> str:
 def _heeding(heed: Heed) -> str:
     rise = heed.wrong / heed.right - 1
     numbers = f"with wrong ones the loss of {heed.clips} clips is {heed.wrong:.2f} instead of {heed.right:.2f}"
-    return f"The captions {'count' if rise >= HEED else 'hardly count'}: {numbers} ({rise:+.0%})."
+    return f"The captions {'count' if rise >= HEED else 'hardly count'}: {numbers} ({percent(abs(rise))} {'more' if rise >= 0 else 'less'})."
 
 
 def _remembering(memory: Memory) -> str:
@@ -249,8 +264,7 @@ def suggestions(numbers: Numbers) -> list[str]:
     """What to try, most helpful first; three at most, each because of a number."""
     advice: list[str] = []
     curve, went = numbers.curve, course(numbers.curve)
-    clips = sum(numbers.counts.values())
-    usual = sorted(numbers.counts.values())[len(numbers.counts) // 2] if numbers.counts else 0
+    clips = numbers.clips
     if went is not None:
         if went.kind == "diverged":
             slow, fast = (f"{rate / 3:.2g}" for rate in numbers.rates)
@@ -258,13 +272,12 @@ def suggestions(numbers: Numbers) -> list[str]:
         elif went.kind == "overfits":
             steps = round(went.best_step * 1.1)
             advice.append(f"more clips than the {clips:,} there are, or --steps {steps} and the same in less time")
-        elif went.kind == "flat" or (went.kind == "learned" and _still_falling(went)):
+        elif went.kind == "flat" or _still_falling(went) or _untold(numbers):
             twice = 2 * curve.seconds / 60
             longer = f"--minutes {twice:.0f}" if twice >= 2 else f"--steps {2 * curve.steps}"
             advice.append(f"{longer} (twice as long)")
     if numbers.real is not None and numbers.made is not None and not weak(numbers.real):
-        scarce = _scarce(numbers, failing(numbers.real, numbers.made), usual)
-        if scarce:
+        if scarce := _scarce(numbers, failing(numbers.real, numbers.made)):
             advice.append(f"more clips of {scarce}")
         if (trial := numbers.trial) is not None and trial.right >= max(2, trial.clips / 4):
             advice.append(
@@ -272,17 +285,31 @@ def suggestions(numbers: Numbers) -> list[str]:
                 f"{trial.right} were heard rightly)"
             )
     if numbers.heed is not None and numbers.heed.wrong / numbers.heed.right - 1 < HEED:
-        advice.append(f"captions that say more of what is heard ({len(numbers.counts):,} for {clips:,} clips)")
+        advice.append(f"captions that say more of what is heard ({numbers.captions:,} for {clips:,} clips)")
     if numbers.memory is not None and numbers.memory.made / numbers.memory.usual < COPIES:
         if went is None or went.kind != "overfits":
-            advice.append(f"more clips for each caption (the middle one has {usual})")
-    if numbers.held_out == 0 and clips:
+            advice.append(f"more clips for each caption (the middle one has {numbers.middle})")
+    if numbers.held_out == 0:
         advice.append(f"more clips than {clips:,}, so that a tenth can be held out")
     return advice[:3]
 
 
-def _scarce(numbers: Numbers, fails: Sequence[str], usual: int) -> str:
-    """Those failing captions that have fewer clips than the middle caption has."""
-    rare = [(one, numbers.counts[one]) for one in fails if numbers.counts.get(one, usual) < usual]
+def _scarce(numbers: Numbers, fails: Sequence[str]) -> str:
+    """Those that fail and have fewer clips than the middle one has."""
+    counts = sorted(numbers.clips_of.values())
+    usual = counts[len(counts) // 2] if counts else 0
+    rare = [(one, numbers.clips_of[one]) for one in fails if numbers.clips_of.get(one, usual) < usual]
     named = ", ".join(f'"{one}" ({count})' for one, count in rare[:NAMED])
-    return f"{named}, of which there are fewer than of others ({usual})" if named else ""
+    return f"{named}, since the middle {_one_of(numbers)} has {usual}" if named else ""
+
+
+def _one_of(numbers: Numbers) -> str:
+    return "word" if numbers.real is not None and numbers.real.unit == "words" else "caption"
+
+
+def percent(share: float, digits: int = 0) -> str:
+    return f"{100 * share:.{digits}f} %"
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{seconds:.0f} s"
