@@ -36,7 +36,7 @@ def test_george_says_seven(starter, tmp_path):
     )
     assert (done.returncode, done.stderr) == (0, ""), done
     sound = Sound.read(tmp_path / "seven.wav")
-    assert sound.rate == 8000 and 0.2 <= sound.seconds <= 1.5
+    assert sound.rate == 24_000 and 0.2 <= sound.seconds <= 1.5
     assert np.sqrt(np.mean(sound.samples**2)) > 1e-2, "it is all but silent"
     assert (tmp_path / "seven.png").read_bytes().startswith(b"\x89PNG")
     assert (sound.info["prompt"], sound.info["seed"], sound.info["model"]) == ("george says seven", 1, NAME)
@@ -50,7 +50,7 @@ def test_george_says_seven(starter, tmp_path):
 
 def test_it_knows_its_captions(starter, cli):
     captions = json.loads((starter / "pipeline.json").read_text())["captions"]
-    assert len(captions) == 60 and "george says seven" in captions
+    assert {"george says seven", "a dog barking", "house bass drum", "violin playing A#3 softly"} <= set(captions)
     assert cli("sound", "george says seven", "-o", "seven.wav").err == ""
     ran = cli("sound", "george says eleven", "-o", "eleven.wav")
     assert ran.code == 0 and '"eleven" is unlike anything' in ran.err and "george says" in ran.err

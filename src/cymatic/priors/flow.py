@@ -42,7 +42,7 @@ class FlowShape(Config):
     width: int = Field(default=192, gt=0, le=8192)
     depth: int = Field(default=6, gt=0, le=128)
     heads: int = Field(default=6, gt=0)
-    patch: int = Field(default=2, gt=0, le=256)
+    patch: int = Field(default=4, gt=0, le=256)
     dropout: float = Field(default=0.0, ge=0, lt=1)
 
     @model_validator(mode="after")

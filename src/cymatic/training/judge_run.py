@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -99,11 +99,14 @@ class Maker:
     @torch.no_grad()
     def make(
         self, wanted: Sequence[tuple[str, int]], until: float, guidance: float | None = None
-    ) -> Iterator[Float[Tensor, "mels _"]]:
-        """A mel for each caption and seed, in order, as many as can be begun before `until`; the first in any case."""
-        at, count = 0, 1
-        while at < len(wanted) and (at == 0 or time.monotonic() < until):
-            some = wanted[at : at + count]
+    ) -> list[Float[Tensor, "mels _"]]:
+        """A mel for each caption and seed, in order, as many as can be begun before `until`; the first in any case.
+
+        Raises Error where they are not finite.
+        """
+        made: list[Tensor] = []
+        while len(made) < len(wanted) and (not made or time.monotonic() < until):
+            some = wanted[len(made) : len(made) + (AT_ONCE if made else 1)]  # the first shows how long it takes
             mel, frames = self.prior.sample(
                 self.text([caption for caption, _ in some]),
                 [seed for _, seed in some],
@@ -113,9 +116,8 @@ class Maker:
             )
             if not mel.isfinite().all():
                 raise Error("it makes NaN or infinity instead of sound")
-            yield from (one[:, :n].cpu() for one, n in zip(mel, frames.tolist(), strict=True))
-            at += len(some)
-            count = AT_ONCE
+            made += [one[:, :n].cpu() for one, n in zip(mel, frames.tolist(), strict=True)]
+        return made
 
     @torch.no_grad()
     def heed(self, clips: Sequence[Clip]) -> Heed | None:
@@ -316,7 +318,7 @@ def _again(maker: Maker, judge: OwnJudge, missed: Sequence[tuple[str, int]], unt
     guidance = min(2 * max(maker.guidance, 1.0), 8.0)
     if guidance <= maker.guidance or not missed or time.monotonic() >= until:
         return None
-    mels = list(maker.make(missed, until, guidance))
+    mels = maker.make(missed, until, guidance)
     heard = judge.hear(mels)
     right = sum(judge.meaning(caption) == got for (caption, _), got in zip(missed, heard, strict=False))
     return Trial(maker.guidance, guidance, right, len(mels))

@@ -204,24 +204,21 @@ def _judging(numbers: Numbers) -> list[str]:
     real, made = numbers.real, numbers.made
     if real is None:
         return [f"It has no judge of its own: {numbers.no_judge}."] if numbers.no_judge else []
+    of = "" if real.unit == "captions" else "the words of "
     if real.unit == "captions":
-        what, of = f"which tells {numbers.captions} captions apart", ""
+        judge = f"Its own judge, which tells {numbers.captions} captions apart,"
     else:
-        what = f"which listens for {numbers.words} words, since there are {numbers.captions:,} captions"
-        of = "the words of "
+        judge = (
+            f"Its own judge, which listens for {numbers.words} words, since there are {numbers.captions:,} captions,"
+        )
     guessing = f"{numbers.how}; guessing gives {percent(real.chance)}"
+    right = f"{percent(real.right)} of {of}{real.clips} real clips rightly ({guessing})"
     if weak(real):
         few = "only " if real.right < STRONG else ""
-        return [
-            f"Its own judge, {what}, can't say which captions fail: it hears {few}{percent(real.right)} of {of}{real.clips} "
-            f"real clips rightly ({guessing})."
-        ]
+        return [f"{judge} can't say which captions fail: it hears {few}{right}."]
     if made is None:
-        return [f"Its own judge, {what}, hears {percent(real.right)} of {of}{real.clips} real clips rightly ({guessing})."]
-    lines = [
-        f"Its own judge, {what}, hears {percent(real.right)} of {of}{real.clips} real clips rightly ({guessing}), and "
-        f"{percent(made.right)} of {of}{made.clips} made ones."
-    ]
+        return [f"{judge} hears {right}."]
+    lines = [f"{judge} hears {right}, and {percent(made.right)} of {of}{made.clips} made ones."]
     if fails := failing(real, made):
         named = ", ".join(_failure(one, made) for one in fails[:NAMED])
         more = f" and {len(fails) - NAMED} more" if len(fails) > NAMED else ""
@@ -239,8 +236,10 @@ def _failure(one: str, made: Heard) -> str:
 
 def _heeding(heed: Heed) -> str:
     rise = heed.wrong / heed.right - 1
-    numbers = f"with wrong ones the loss of {heed.clips} clips is {heed.wrong:.2f} instead of {heed.right:.2f}"
-    return f"The captions {'count' if rise >= HEED else 'hardly count'}: {numbers} ({percent(abs(rise))} {'more' if rise >= 0 else 'less'})."
+    count = "count" if rise >= HEED else "hardly count"
+    change = f"{percent(abs(rise))} {'more' if rise >= 0 else 'less'}"
+    losses = f"the loss of {heed.clips} clips is {heed.wrong:.2f} instead of {heed.right:.2f} ({change})"
+    return f"The captions {count}: with wrong ones {losses}."
 
 
 def _remembering(memory: Memory) -> str:
