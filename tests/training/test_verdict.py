@@ -75,6 +75,13 @@ def test_an_overfit_names_the_step_that_is_kept_and_both_losses():
     assert "--steps 440" in suggestions(numbers(OVERFIT))[0]
 
 
+def test_a_few_steps_say_little():
+    few = Curve(6, 2.0, 4.0, [(3, 4.2), (6, 6.6)], [(6, 3.9)])
+    lines = sentences(numbers(few, heed=Heed(3.0, 3.0, 32)))
+    assert lines[0] == "It has hardly begun: the loss held out was 4.00 at first and 3.90 after 6 steps."
+    assert lines[-1] == "Try: --minutes 15, since 6 steps teach little."
+
+
 def test_no_history_no_sentence():
     assert sentences(numbers(Curve(10, 1.0, None, [], []))) == []
 

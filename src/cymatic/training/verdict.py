@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from cymatic.training.own_judge import Heard
 
+FEW = 100  # steps after which a curve begins to say something
 HARDLY = 1 / 3  # a loss that fell by less than this share says that hardly more than loudness by band was learned
 RISEN = 0.05  # of the whole fall: a rise that is no noise
 RESTING = 0.005  # of the whole fall, held out over the last quarter of the steps: below it nothing happens any more
@@ -17,6 +18,7 @@ ABOVE_CHANCE = 0.15
 ENOUGH = 6  # real clips that a judge must have been tried on
 FAILS = 0.5  # share of made clips heard rightly at which a caption fails, with two misses at least
 NAMED = 4
+USUAL_MINUTES = 15
 COPIES, NEAR, FAR = 0.5, 0.8, 2.0  # of the usual distance to the nearest training clip
 ALIKE = 0.3  # of the training clips' spread
 HEED = 0.02  # rise of the loss under wrong captions below which captions hardly count
@@ -94,7 +96,7 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Course:
-    """How a curve went. kind: `learned`, `flat`, `overfits`, `diverged`."""
+    """How a curve went. kind: `short`, `learned`, `flat`, `overfits`, `diverged`."""
 
     kind: str
     start: float
@@ -119,7 +121,9 @@ def course(curve: Curve) -> Course | None:
     before = [loss for step, loss in seen if 0.4 * curve.steps <= step <= 0.76 * curve.steps]
     late = (before[-1] - end) / fall if before else None
     rose = end - best > RISEN * fall and best_step < LATE * curve.steps
-    if max(end, train_end) > start or (rose and train_end - lowest_train > 4 * RISEN * fall):
+    if curve.steps < FEW:
+        kind = "short"
+    elif max(end, train_end) > start or (rose and train_end - lowest_train > 4 * RISEN * fall):
         kind = "diverged"
     elif start - best < HARDLY * abs(start):
         kind = "flat"
@@ -170,6 +174,10 @@ def _learning(numbers: Numbers) -> list[str]:
         return [
             f"It came apart: the loss in training was {low:.2f} at step {low_step:,} and {train_end:.2f} at the end; "
             f"what is kept is of {'the best' if went.held_out else 'the last'} step."
+        ]
+    if went.kind == "short":
+        return [
+            f"It has hardly begun: {what} was {went.start:.2f} at first and {went.end:.2f} after {curve.steps} steps."
         ]
     if went.kind == "flat":
         moved = f"went from {went.start:.2f} to {went.best:.2f}"
@@ -271,6 +279,8 @@ def suggestions(numbers: Numbers) -> list[str]:
         elif went.kind == "overfits":
             steps = round(went.best_step * 1.1)
             advice.append(f"more clips than the {clips:,} there are, or --steps {steps} and the same in less time")
+        elif went.kind == "short":
+            advice.append(f"--minutes {USUAL_MINUTES}, since {curve.steps} steps teach little")
         elif went.kind == "flat" or _still_falling(went) or _untold(numbers):
             twice = 2 * curve.seconds / 60
             longer = f"--minutes {twice:.0f}" if twice >= 2 else f"--steps {2 * curve.steps}"
@@ -283,7 +293,8 @@ def suggestions(numbers: Numbers) -> list[str]:
                 f"--guidance {trial.guidance:g} instead of {trial.before:g} (of {trial.clips} clips that failed, "
                 f"{trial.right} were heard rightly)"
             )
-    if numbers.heed is not None and numbers.heed.wrong / numbers.heed.right - 1 < HEED:
+    begun = went is None or went.kind in ("learned", "overfits")
+    if begun and numbers.heed is not None and numbers.heed.wrong / numbers.heed.right - 1 < HEED:
         advice.append(f"captions that say more of what is heard ({numbers.captions:,} for {clips:,} clips)")
     if numbers.memory is not None and numbers.memory.made / numbers.memory.usual < COPIES:
         if went is None or went.kind != "overfits":
