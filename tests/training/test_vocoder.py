@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from tests.helpers import TINY, tone_folder
 
 import cymatic
 from cymatic.errors import ModelError
@@ -14,7 +15,6 @@ from cymatic.training.train import read_run, train
 from cymatic.training.vocoder_task import VocoderTask
 from cymatic.vocoders.griffin_lim import GriffinLimVocoder
 from cymatic.vocoders.vocos import Vocos
-from tests.helpers import TINY, tone_folder
 
 SMALL = [
     "kind=vocoder", "mel=voice-8k", "vocoder.width=16", "vocoder.depth=1", "vocoder.corrections=1", "judges.piece=0.1",
