@@ -18,7 +18,8 @@ from cymatic.vocoders.vocos import Vocos
 
 SMALL = [
     "kind=vocoder", "mel=voice-8k", "vocoder.width=16", "vocoder.depth=1", "vocoder.corrections=1", "judges.piece=0.1",
-    "judges.alone=6", "judges.judges_warmup=4", "judges.judge_width=4", "training.batch=4", "training.warmup=2", "training.learning_rate=3e-3",
+    "judges.alone=6", "judges.judges_warmup=4", "judges.judge_width=4", "training.batch=4", "training.warmup=2",
+    "training.learning_rate=3e-3",
 ]  # fmt: skip
 
 

@@ -29,7 +29,7 @@ from cymatic.vocoders.vocos import Vocos
 
 @dataclass(frozen=True)
 class Job:
-    """`plan` takes the seconds of a step; `complete` writes into the run whatever a model needs beside what is trained."""
+    """`plan` takes the seconds of a step; `complete` writes into the run what a model needs beside it."""
 
     recipe: AnyRecipe
     data: Data | Waves

@@ -46,8 +46,8 @@ def describe_vocoder(recipe: VocoderRecipe, data: Waves, task: VocoderTask, pace
     return [
         f"data   {len(data.train)} sounds to train on ({seconds / 60:.1f} minutes), {len(data.valid)} held out",
         f"mel    {spec.rate} Hz, {spec.mels} mels, {spec.rate / spec.hop:g} frames a second",
-        f"model  {parameters(task.vocoder) / 1e6:.1f} M parameters, and {parameters(task.judges) / 1e6:.1f} M of judges "
-        f"from step {recipe.judges.alone} on; batches of {settings.batch} pieces of {recipe.judges.piece:g} s",
+        f"model  {parameters(task.vocoder) / 1e6:.1f} M parameters, and {parameters(task.judges) / 1e6:.1f} M of "
+        f"judges from step {recipe.judges.alone} on; batches of {settings.batch} pieces of {recipe.judges.piece:g} s",
         *_time_and_disk(settings, task, pace),
     ]
 
