@@ -115,7 +115,7 @@ def test_bf16_is_tried_before_it_is_used(monkeypatch):
     heard: list[str] = []
     monkeypatch.setattr(hardware, "PROBE", "import os, signal\nos.kill(os.getpid(), signal.SIGILL)")
     with pytest.raises(
-        Error, match=r"does not work on this machine's cpu \(a trial ended with signal 4\); leave it out"
+        Error, match=r"does not work on this machine's cpu \(a trial ended with SIGILL\); leave it out"
     ):
         check_precision("cpu", "bf16", heard.append)
     monkeypatch.setattr(hardware, "PROBE", "raise RuntimeError('no such type')")
@@ -302,3 +302,14 @@ def test_compile_needs_a_compiler(tones, tmp_path):
     assert done.returncode == 0, done.stderr
     assert not [name for name in load_file(tmp_path / "run/prior/model.safetensors") if "orig_mod" in name]
     cymatic.load(tmp_path / "run")("low tone", steps=2)
+
+
+@pytest.mark.slow
+def test_an_error_while_reading_is_one_line(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "cymatic", "train", tmp_path / "nowhere", "--devices", "2", "--steps", "3", "-o",
+         tmp_path / "run"],
+        capture_output=True, text=True, check=False, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr == f"cymatic: {tmp_path / 'nowhere'} does not exist; give a folder of sounds\n"

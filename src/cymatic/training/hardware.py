@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -115,7 +116,7 @@ def check_precision(device: str, precision: str, say: Callable[[str], None]) -> 
     done = subprocess.run([sys.executable, "-c", PROBE, kind], capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [""])[-1]
-        how = f"signal {-done.returncode}" if done.returncode < 0 else last[:200]
+        how = signal.Signals(-done.returncode).name if done.returncode < 0 else last[:200]
         raise Error(f"--precision bf16 does not work on this machine's {kind} (a trial ended with {how}); leave it out")
     plain, mixed = map(float, done.stdout.split()[-2:])
     if mixed > 0.95 * plain:

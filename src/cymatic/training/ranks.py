@@ -170,11 +170,18 @@ def _described(error: Exception, rank: int) -> tuple[str, object]:
 
 @contextmanager
 def _environment() -> Iterator[None]:
-    """Leaves the environment as it was: Fabric writes the port there, and the next run wants one of its own."""
-    before = os.environ.get("MASTER_PORT")
+    """What the processes inherit, and the environment as it was after that.
+
+    Fabric writes a port there, and the next run wants one of its own. Torch's own log is silent unless it was set: what
+    it says of a connection that broke comes as an error, too, and the reader wants the sentence that broke it.
+    """
+    names = ("MASTER_PORT", "TORCH_CPP_LOG_LEVEL")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
     try:
         yield
     finally:
-        os.environ.pop("MASTER_PORT", None)
-        if before is not None:
-            os.environ["MASTER_PORT"] = before
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
