@@ -114,9 +114,7 @@ def test_one_device_takes_no_process_group():
 def test_bf16_is_tried_before_it_is_used(monkeypatch):
     heard: list[str] = []
     monkeypatch.setattr(hardware, "PROBE", "import os, signal\nos.kill(os.getpid(), signal.SIGILL)")
-    with pytest.raises(
-        Error, match=r"does not work on this machine's cpu \(a trial ended with SIGILL\); leave it out"
-    ):
+    with pytest.raises(Error, match=r"does not work on this machine's cpu \(a trial ended with SIGILL\); leave it out"):
         check_precision("cpu", "bf16", heard.append)
     monkeypatch.setattr(hardware, "PROBE", "raise RuntimeError('no such type')")
     with pytest.raises(Error, match=r"ended with RuntimeError: no such type"):
