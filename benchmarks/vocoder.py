@@ -3,8 +3,8 @@
     python benchmarks/vocoder.py DATA --model starter-sound
 
 Speed: ten seconds of mel, batch 1, float32, two threads, the median of 20 warm runs. Log-mel L1: what comes out,
-analysed again, against what went in (natural log), the mean over packs. PESQ (wideband) and STOI on held-out speech where the
-packages `pesq` and `pystoi` are installed: `pip install pesq pystoi`.
+analysed again, against what went in (natural log), the mean over packs. PESQ (wideband) and STOI on held-out speech,
+where the packages `pesq` and `pystoi` are installed: `pip install pesq pystoi`.
 """
 
 from __future__ import annotations
