@@ -47,6 +47,7 @@ class Part(StrEnum):
     esc10 = "esc10"
     notes = "notes"
     digits = "digits"
+    pitch = "pitch"  # of the notes; needs no judges of their family
 
 
 Judges = Annotated[Path, typer.Option(help="The folder of the frozen judges.")]
@@ -104,7 +105,7 @@ def judge(
 ) -> None:
     """Judges 300 everyday sounds, 200 notes and 300 spoken digits, and real recordings beside them."""
     pipeline = cymatic.load(model)
-    wanted = only or list(Part)
+    wanted = only or [Part.esc10, Part.notes, Part.digits]
     names = {Part.esc10: effects.NAME, Part.notes: instruments.NAME}
     report: dict[str, Any] = {
         "model": {"name": pipeline.name, "sha256": pipeline.sha256, "defaults": pipeline.defaults.model_dump()},
@@ -124,6 +125,9 @@ def judge(
     if Part.notes in wanted:
         report["notes"] = instruments.assess(pipeline, data, judges)
         parts.append(_notes(report["notes"]))
+    if Part.pitch in wanted:
+        report["pitch"] = instruments.assess_pitch(pipeline, data)
+        parts.append(_pitch(report["pitch"]))
     if Part.digits in wanted:
         report["digits"] = digits.assess(pipeline, data / "digits", judges)
         parts.append(digits.summary(report["digits"]))
@@ -166,24 +170,34 @@ def _esc10(found: dict[str, Any]) -> str:
     )
 
 
-def _notes(found: dict[str, Any]) -> str:
-    rows = [[f"generated, {which}", cell(of), cell(found["family"][which]), str(of["octave_errors"]),
-             str(of["without_pitch"])] for which, of in found["pitch"].items()]  # fmt: skip
-    real = found["real"]
-    for which, split, how in (("seen", "seen", ", out of fold"), ("unseen", "unseen in valid", "")):
-        pitch = real[f"pitch, {split}, through the vocoder"]
-        family = real[f"family, {split}, through the vocoder{how}"]
-        rows.append([f"real through the vocoder, {which}", cell(pitch), cell(family), str(pitch["octave_errors"]),
-                     str(pitch["without_pitch"])])  # fmt: skip
+def _pitch(found: dict[str, Any]) -> str:
+    rows = [
+        [f"{what}, {which}", cell(of), str(of["octave_errors"]), str(of["without_pitch"])]
+        for what, those in (("generated", found["pitch"]), ("real through the vocoder", found["real_pitch"]))
+        for which, of in those.items()
+    ]
     least = instruments.AT_LEAST
     return "\n\n".join(
         [
             f"Notes: {found['protocol']}",
-            table(["notes", "pitch within 50 cents", "family", "octave errors", "no pitch"], rows),
-            f"Family, seen and unseen: {cell(found['family']['both'])}; real notes out of fold: "
-            f"{cell(real['family']['out of fold'])}.",
-            f"Pitch of {least['seen']:.0%} seen and {least['unseen']:.0%} unseen and family of {least['family']:.0%}: "
-            f"{_met(found)}.",
+            table(["notes", "pitch within 50 cents", "octave errors", "no pitch"], rows),
+            f"Pitch of {least['seen']:.0%} seen and {least['unseen']:.0%} unseen: "
+            f"{'met' if found['pitch_met'] else 'not met'}.",
+        ]
+    )
+
+
+def _notes(found: dict[str, Any]) -> str:
+    rows = [
+        [f"{what}, {which}", cell(of)]
+        for what, those in (("generated", found["family"]), ("real", found["real_family"]))
+        for which, of in those.items()
+    ]
+    return "\n\n".join(
+        [
+            _pitch(found),
+            table(["notes", "family"], rows),
+            f"Pitch, and family of {instruments.AT_LEAST['family']:.0%}: {_met(found)}.",
             f"Generated, each family: {_each(found['family']['both']['share_of_each'])}.",
             _neighbours(found["neighbours"]),
         ]
