@@ -4,10 +4,14 @@ Rectified flow (Liu et al., 2022, arXiv 2209.03003; Lipman et al., 2022, arXiv 2
 velocity `data - noise` of the straight path `x_t = (1 - t) noise + t data` from noise to data. What the network gives
 is the clean mel itself: sounds fill far fewer directions than a patch of a mel has numbers, and noise fills them all,
 so the mel is what a narrow network can say (Li and He, 2025, arXiv 2511.13720).
+
+It says it in two parts, since rain does fill all directions: an outline, and how far the mel strays from it. The clean
+mel is what to expect of a normal of that mean and spread where `x_t` was seen, so fine grain passes by the network.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import ClassVar, Literal, Self
 
@@ -30,10 +34,13 @@ MOST_WEIGHTS = 1_000_000_000  # so that a damaged or hostile config can't take a
 
 
 LENGTH_TEMPERATURE = 0.5
-# Neighbouring frames and mels say nearly the same, so what is said is settled while the noise is still strong: times
-# are drawn there (the mean and spread of their logit).
-TIME_CENTRE, TIME_SPREAD = -0.8, 1.0
-NEAREST = 0.05  # 1 - t in the loss is at least this, or the last of the path would outweigh all else
+# Neighbouring frames and mels say nearly the same, so what is said is settled while the noise is still strong: most
+# times are drawn there (the mean and spread of their logit), and the rest evenly. Noise averages out over the frames,
+# so the longer a sound, the earlier: the centre is that of a sound of as many frames as TIME_FRAMES.
+TIME_CENTRE, TIME_SPREAD, TIME_FRAMES, TIME_EVENLY = -0.8, 1.2, 50, 0.2
+NEAREST = 0.1  # 1 - t in the loss is at least this, or the last of the path would outweigh all else
+LOG_SPREADS = (-5.0, 1.0)  # the least and the most that may be said of a spread
+SPREAD_AT_FIRST = 0.2  # of the mel around its outline, in the units of the network; noises have about that
 
 
 class FlowShape(Config):
@@ -99,11 +106,13 @@ class FlowPrior(nn.Module):
         self.steer = nn.Linear(width, 6 * width)
         self.last_steer = nn.Linear(width, 2 * width)
         self.write_patch = nn.Linear(width, config.mel.mels * config.patch)
+        self.write_spread = nn.Linear(width, config.mel.mels)
         hidden, length = nn.Linear(dim, 128), nn.Linear(128, 2)
         self.length = nn.Sequential(hidden, nn.SiLU(), length)
-        for layer in (self.steer, self.last_steer, self.write_patch, length):
+        for layer in (self.steer, self.last_steer, self.write_patch, self.write_spread, length):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
+        nn.init.constant_(self.write_spread.bias, math.log(SPREAD_AT_FIRST))
 
     @torch.no_grad()
     def fit_statistics(self, mels: Sequence[Float[Tensor, "mels _"]]) -> None:
@@ -123,7 +132,7 @@ class FlowPrior(nn.Module):
     ) -> dict[str, Tensor]:
         """Mean squared error of the velocity, `|mel given - data|^2 / (1 - t)^2`, and the likelihood of the lengths.
 
-        Times are logit-normal (Esser et al., 2024, arXiv 2403.03206). All draws come from `generator`, on the CPU, so
+        Times are mostly logit-normal (Esser et al., 2024, arXiv 2403.03206). All draws come from `generator`, on the CPU, so
         that a step is the same on every machine. A `share` of a batch draws what its items would in the whole one, and
         its terms are weighted so that their mean over all shares is the whole batch's.
         """
@@ -131,10 +140,11 @@ class FlowPrior(nn.Module):
         data = (target - self.mean) / self.std * mask[:, None]
         items, longest = (len(data), data.shape[-1]) if share is None else (share.items, share.longest)
         noise = torch.randn(items, data.shape[1], longest, generator=generator)
-        times = (TIME_CENTRE + TIME_SPREAD * torch.randn(items, generator=generator)).sigmoid()
+        normal, even = torch.randn(items, generator=generator), torch.rand(2, items, generator=generator)
         if share is not None:
-            noise, times = share.take(noise)[..., : data.shape[-1]], share.take(times)
-        noise, times = noise.to(data) * mask[:, None], times.to(data)
+            noise, normal = share.take(noise)[..., : data.shape[-1]], share.take(normal)
+            even = torch.stack([share.take(row) for row in even])
+        noise, times = noise.to(data) * mask[:, None], _times(normal.to(data), even.to(data), frames)
         t = times[:, None, None]
         tokens, token_mask, vector = self._condition(cond)
         given = self._clean((1 - t) * noise + t * data, times, frames, tokens, token_mask, vector)
@@ -246,9 +256,12 @@ class FlowPrior(nn.Module):
         for block in self.blocks:
             h = block(h, steer, positions, keys)
         shift, scale = self.last_steer(steering)[:, None].chunk(2, dim=-1)
-        out = self.write_patch(steered_norm(h[:, n:], shift, scale))
-        out = out.unflatten(-1, (-1, patch)).permute(0, 2, 1, 3).flatten(2)[..., : x.shape[-1]]
-        return out * mask[:, None]
+        h = steered_norm(h[:, n:], shift, scale)
+        outline = self.write_patch(h).unflatten(-1, (-1, patch)).permute(0, 2, 1, 3).flatten(2)[..., : x.shape[-1]]
+        spread = self.write_spread(h).clamp(*LOG_SPREADS).exp().mT.repeat_interleave(patch, dim=2)[..., : x.shape[-1]]
+        t, variance = times[:, None, None], spread.square()
+        gain = t * variance / ((1 - t).square() + t.square() * variance)
+        return (outline + gain * (x - t * outline)) * mask[:, None]
 
     def _length(self, vector: Float[Tensor, "batch dim"]) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
         """Centre and spread of the log of the length in frames."""
@@ -265,3 +278,11 @@ class FlowPrior(nn.Module):
 
     def _mask(self, frames: Int[Tensor, " batch"], longest: int) -> Bool[Tensor, "batch frames"]:
         return torch.arange(longest, device=frames.device) < frames[:, None]
+
+
+def _times(
+    normal: Float[Tensor, " batch"], even: Float[Tensor, "2 batch"], frames: Int[Tensor, " batch"]
+) -> Float[Tensor, " batch"]:
+    """Times to train at, made from normal and even draws; the longer a sound, the earlier."""
+    centre = TIME_CENTRE - 0.5 * (frames / TIME_FRAMES).log()
+    return torch.where(even[0] < TIME_EVENLY, even[1], (centre + TIME_SPREAD * normal).sigmoid())
