@@ -1,13 +1,15 @@
 """The cache of what can be computed again: whole or not there, shared by many, and never in the way."""
 
 import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from cymatic.data.cache import Cache, cache_folder
+from cymatic.data.cache import Cache, cache_folder, largest
+from cymatic.errors import Error
 
 
 def test_where_it_lies(monkeypatch, tmp_path):
@@ -93,3 +95,26 @@ def test_many_processes_may_write_the_same_entries(tmp_path):
     workers = [subprocess.Popen([sys.executable, "-c", WORKER, tmp_path]) for _ in range(3)]
     assert [worker.wait(300) for worker in workers] == [0, 0, 0]
     assert Cache(tmp_path).size()[0] == 10, "no temporary file is left"
+
+
+def test_what_was_written_longest_ago_makes_room(tmp_path):
+    cache = Cache(tmp_path)
+    for number in range(10):
+        cache.put(str(number), bytes(96))
+        os.utime(cache.path(str(number)), ns=(number, number))
+    cache.trim(1000)
+    assert cache.size()[0] == 10
+    cache.trim(550)  # each entry takes 100 bytes: four are left, under nine tenths of 550
+    assert [cache.get(str(number)) is not None for number in range(10)] == [False] * 6 + [True] * 4
+
+
+def test_the_largest_size_can_be_said(tmp_path, monkeypatch):
+    monkeypatch.setenv("CYMATIC_CACHE_GB", "0.0000001")
+    monkeypatch.setattr("cymatic.data.cache.LOOK_EVERY", 0.0)
+    cache = Cache(tmp_path)
+    for number in range(9):
+        cache.put(str(number), bytes(60))
+    assert cache.size()[0] <= 2 and cache.get("8") is not None and cache.trouble is None
+    monkeypatch.setenv("CYMATIC_CACHE_GB", "many")
+    with pytest.raises(Error, match="number of gigabytes"):
+        largest()
