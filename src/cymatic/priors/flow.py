@@ -132,9 +132,9 @@ class FlowPrior(nn.Module):
     ) -> dict[str, Tensor]:
         """Mean squared error of the velocity, `|mel given - data|^2 / (1 - t)^2`, and the likelihood of the lengths.
 
-        Times are mostly logit-normal (Esser et al., 2024, arXiv 2403.03206). All draws come from `generator`, on the CPU, so
-        that a step is the same on every machine. A `share` of a batch draws what its items would in the whole one, and
-        its terms are weighted so that their mean over all shares is the whole batch's.
+        Times are mostly logit-normal (Esser et al., 2024, arXiv 2403.03206). All draws come from `generator`, on the
+        CPU, so that a step is the same on every machine. A `share` of a batch draws what its items would in the whole
+        one, and its terms are weighted so that their mean over all shares is the whole batch's.
         """
         mask = self._mask(frames, target.shape[-1])
         data = (target - self.mean) / self.std * mask[:, None]
