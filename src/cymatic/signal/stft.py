@@ -39,7 +39,7 @@ class Transform:
         return torch.fft.rfft(pieces * self.window)
 
     def inverse(self, spectrum: Complex[Tensor, "batch frames bins"]) -> Float[Tensor, "batch 1 samples"]:
-        pieces = torch.fft.irfft(spectrum, n=self.spec.n_fft) * self.window
+        pieces = torch.fft.irfft(spectrum, n=self.spec.n_fft).mul_(self.window)
         return (overlap_add(pieces, self.spec.hop)[:, self.span] / self.overlaps)[:, None]
 
 

@@ -98,12 +98,13 @@ class Vocos(nn.Module):
         wanted, waveform = mel.mT, transform.inverse(self.spectrum(mel))
         with torch.autocast(mel.device.type, enabled=False):  # bf16 has too few digits to correct with
             for strength in self.strengths:
-                # Real and imaginary parts apart: torch's complex abs and product with a real are four times slower.
+                # Real and imaginary parts apart: torch's complex abs and product with a real are four times slower. In
+                # place where the gradient allows it, as fresh memory costs as much as the arithmetic.
                 parts = torch.view_as_real(transform.forward(waveform))
-                magnitude = (parts[..., 0].square() + parts[..., 1].square() + 1e-14).sqrt()
+                magnitude = parts[..., 0].square().add_(parts[..., 1].square()).add_(1e-14).sqrt_()
                 lacking = wanted - linear(magnitude, filters).clamp_min(spec.floor).log()
-                gain = linear((strength * lacking).clamp(-MOST_CORRECTED, MOST_CORRECTED), share)
-                waveform = transform.inverse(torch.view_as_complex(parts * gain.exp()[..., None]))
+                gain = linear((strength * lacking).clamp(-MOST_CORRECTED, MOST_CORRECTED), share).exp_()
+                waveform = transform.inverse(torch.view_as_complex(parts * gain[..., None]))
         return waveform
 
     def spectrum(self, mel: Float[Tensor, "batch mels frames"]) -> Complex[Tensor, "batch frames bins"]:
