@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import gelu, scaled_dot_product_attention
+from torch.nn.functional import scaled_dot_product_attention
+
+from cymatic.nn.linear import Linear, gelu_linear
 
 
 def rotate(
@@ -26,10 +28,10 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
+        self.qkv = Linear(width, 3 * width)
         self.q_norm = nn.RMSNorm(width // heads)
         self.k_norm = nn.RMSNorm(width // heads)
-        self.out = nn.Linear(width, width)
+        self.out = Linear(width, width)
 
     def forward(
         self, x: Float[Tensor, "batch n width"], positions: Int[Tensor, " n"], mask: Bool[Tensor, "batch n"]
@@ -52,8 +54,8 @@ class SteeredBlock(nn.Module):
     def __init__(self, width: int, heads: int, *, dropout: float = 0.0) -> None:
         super().__init__()
         self.attention = Attention(width, heads)
-        self.widen = nn.Linear(width, 4 * width)
-        self.narrow = nn.Linear(4 * width, width)
+        self.widen = Linear(width, 4 * width)
+        self.narrow = Linear(4 * width, width)
         self.dropout = nn.Dropout(dropout)
         self.offset = nn.Parameter(torch.zeros(6, width))
 
@@ -66,7 +68,7 @@ class SteeredBlock(nn.Module):
     ) -> Float[Tensor, "batch n width"]:
         shift1, scale1, gate1, shift2, scale2, gate2 = (steer + self.offset).chunk(6, dim=1)
         x = x + gate1 * self.dropout(self.attention(steered_norm(x, shift1, scale1), positions, mask))
-        hidden = gelu(self.widen(steered_norm(x, shift2, scale2)), approximate="tanh")
+        hidden = gelu_linear(steered_norm(x, shift2, scale2), self.widen)
         return x + gate2 * self.dropout(self.narrow(hidden))
 
 

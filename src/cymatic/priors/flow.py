@@ -26,7 +26,7 @@ from cymatic.config import Config
 from cymatic.errors import ModelError
 from cymatic.nn.embeddings import harmonics, sinusoids
 from cymatic.nn.transformer import SteeredBlock, steered_norm
-from cymatic.priors.samplers import SAMPLERS
+from cymatic.priors.samplers import SAMPLERS, even
 from cymatic.share import Share
 from cymatic.signal.mel import MelSpec
 
@@ -165,6 +165,8 @@ class FlowPrior(nn.Module):
         guidance: float = 2.0,
         steps: int = 12,
         sampler: str = "heun",
+        shift: float = 1.0,
+        interval: tuple[float, float] = (0.0, 1.0),
         allow_untrained: bool = False,
     ) -> tuple[Float[Tensor, "batch mels frames"], Int[Tensor, " batch"]]:
         """Mels and their lengths in frames; what lies beyond an item's length is silence.
@@ -189,21 +191,16 @@ class FlowPrior(nn.Module):
             ]
         ).to(self.mean)
         mask = self._mask(frames, longest)[:, None]
-        guided = guidance != 1
-        if guided:
-            tokens, token_mask, vector = self._condition(concatenate(cond, cond.null()))
+        alone = self._condition(cond)
+        both = self._condition(concatenate(cond, cond.null()))
 
-        def velocity(x: Tensor, t: float) -> Tensor:
-            inputs = torch.cat([x, x]) if guided else x
-            lengths = torch.cat([frames, frames]) if guided else frames
-            times = torch.full((len(inputs),), t, device=x.device)
-            clean = self._clean(inputs, times, lengths, tokens, token_mask, vector)
-            if guided:
-                conditional, unconditional = clean.chunk(2)
-                clean = guide(conditional, unconditional, guidance)
-            return (clean - x) / (1 - t)
+        def clean(x: Tensor, t: float) -> Tensor:
+            guided = guidance != 1 and interval[0] <= t <= interval[1]
+            inputs, lengths, given = (x.repeat(2, 1, 1), frames.repeat(2), both) if guided else (x, frames, alone)
+            data = self._clean(inputs, torch.full((len(inputs),), t, device=x.device), lengths, *given)
+            return guide(*data.chunk(2), guidance) if guided else data
 
-        x = SAMPLERS[sampler](velocity, noise, steps)
+        x = SAMPLERS[sampler](clean, noise, even(steps, shift))
         mel = x * self.std + self.mean
         silence = torch.tensor(self.config.mel.floor).log().item()
         return mel.clamp_min(silence).masked_fill(~mask, silence), frames
