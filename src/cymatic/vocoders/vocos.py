@@ -103,8 +103,8 @@ class Vocos(nn.Module):
                 parts = torch.view_as_real(transform.forward(waveform))
                 magnitude = parts[..., 0].square().add_(parts[..., 1].square()).add_(1e-14).sqrt_()
                 lacking = wanted - linear(magnitude, filters).clamp_min(spec.floor).log()
-                gain = linear((strength * lacking).clamp(-MOST_CORRECTED, MOST_CORRECTED), share).exp_()
-                waveform = transform.inverse(torch.view_as_complex(parts * gain[..., None]))
+                gain = linear((strength * lacking).clamp(-MOST_CORRECTED, MOST_CORRECTED), share)
+                waveform = transform.inverse(torch.view_as_complex(parts * gain.exp()[..., None]))
         return waveform
 
     def spectrum(self, mel: Float[Tensor, "batch mels frames"]) -> Complex[Tensor, "batch frames bins"]:
