@@ -26,7 +26,7 @@ from cymatic.config import Config
 from cymatic.errors import ModelError
 from cymatic.nn.embeddings import harmonics, sinusoids
 from cymatic.nn.transformer import SteeredBlock, steered_norm
-from cymatic.priors.samplers import SAMPLERS, even
+from cymatic.priors.samplers import SAMPLERS, Seen, grid
 from cymatic.share import Share
 from cymatic.signal.mel import MelSpec
 
@@ -194,13 +194,13 @@ class FlowPrior(nn.Module):
         alone = self._condition(cond)
         both = self._condition(concatenate(cond, cond.null()))
 
-        def clean(x: Tensor, t: float) -> Tensor:
+        def see(x: Tensor, t: float) -> Seen:
             guided = guidance != 1 and interval[0] <= t <= interval[1]
             inputs, lengths, given = (x.repeat(2, 1, 1), frames.repeat(2), both) if guided else (x, frames, alone)
-            data = self._clean(inputs, torch.full((len(inputs),), t, device=x.device), lengths, *given)
-            return guide(*data.chunk(2), guidance) if guided else data
+            mean, spread = self._see(inputs, torch.full((len(inputs),), t, device=x.device), lengths, *given)
+            return Seen(guide(*mean.chunk(2), guidance), spread[: len(x)]) if guided else Seen(mean, spread)
 
-        x = SAMPLERS[sampler](clean, noise, even(steps, shift))
+        x = SAMPLERS[sampler](see, noise, grid(steps, shift))
         mel = x * self.std + self.mean
         silence = torch.tensor(self.config.mel.floor).log().item()
         return mel.clamp_min(silence).masked_fill(~mask, silence), frames
@@ -223,6 +223,15 @@ class FlowPrior(nn.Module):
         )
 
     def _clean(
+        self, x: Float[Tensor, "batch mels frames"], times: Float[Tensor, " batch"], *given: Tensor
+    ) -> Float[Tensor, "batch mels frames"]:
+        """The mel to expect behind `x` at `times`, given what `_see` reads."""
+        outline, spread = self._see(x, times, *given)
+        t, variance = times[:, None, None], spread.square()
+        gain = t * variance / ((1 - t).square() + t.square() * variance)
+        return outline + gain * (x - t * outline)
+
+    def _see(
         self,
         x: Float[Tensor, "batch mels frames"],
         times: Float[Tensor, " batch"],
@@ -230,8 +239,8 @@ class FlowPrior(nn.Module):
         tokens: Float[Tensor, "batch n dim"],
         token_mask: Bool[Tensor, "batch n"],
         vector: Float[Tensor, "batch dim"],
-    ) -> Float[Tensor, "batch mels frames"]:
-        """The mel that the network sees behind `x` at `times`."""
+    ) -> Seen:
+        """The outline of the mel that the network sees behind `x` at `times`, and its spread around it."""
         mask = self._mask(frames, x.shape[-1])
         patch = self.config.patch
         patches = pad(x * mask[:, None], (0, -x.shape[-1] % patch)).unflatten(-1, (-1, patch))
@@ -256,9 +265,7 @@ class FlowPrior(nn.Module):
         h = steered_norm(h[:, n:], shift, scale)
         outline = self.write_patch(h).unflatten(-1, (-1, patch)).permute(0, 2, 1, 3).flatten(2)[..., : x.shape[-1]]
         spread = self.write_spread(h).clamp(*LOG_SPREADS).exp().mT.repeat_interleave(patch, dim=2)[..., : x.shape[-1]]
-        t, variance = times[:, None, None], spread.square()
-        gain = t * variance / ((1 - t).square() + t.square() * variance)
-        return (outline + gain * (x - t * outline)) * mask[:, None]
+        return Seen(outline * mask[:, None], spread)
 
     def _length(self, vector: Float[Tensor, "batch dim"]) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
         """Centre and spread of the log of the length in frames."""

@@ -1,9 +1,13 @@
 """Solvers of the path from noise at t = 0 to data at t = 1, as plain functions.
 
-On the straight path `x_t = (1 - t) noise + t data` a prior that names the clean data D for what it sees at t moves x
-along `dx/dt = (D(x, t) - x) / (1 - t)`. Each solver takes D as a function, the noise, and the times to step through,
-from 0 to 1. Cost is counted in evaluations of D, because the network is all the work. D is never asked for at t = 1,
-where nothing is left to say.
+On the straight path `x_t = (1 - t) noise + t data`, a prior that takes the data behind x for normal, of mean m and
+spread s, moves x along `dx/dt = (E[data | x] - x) / (1 - t)`. With m and s as they stand that has an exact solution,
+`x_t = t m + d_t w` with `d_t^2 = (1 - t)^2 + t^2 s^2` and a w that doesn't change, and each solver below is a way to
+choose the m of a step. So grain, which is all spread, is there after one step, and with s = 0 it is DDIM's step (Song
+et al., 2021, arXiv 2010.02502) or Euler's.
+
+A solver takes what the prior sees as a function, the noise, and the times to step through, from 0 to 1. Cost is counted
+in evaluations, because the network is all the work. The prior is never asked at t = 1, where nothing is left to say.
 """
 
 from __future__ import annotations
@@ -11,95 +15,94 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 from torch import Tensor
 
-Clean = Callable[[Tensor, float], Tensor]
-Sampler = Callable[[Clean, Tensor, Sequence[float]], Tensor]
+
+class Seen(NamedTuple):
+    """What a prior sees behind x: the mean of the data, and how far the data strays from it."""
+
+    mean: Tensor
+    spread: Tensor | float = 0.0
 
 
-def even(steps: int, shift: float = 1.0) -> list[float]:
-    """`steps + 1` times from 0 to 1, evenly spaced, or crowded towards the noise by a shift above 1.
+See = Callable[[Tensor, float], Seen]
+Sampler = Callable[[See, Tensor, Sequence[float]], Tensor]
 
-    Shifted as the noise levels of Esser et al. (2024, arXiv 2403.03206): `s (1 - t) / (1 + (s - 1) (1 - t))`.
+
+def grid(steps: int, shift: float = 1.0) -> list[float]:
+    """`steps + 1` times from 0 to 1, evenly spaced at a shift of 1 and crowded towards the noise by more.
+
+    The levels of noise are those of Esser et al. (2024, arXiv 2403.03206), `s u / (1 + (s - 1) u)` for even u.
     """
     levels = [1 - i / steps for i in range(steps + 1)]
     return [1 - shift * level / (1 + (shift - 1) * level) for level in levels]
 
 
-def toward(x: Tensor, data: Tensor, now: float, then: float) -> Tensor:
-    """Straight on from x at `now` to where `data` would have it at `then`."""
-    return x + (then - now) / (1 - now) * (data - x)
+def follow(x: Tensor, seen: Seen, now: float, then: float) -> Tensor:
+    """Where x at time `now` comes to at time `then`, if what was seen stays as it is."""
+    return then * seen.mean + _width(seen, then) / _width(seen, now) * (x - now * seen.mean)
 
 
-def euler(clean: Clean, noise: Tensor, times: Sequence[float]) -> Tensor:
-    """Straight towards D: one evaluation a step, error of order h. It is also DDIM (Song et al., 2021)."""
+def _width(seen: Seen, t: float) -> Tensor | float:
+    return ((1 - t) ** 2 + (t * seen.spread) ** 2) ** 0.5
+
+
+def euler(see: See, noise: Tensor, times: Sequence[float]) -> Tensor:
+    """What is seen at the step's beginning: one evaluation a step, error of order h."""
     x = noise
     for now, then in pairwise(times):
-        x = toward(x, clean(x, now), now, then)
+        x = follow(x, see(x, now), now, then)
     return x
 
 
-def midpoint(clean: Clean, noise: Tensor, times: Sequence[float]) -> Tensor:
-    """The direction halfway, for the whole step: two evaluations a step, error of order h^2."""
+def midpoint(see: See, noise: Tensor, times: Sequence[float]) -> Tensor:
+    """What is seen halfway: two evaluations a step, error of order h^2."""
     x = noise
     for now, then in pairwise(times):
         middle = (now + then) / 2
-        half = toward(x, clean(x, now), now, middle)
-        x = x + (then - now) / (1 - middle) * (clean(half, middle) - half)
+        half = follow(x, see(x, now), now, middle)
+        x = follow(x, see(half, middle), now, then)
     return x
 
 
-def heun(clean: Clean, noise: Tensor, times: Sequence[float]) -> Tensor:
-    """The mean of the directions at both ends: two evaluations a step, error of order h^2.
+def heun(see: See, noise: Tensor, times: Sequence[float]) -> Tensor:
+    """The mean of what is seen at both ends: two evaluations a step, error of order h^2.
 
-    The solver of Karras et al. (2022, arXiv 2206.00364), on a straight schedule; its last step is one of Euler's.
+    The solver of Karras et al. (2022, arXiv 2206.00364) in terms of the data; its last step is one of Euler's.
     """
     x = noise
     for now, then in pairwise(times):
-        first = clean(x, now)
-        there = toward(x, first, now, then)
+        first = see(x, now)
+        there = follow(x, first, now, then)
         if then < 1:
-            second = (clean(there, then) - there) / (1 - then)
-            there = x + (then - now) / 2 * ((first - x) / (1 - now) + second)
+            second = see(there, then)
+            both = Seen((first.mean + second.mean) / 2, (first.spread + second.spread) / 2)
+            there = follow(x, both, now, then)
         x = there
     return x
 
 
-def dpm_2m(clean: Clean, noise: Tensor, times: Sequence[float]) -> Tensor:
-    """DPM-Solver++ (2M)."""
-    x, before, last = noise, None, None
-    for now, then in pairwise(times):
-        data = clean(x, now)
-        ahead = data
-        if last is not None and before > 0 and then < 1:
-            span, back = logit(then) - logit(now), logit(now) - logit(before)
-            ahead = data + span / (2 * back) * (data - last)
-        x = toward(x, ahead, now, then)
-        before, last = now, data
-    return x
+def multistep(see: See, noise: Tensor, times: Sequence[float]) -> Tensor:
+    """What is seen, going on as it went since the step before: one evaluation a step, error of order h^2.
 
-
-def logit(t: float) -> float:
-    return math.log(t / (1 - t))
-
-
-def multistep(clean: Clean, noise: Tensor, times: Sequence[float], final: bool = True) -> Tensor:
-    """D taken to go on as it went from the step before, linearly in t: one evaluation a step, error of order h^2.
-
-    Between steps the path has a closed form for such a D: a straight step and `(u - v - v ln(u / v)) D'` with the
-    levels of noise u = 1 - now and v = 1 - then.
+    An exponential multistep solver in the data, as DPM-Solver++ (Lu et al., 2022, arXiv 2211.01095), whose mean goes on
+    linearly in t as in DEIS (Zhang and Chen, 2023, arXiv 2204.13902) and not in the log of the signal-to-noise ratio:
+    that is infinite at both ends of this path, where two of four steps would fall back to Euler's. With levels of noise
+    u now and v then, a mean of slope m' is worth a mean of `m + u (1 - v ln(u / v) / (u - v)) m'` that stays.
     """
-    x, before, last = noise, None, None
+    x, before, last = noise, 0.0, None
     for now, then in pairwise(times):
-        data = clean(x, now)
-        x = toward(x, data, now, then)
-        if last is not None and (final or then < 1):
+        seen = see(x, now)
+        mean = seen.mean
+        if last is not None:
             u, v = 1 - now, 1 - then
-            bend = u - v - (v * math.log(u / v) if v else 0.0)
-            x = x + bend / (now - before) * (data - last)
-        before, last = now, data
+            ahead = u * (1 - v * math.log(u / v) / (u - v)) if v else u
+            mean = mean + ahead / (now - before) * (mean - last)
+        x = follow(x, Seen(mean, seen.spread), now, then)
+        before, last = now, seen.mean
     return x
 
 
-SAMPLERS: dict[str, Sampler] = {"euler": euler, "midpoint": midpoint, "heun": heun, "dpm": dpm_2m, "multi": multistep, "multi1": lambda c,n,t: multistep(c,n,t,False)}
+SAMPLERS: dict[str, Sampler] = {"euler": euler, "midpoint": midpoint, "heun": heun, "multistep": multistep}
