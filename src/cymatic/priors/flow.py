@@ -25,7 +25,7 @@ from cymatic.cond import Cond, concatenate, guide
 from cymatic.config import Config
 from cymatic.errors import ModelError
 from cymatic.nn.embeddings import harmonics, sinusoids
-from cymatic.nn.transformer import SteeredBlock, steered_norm
+from cymatic.nn.transformer import SteeredBlock, steered_norm, turns
 from cymatic.priors.samplers import SAMPLERS, Seen, grid
 from cymatic.share import Share
 from cymatic.signal.mel import MelSpec
@@ -165,14 +165,14 @@ class FlowPrior(nn.Module):
         guidance: float = 2.0,
         steps: int = 12,
         sampler: str = "heun",
-        shift: float = 1.0,
         interval: tuple[float, float] = (0.0, 1.0),
         allow_untrained: bool = False,
     ) -> tuple[Float[Tensor, "batch mels frames"], Int[Tensor, " batch"]]:
         """Mels and their lengths in frames; what lies beyond an item's length is silence.
 
         Item i draws from its own CPU generator seeded with `seeds[i]`, so a batch equals its items. Without `frames`
-        the lengths are drawn too. Raises ModelError where the prior was never trained.
+        the lengths are drawn too. Guidance acts at times within `interval` (Kynkäänniemi et al., 2024, arXiv
+        2404.07724), and outside of it a step costs half. Raises ModelError where the prior was never trained.
         """
         if not (self.steps_trained or allow_untrained):
             raise ModelError("this model was never trained (0 steps), so it can only make noise; train it first")
@@ -198,9 +198,12 @@ class FlowPrior(nn.Module):
             guided = guidance != 1 and interval[0] <= t <= interval[1]
             inputs, lengths, given = (x.repeat(2, 1, 1), frames.repeat(2), both) if guided else (x, frames, alone)
             mean, spread = self._see(inputs, torch.full((len(inputs),), t, device=x.device), lengths, *given)
-            return Seen(guide(*mean.chunk(2), guidance), spread[: len(x)]) if guided else Seen(mean, spread)
+            if not guided:
+                return Seen(mean, spread)
+            # What is said is exaggerated, and grain is not.
+            return Seen(guide(*mean.chunk(2), guidance), guide(*spread.chunk(2), min(guidance, 1.0)))
 
-        x = SAMPLERS[sampler](see, noise, grid(steps, shift))
+        x = SAMPLERS[sampler](see, noise, grid(steps))
         mel = x * self.std + self.mean
         silence = torch.tensor(self.config.mel.floor).log().item()
         return mel.clamp_min(silence).masked_fill(~mask, silence), frames
@@ -256,11 +259,11 @@ class FlowPrior(nn.Module):
             + self.read_length(sinusoids(frames.float().log() * 10, 32, longest=100.0))
         )
         h = torch.cat([self.read_token(tokens), h], dim=1)
-        positions = torch.cat([torch.arange(n, device=x.device), places])
+        by = turns(torch.cat([torch.arange(n, device=x.device), places]), self.config.width // self.config.heads)
         keys = torch.cat([token_mask, places * patch < frames[:, None]], dim=1)
         steer = self.steer(steering).unflatten(-1, (6, -1))
         for block in self.blocks:
-            h = block(h, steer, positions, keys)
+            h = block(h, steer, by, keys)
         shift, scale = self.last_steer(steering)[:, None].chunk(2, dim=-1)
         h = steered_norm(h[:, n:], shift, scale)
         outline = self.write_patch(h).unflatten(-1, (-1, patch)).permute(0, 2, 1, 3).flatten(2)[..., : x.shape[-1]]

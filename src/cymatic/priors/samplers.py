@@ -15,8 +15,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
+from pydantic import AfterValidator
 from torch import Tensor
 
 
@@ -31,13 +32,18 @@ See = Callable[[Tensor, float], Seen]
 Sampler = Callable[[See, Tensor, Sequence[float]], Tensor]
 
 
-def grid(steps: int, shift: float = 1.0) -> list[float]:
-    """`steps + 1` times from 0 to 1, evenly spaced at a shift of 1 and crowded towards the noise by more.
+def _ordered(interval: tuple[float, float]) -> tuple[float, float]:
+    if not 0 <= interval[0] <= interval[1] <= 1:
+        raise ValueError("give two times from 0 to 1 in order, such as [0, 0.5]")
+    return interval
 
-    The levels of noise are those of Esser et al. (2024, arXiv 2403.03206), `s u / (1 + (s - 1) u)` for even u.
-    """
-    levels = [1 - i / steps for i in range(steps + 1)]
-    return [1 - shift * level / (1 + (shift - 1) * level) for level in levels]
+
+Interval = Annotated[tuple[float, float], AfterValidator(_ordered)]  # of t, both ends included
+
+
+def grid(steps: int) -> list[float]:
+    """`steps + 1` times from 0 to 1, evenly spaced."""
+    return [i / steps for i in range(steps + 1)]
 
 
 def follow(x: Tensor, seen: Seen, now: float, then: float) -> Tensor:
@@ -105,4 +111,5 @@ def multistep(see: See, noise: Tensor, times: Sequence[float]) -> Tensor:
     return x
 
 
+SamplerName = Literal["euler", "midpoint", "heun", "multistep"]
 SAMPLERS: dict[str, Sampler] = {"euler": euler, "midpoint": midpoint, "heun": heun, "multistep": multistep}
