@@ -9,7 +9,6 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from cymatic.nn.linear import Linear, gelu_linear
 
-
 Turns = tuple[Tensor, Tensor]  # cosines and sines, `[n, dim / 2]` each
 
 

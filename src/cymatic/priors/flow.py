@@ -177,11 +177,11 @@ class FlowPrior(nn.Module):
         if not (self.steps_trained or allow_untrained):
             raise ModelError("this model was never trained (0 steps), so it can only make noise; train it first")
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        tokens, token_mask, vector = self._condition(cond)
+        alone, both = self._condition(cond), self._condition(concatenate(cond, cond.null()))
         # Drawn whether it is used or not, so that a given length does not change what is said in it.
         stretch = torch.stack([torch.randn((), generator=g) for g in generators])
         if frames is None:
-            frames = self._draw_lengths(vector, stretch)
+            frames = self._draw_lengths(alone[2], stretch)
         frames = frames.to(self.mean.device)
         longest = int(frames.max())
         noise = torch.stack(
@@ -191,8 +191,6 @@ class FlowPrior(nn.Module):
             ]
         ).to(self.mean)
         mask = self._mask(frames, longest)[:, None]
-        alone = self._condition(cond)
-        both = self._condition(concatenate(cond, cond.null()))
 
         def see(x: Tensor, t: float) -> Seen:
             guided = guidance != 1 and interval[0] <= t <= interval[1]
@@ -200,8 +198,9 @@ class FlowPrior(nn.Module):
             mean, spread = self._see(inputs, torch.full((len(inputs),), t, device=x.device), lengths, *given)
             if not guided:
                 return Seen(mean, spread)
+            (mean, plain_mean), (spread, plain_spread) = mean.chunk(2), spread.chunk(2)
             # What is said is exaggerated, and grain is not.
-            return Seen(guide(*mean.chunk(2), guidance), guide(*spread.chunk(2), min(guidance, 1.0)))
+            return Seen(guide(mean, plain_mean, guidance), guide(spread, plain_spread, min(guidance, 1.0)))
 
         x = SAMPLERS[sampler](see, noise, grid(steps))
         mel = x * self.std + self.mean
@@ -242,7 +241,7 @@ class FlowPrior(nn.Module):
         tokens: Float[Tensor, "batch n dim"],
         token_mask: Bool[Tensor, "batch n"],
         vector: Float[Tensor, "batch dim"],
-    ) -> Seen:
+    ) -> tuple[Float[Tensor, "batch mels frames"], Float[Tensor, "batch mels frames"]]:
         """The outline of the mel that the network sees behind `x` at `times`, and its spread around it."""
         mask = self._mask(frames, x.shape[-1])
         patch = self.config.patch
@@ -268,7 +267,7 @@ class FlowPrior(nn.Module):
         h = steered_norm(h[:, n:], shift, scale)
         outline = self.write_patch(h).unflatten(-1, (-1, patch)).permute(0, 2, 1, 3).flatten(2)[..., : x.shape[-1]]
         spread = self.write_spread(h).clamp(*LOG_SPREADS).exp().mT.repeat_interleave(patch, dim=2)[..., : x.shape[-1]]
-        return Seen(outline * mask[:, None], spread)
+        return outline * mask[:, None], spread
 
     def _length(self, vector: Float[Tensor, "batch dim"]) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
         """Centre and spread of the log of the length in frames."""
