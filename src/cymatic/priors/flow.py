@@ -171,7 +171,7 @@ class FlowPrior(nn.Module):
         """Mels and their lengths in frames; what lies beyond an item's length is silence.
 
         Item i draws from its own CPU generator seeded with `seeds[i]`, so a batch equals its items. Without `frames`
-        the lengths are drawn too. Guidance acts at times within `interval` (Kynkäänniemi et al., 2024, arXiv
+        the lengths are drawn too. Guidance above 1 acts at times within `interval` (Kynkäänniemi et al., 2024, arXiv
         2404.07724), and outside of it a step costs half. Raises ModelError where the prior was never trained.
         """
         if not (self.steps_trained or allow_untrained):
@@ -193,7 +193,7 @@ class FlowPrior(nn.Module):
         mask = self._mask(frames, longest)[:, None]
 
         def see(x: Tensor, t: float) -> Seen:
-            guided = guidance != 1 and interval[0] <= t <= interval[1]
+            guided = guidance < 1 or (guidance > 1 and interval[0] <= t <= interval[1])
             inputs, lengths, given = (x.repeat(2, 1, 1), frames.repeat(2), both) if guided else (x, frames, alone)
             mean, spread = self._see(inputs, torch.full((len(inputs),), t, device=x.device), lengths, *given)
             if not guided:
