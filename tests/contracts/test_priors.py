@@ -86,6 +86,20 @@ def test_guidance_one_is_no_guidance_and_zero_ignores_the_condition(prior):
 
 
 @every_prior
+@torch.inference_mode()
+def test_guidance_acts_within_its_interval(prior):
+    cond, frames = conds([4]), torch.tensor([12])
+
+    def sample(guidance, **how):
+        return prior.sample(cond, [1], frames=frames, guidance=guidance, steps=4, **how)[0]
+
+    assert torch.equal(sample(2.0, interval=(0.0, 1.0)), sample(2.0))
+    assert torch.equal(sample(2.0, interval=(0.8, 0.9)), sample(1.0)), "no step of four begins there"
+    partly = sample(2.0, interval=(0.0, 0.5))
+    assert (partly - sample(2.0)).abs().max() > 1e-4 < (partly - sample(1.0)).abs().max()
+
+
+@every_prior
 def test_padding_does_not_reach_the_loss(prior):
     cond, frames = conds([3, 3]), torch.tensor([9, 9])
     target = torch.randn(2, 10, 9)

@@ -168,6 +168,7 @@ def test_the_schedule_rises_stays_and_falls_to_zero():
         (["prior.width=-3"], "prior.width"),
         (["training.learning_rate=.nan"], "training.learning_rate"),
         (["sampling.sampler=rk4"], "sampling.sampler"),
+        (["sampling.guidance_interval=[0.5, 0.2]"], "two times from 0 to 1 in order"),
         (["mel=sound-25k"], "mel"),
         (["prior.width"], "a.b=c"),
         (["=3"], "a.b=c"),

@@ -10,6 +10,7 @@ from pydantic import Field
 from cymatic.config import Config
 from cymatic.errors import ModelError
 from cymatic.hub.parts import FORMAT, check_format, read_json, write_json
+from cymatic.priors.samplers import Interval, SamplerName
 
 PIPELINE = "pipeline.json"
 MOST_CAPTIONS = 10_000
@@ -21,8 +22,9 @@ class PipelineFile(Config):
     kind: Literal["text-to-sound"] = "text-to-sound"
     parts: dict[str, str]
     guidance: float = Field(default=2.0, ge=0, le=100)
+    guidance_interval: Interval = (0.0, 1.0)
     steps: int = Field(default=12, ge=1, le=1000)
-    sampler: Literal["euler", "midpoint", "heun"] = "heun"
+    sampler: SamplerName = "heun"
     captions: tuple[str, ...] = Field(default=(), max_length=MOST_CAPTIONS)
 
     def folder(self, model: Path, name: str) -> Path:

@@ -5,18 +5,24 @@ from __future__ import annotations
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import gelu, scaled_dot_product_attention
+from torch.nn.functional import scaled_dot_product_attention
+
+from cymatic.nn.linear import Linear, gelu_linear
+
+Turns = tuple[Tensor, Tensor]  # cosines and sines, `[n, dim / 2]` each
 
 
-def rotate(
-    x: Float[Tensor, "batch heads n dim"], positions: Int[Tensor, " n"], *, base: float = 10_000.0
-) -> Float[Tensor, "batch heads n dim"]:
-    """Rotary position embedding (Su et al., 2021, arXiv 2104.09864): attention then depends on distances only."""
-    half = x.shape[-1] // 2
-    rates = base ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
+def turns(positions: Int[Tensor, " n"], dim: int, *, base: float = 10_000.0) -> Turns:
+    """How far each pair of a head's `dim` numbers is turned at each position: once for all blocks."""
+    rates = base ** (-torch.arange(dim // 2, device=positions.device, dtype=torch.float32) / (dim // 2))
     angles = positions[:, None].float() * rates
-    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
-    a, b = x[..., :half], x[..., half:]
+    return angles.cos(), angles.sin()
+
+
+def rotate(x: Float[Tensor, "batch heads n dim"], by: Turns) -> Float[Tensor, "batch heads n dim"]:
+    """Rotary position embedding (Su et al., 2021, arXiv 2104.09864): attention then depends on distances only."""
+    cos, sin = by[0].to(x.dtype), by[1].to(x.dtype)
+    a, b = x.chunk(2, dim=-1)
     return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
 
 
@@ -26,17 +32,17 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
+        self.qkv = Linear(width, 3 * width)
         self.q_norm = nn.RMSNorm(width // heads)
         self.k_norm = nn.RMSNorm(width // heads)
-        self.out = nn.Linear(width, width)
+        self.out = Linear(width, width)
 
     def forward(
-        self, x: Float[Tensor, "batch n width"], positions: Int[Tensor, " n"], mask: Bool[Tensor, "batch n"]
+        self, x: Float[Tensor, "batch n width"], by: Turns, mask: Bool[Tensor, "batch n"]
     ) -> Float[Tensor, "batch n width"]:
         """`mask` is True where a key may be looked at."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        q, k = rotate(self.q_norm(q), positions), rotate(self.k_norm(k), positions)
+        q, k = rotate(self.q_norm(q), by), rotate(self.k_norm(k), by)
         y = scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None, :])
         return self.out(y.transpose(1, 2).flatten(2))
 
@@ -52,8 +58,8 @@ class SteeredBlock(nn.Module):
     def __init__(self, width: int, heads: int, *, dropout: float = 0.0) -> None:
         super().__init__()
         self.attention = Attention(width, heads)
-        self.widen = nn.Linear(width, 4 * width)
-        self.narrow = nn.Linear(4 * width, width)
+        self.widen = Linear(width, 4 * width)
+        self.narrow = Linear(4 * width, width)
         self.dropout = nn.Dropout(dropout)
         self.offset = nn.Parameter(torch.zeros(6, width))
 
@@ -61,12 +67,12 @@ class SteeredBlock(nn.Module):
         self,
         x: Float[Tensor, "batch n width"],
         steer: Float[Tensor, "batch 6 width"],
-        positions: Int[Tensor, " n"],
+        by: Turns,
         mask: Bool[Tensor, "batch n"],
     ) -> Float[Tensor, "batch n width"]:
         shift1, scale1, gate1, shift2, scale2, gate2 = (steer + self.offset).chunk(6, dim=1)
-        x = x + gate1 * self.dropout(self.attention(steered_norm(x, shift1, scale1), positions, mask))
-        hidden = gelu(self.widen(steered_norm(x, shift2, scale2)), approximate="tanh")
+        x = x + gate1 * self.dropout(self.attention(steered_norm(x, shift1, scale1), by, mask))
+        hidden = gelu_linear(steered_norm(x, shift2, scale2), self.widen)
         return x + gate2 * self.dropout(self.narrow(hidden))
 
 

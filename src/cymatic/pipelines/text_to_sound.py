@@ -164,6 +164,7 @@ class TextToSound:
             seeds,
             frames=None if frames is None else torch.full((len(seeds),), frames),
             guidance=guidance,
+            interval=self.defaults.guidance_interval,
             steps=steps,
             sampler=self.defaults.sampler,
             allow_untrained=allow_untrained,

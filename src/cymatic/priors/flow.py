@@ -25,8 +25,8 @@ from cymatic.cond import Cond, concatenate, guide
 from cymatic.config import Config
 from cymatic.errors import ModelError
 from cymatic.nn.embeddings import harmonics, sinusoids
-from cymatic.nn.transformer import SteeredBlock, steered_norm
-from cymatic.priors.samplers import SAMPLERS
+from cymatic.nn.transformer import SteeredBlock, steered_norm, turns
+from cymatic.priors.samplers import SAMPLERS, Seen, grid
 from cymatic.share import Share
 from cymatic.signal.mel import MelSpec
 
@@ -165,21 +165,23 @@ class FlowPrior(nn.Module):
         guidance: float = 2.0,
         steps: int = 12,
         sampler: str = "heun",
+        interval: tuple[float, float] = (0.0, 1.0),
         allow_untrained: bool = False,
     ) -> tuple[Float[Tensor, "batch mels frames"], Int[Tensor, " batch"]]:
         """Mels and their lengths in frames; what lies beyond an item's length is silence.
 
         Item i draws from its own CPU generator seeded with `seeds[i]`, so a batch equals its items. Without `frames`
-        the lengths are drawn too. Raises ModelError where the prior was never trained.
+        the lengths are drawn too. Guidance above 1 acts at times within `interval` (Kynkäänniemi et al., 2024, arXiv
+        2404.07724), and outside of it a step costs half. Raises ModelError where the prior was never trained.
         """
         if not (self.steps_trained or allow_untrained):
             raise ModelError("this model was never trained (0 steps), so it can only make noise; train it first")
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        tokens, token_mask, vector = self._condition(cond)
+        alone, both = self._condition(cond), self._condition(concatenate(cond, cond.null()))
         # Drawn whether it is used or not, so that a given length does not change what is said in it.
         stretch = torch.stack([torch.randn((), generator=g) for g in generators])
         if frames is None:
-            frames = self._draw_lengths(vector, stretch)
+            frames = self._draw_lengths(alone[2], stretch)
         frames = frames.to(self.mean.device)
         longest = int(frames.max())
         noise = torch.stack(
@@ -189,21 +191,18 @@ class FlowPrior(nn.Module):
             ]
         ).to(self.mean)
         mask = self._mask(frames, longest)[:, None]
-        guided = guidance != 1
-        if guided:
-            tokens, token_mask, vector = self._condition(concatenate(cond, cond.null()))
 
-        def velocity(x: Tensor, t: float) -> Tensor:
-            inputs = torch.cat([x, x]) if guided else x
-            lengths = torch.cat([frames, frames]) if guided else frames
-            times = torch.full((len(inputs),), t, device=x.device)
-            clean = self._clean(inputs, times, lengths, tokens, token_mask, vector)
-            if guided:
-                conditional, unconditional = clean.chunk(2)
-                clean = guide(conditional, unconditional, guidance)
-            return (clean - x) / (1 - t)
+        def see(x: Tensor, t: float) -> Seen:
+            guided = guidance < 1 or (guidance > 1 and interval[0] <= t <= interval[1])
+            inputs, lengths, given = (x.repeat(2, 1, 1), frames.repeat(2), both) if guided else (x, frames, alone)
+            mean, spread = self._see(inputs, torch.full((len(inputs),), t, device=x.device), lengths, *given)
+            if not guided:
+                return Seen(mean, spread)
+            (mean, plain_mean), (spread, plain_spread) = mean.chunk(2), spread.chunk(2)
+            # What is said is exaggerated, and grain is not.
+            return Seen(guide(mean, plain_mean, guidance), guide(spread, plain_spread, min(guidance, 1.0)))
 
-        x = SAMPLERS[sampler](velocity, noise, steps)
+        x = SAMPLERS[sampler](see, noise, grid(steps))
         mel = x * self.std + self.mean
         silence = torch.tensor(self.config.mel.floor).log().item()
         return mel.clamp_min(silence).masked_fill(~mask, silence), frames
@@ -226,6 +225,15 @@ class FlowPrior(nn.Module):
         )
 
     def _clean(
+        self, x: Float[Tensor, "batch mels frames"], times: Float[Tensor, " batch"], *given: Tensor
+    ) -> Float[Tensor, "batch mels frames"]:
+        """The mel to expect behind `x` at `times`, given what `_see` reads."""
+        outline, spread = self._see(x, times, *given)
+        t, variance = times[:, None, None], spread.square()
+        gain = t * variance / ((1 - t).square() + t.square() * variance)
+        return outline + gain * (x - t * outline)
+
+    def _see(
         self,
         x: Float[Tensor, "batch mels frames"],
         times: Float[Tensor, " batch"],
@@ -233,8 +241,8 @@ class FlowPrior(nn.Module):
         tokens: Float[Tensor, "batch n dim"],
         token_mask: Bool[Tensor, "batch n"],
         vector: Float[Tensor, "batch dim"],
-    ) -> Float[Tensor, "batch mels frames"]:
-        """The mel that the network sees behind `x` at `times`."""
+    ) -> tuple[Float[Tensor, "batch mels frames"], Float[Tensor, "batch mels frames"]]:
+        """The outline of the mel that the network sees behind `x` at `times`, and its spread around it."""
         mask = self._mask(frames, x.shape[-1])
         patch = self.config.patch
         patches = pad(x * mask[:, None], (0, -x.shape[-1] % patch)).unflatten(-1, (-1, patch))
@@ -250,18 +258,16 @@ class FlowPrior(nn.Module):
             + self.read_length(sinusoids(frames.float().log() * 10, 32, longest=100.0))
         )
         h = torch.cat([self.read_token(tokens), h], dim=1)
-        positions = torch.cat([torch.arange(n, device=x.device), places])
+        by = turns(torch.cat([torch.arange(n, device=x.device), places]), self.config.width // self.config.heads)
         keys = torch.cat([token_mask, places * patch < frames[:, None]], dim=1)
         steer = self.steer(steering).unflatten(-1, (6, -1))
         for block in self.blocks:
-            h = block(h, steer, positions, keys)
+            h = block(h, steer, by, keys)
         shift, scale = self.last_steer(steering)[:, None].chunk(2, dim=-1)
         h = steered_norm(h[:, n:], shift, scale)
         outline = self.write_patch(h).unflatten(-1, (-1, patch)).permute(0, 2, 1, 3).flatten(2)[..., : x.shape[-1]]
         spread = self.write_spread(h).clamp(*LOG_SPREADS).exp().mT.repeat_interleave(patch, dim=2)[..., : x.shape[-1]]
-        t, variance = times[:, None, None], spread.square()
-        gain = t * variance / ((1 - t).square() + t.square() * variance)
-        return (outline + gain * (x - t * outline)) * mask[:, None]
+        return outline * mask[:, None], spread
 
     def _length(self, vector: Float[Tensor, "batch dim"]) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
         """Centre and spread of the log of the length in frames."""

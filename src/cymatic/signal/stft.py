@@ -12,22 +12,35 @@ from cymatic.signal.mel import MelSpec, framed
 
 def stft(waveform: Float[Tensor, "batch 1 samples"], spec: MelSpec) -> Complex[Tensor, "batch bins frames"]:
     """Frame i is centred on sample `i * hop + hop / 2`; silence lies beyond both ends."""
-    window = torch.hann_window(spec.n_fft, dtype=waveform.dtype, device=waveform.device)
-    return torch.stft(
-        framed(waveform[:, 0], spec), spec.n_fft, spec.hop, window=window, center=False, return_complex=True
-    )
+    return Transform(spec, spec.frames(waveform.shape[-1]), waveform).forward(waveform).mT
 
 
 def istft(spectrum: Complex[Tensor, "batch bins frames"], spec: MelSpec) -> Float[Tensor, "batch 1 samples"]:
     """Least-squares inverse of `stft`; `torch.istft` refuses frames that are not centred, as a window ends in 0."""
-    frames = spectrum.shape[-1]
-    window = torch.hann_window(spec.n_fft, dtype=spectrum.real.dtype, device=spectrum.device)
-    # Frames come first, so that each transform reads its bins side by side.
-    pieces = torch.fft.irfft(spectrum.transpose(1, 2), n=spec.n_fft, dim=2) * window
-    left = (spec.n_fft - spec.hop) // 2
-    span = slice(left, left + frames * spec.hop)
-    envelope = overlap_add((window * window).expand(1, frames, -1), spec.hop)[:, span]
-    return (overlap_add(pieces, spec.hop)[:, span] / envelope.clamp_min(1e-8))[:, None]
+    return Transform(spec, spectrum.shape[-1], spectrum.real).inverse(spectrum.mT)
+
+
+class Transform:
+    """Both directions for sounds of one length, whose window and its overlaps are then computed once.
+
+    Frames come before bins, so that each transform finds its numbers side by side in memory.
+    """
+
+    def __init__(self, spec: MelSpec, frames: int, like: Tensor) -> None:
+        self.spec = spec
+        self.window = torch.hann_window(spec.n_fft, dtype=like.dtype, device=like.device)
+        left = (spec.n_fft - spec.hop) // 2
+        self.span = slice(left, left + frames * spec.hop)
+        squares = (self.window * self.window).expand(1, frames, -1)
+        self.overlaps = overlap_add(squares, spec.hop)[:, self.span].clamp_min(1e-8)
+
+    def forward(self, waveform: Float[Tensor, "batch 1 samples"]) -> Complex[Tensor, "batch frames bins"]:
+        pieces = framed(waveform[:, 0], self.spec).unfold(1, self.spec.n_fft, self.spec.hop)
+        return torch.fft.rfft(pieces * self.window)
+
+    def inverse(self, spectrum: Complex[Tensor, "batch frames bins"]) -> Float[Tensor, "batch 1 samples"]:
+        pieces = torch.fft.irfft(spectrum, n=self.spec.n_fft).mul_(self.window)
+        return (overlap_add(pieces, self.spec.hop)[:, self.span] / self.overlaps)[:, None]
 
 
 def overlap_add(pieces: Float[Tensor, "batch frames length"], hop: int) -> Float[Tensor, "batch samples"]:

@@ -14,6 +14,7 @@ from cymatic.data.clips import Long
 from cymatic.data.packs import Pack
 from cymatic.errors import ModelError
 from cymatic.priors.flow import FlowShape
+from cymatic.priors.samplers import Interval, SamplerName
 from cymatic.signal.mel import PRESETS, MelSpec
 from cymatic.vocoders.vocos import VocosShape
 
@@ -70,11 +71,12 @@ class TrainingSettings(Config):
 
 
 class SamplingSettings(Config):
-    """What `cymatic sound` does with the model where the user says nothing."""
+    """What `cymatic sound` does with the model where the user says nothing. Guidance acts within its interval of t."""
 
     guidance: float = Field(default=2.0, ge=0, le=100)
-    steps: int = Field(default=12, ge=1, le=1000)
-    sampler: Literal["euler", "midpoint", "heun"] = "heun"
+    guidance_interval: Interval = (0.0, 0.6)
+    steps: int = Field(default=6, ge=1, le=1000)
+    sampler: SamplerName = "euler"
 
 
 class DataSettings(Config):

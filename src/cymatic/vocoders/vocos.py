@@ -14,12 +14,13 @@ import torch
 from jaxtyping import Complex, Float
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import gelu, pad
+from torch.nn.functional import conv2d, pad
 
 from cymatic.config import Config
 from cymatic.errors import ModelError
+from cymatic.nn.linear import Linear, gelu_linear, linear
 from cymatic.signal.mel import MelSpec, filterbank
-from cymatic.signal.stft import istft, stft
+from cymatic.signal.stft import Transform
 
 MOST_CORRECTED = 3.0  # natural log, 26 dB: the most by which one correction turns a bin up or down
 MOST_MAGNITUDE = 100.0  # of a bin; a full-scale sine has about n_fft / 4 = 256, and -23 LUFS lies far below
@@ -49,13 +50,15 @@ class Mix(nn.Module):
         super().__init__()
         self.near = nn.Conv1d(width, width, 7, padding=3, groups=width)
         self.norm = nn.LayerNorm(width, eps=1e-6)
-        self.widen = nn.Linear(width, hidden)
-        self.narrow = nn.Linear(hidden, width)
+        self.widen = Linear(width, hidden)
+        self.narrow = Linear(hidden, width)
         self.gain = nn.Parameter(torch.full((width,), gain))
 
     def forward(self, x: Float[Tensor, "batch frames width"]) -> Float[Tensor, "batch frames width"]:
-        near = self.near(x.transpose(1, 2)).transpose(1, 2)
-        return x + self.gain * self.narrow(gelu(self.widen(self.norm(near)), approximate="tanh"))
+        # As a picture one pixel high whose channels lie side by side, which needs no transpose in memory.
+        weight, channels = self.near.weight[:, :, None], x.shape[-1]
+        near = conv2d(x.mT[:, :, None], weight, self.near.bias, padding=(0, 3), groups=channels)[:, :, 0].mT
+        return torch.addcmul(x, self.gain, self.narrow(gelu_linear(self.norm(near), self.widen)))
 
 
 class Vocos(nn.Module):
@@ -72,11 +75,11 @@ class Vocos(nn.Module):
         self.config = config
         width, bins = config.width, config.mel.n_fft // 2 + 1
         self.register_buffer("steps_trained", torch.zeros((), dtype=torch.int64))
-        self.read = nn.Linear(7 * config.mel.mels, width)
+        self.read = Linear(7 * config.mel.mels, width)
         self.first_norm = nn.LayerNorm(width, eps=1e-6)
         self.blocks = nn.ModuleList(Mix(width, config.widening * width, 1 / config.depth) for _ in range(config.depth))
         self.last_norm = nn.LayerNorm(width, eps=1e-6)
-        self.write = nn.Linear(width, 2 * bins)
+        self.write = Linear(width, 2 * bins)
         self.strengths = nn.Parameter(torch.full((config.corrections,), 1.3))
         for name, p in self.named_parameters():
             if p.dim() > 1:
@@ -89,20 +92,22 @@ class Vocos(nn.Module):
             raise ModelError("this vocoder was never trained (0 steps), so it can only make noise; train it first")
         spec = self.config.mel
         # Frames come before bins in all that follows, as the transforms leave them in memory.
-        filters = torch.from_numpy(filterbank(spec)).to(mel).T
-        share = (filters / filters.sum(1).clamp_min(1e-9)[:, None]).T  # of each mel in each bin
-        wanted, waveform = mel.mT, istft(self.spectrum(mel), spec)
+        filters = torch.from_numpy(filterbank(spec)).to(mel)
+        share = filters.T / filters.sum(0).clamp_min(1e-9)[:, None]  # of each mel in each bin
+        transform = Transform(spec, mel.shape[-1], mel)
+        wanted, waveform = mel.mT, transform.inverse(self.spectrum(mel))
         with torch.autocast(mel.device.type, enabled=False):  # bf16 has too few digits to correct with
             for strength in self.strengths:
-                # Real and imaginary parts apart: torch's complex abs and product with a real are four times slower.
-                parts = torch.view_as_real(stft(waveform, spec).mT)
-                magnitude = (parts[..., 0].square() + parts[..., 1].square() + 1e-14).sqrt()
-                lacking = wanted - (magnitude @ filters).clamp_min(spec.floor).log()
-                gain = (strength * lacking).clamp(-MOST_CORRECTED, MOST_CORRECTED) @ share
-                waveform = istft(torch.view_as_complex(parts * gain.exp()[..., None]).mT, spec)
+                # Real and imaginary parts apart: torch's complex abs and product with a real are four times slower. In
+                # place where the gradient allows it, as fresh memory costs as much as the arithmetic.
+                parts = torch.view_as_real(transform.forward(waveform))
+                magnitude = parts[..., 0].square().add_(parts[..., 1].square()).add_(1e-14).sqrt_()
+                lacking = wanted - linear(magnitude, filters).clamp_min(spec.floor).log()
+                gain = linear((strength * lacking).clamp(-MOST_CORRECTED, MOST_CORRECTED), share)
+                waveform = transform.inverse(torch.view_as_complex(parts * gain.exp()[..., None]))
         return waveform
 
-    def spectrum(self, mel: Float[Tensor, "batch mels frames"]) -> Complex[Tensor, "batch bins frames"]:
+    def spectrum(self, mel: Float[Tensor, "batch mels frames"]) -> Complex[Tensor, "batch frames bins"]:
         """`exp(m) * (cos p + i sin p)` for the network's m and p; the phase needs no unwrapping that way."""
         floor = torch.tensor(self.config.mel.floor).log().item()
         # Beyond both ends lies silence, as for the mel itself.
@@ -112,4 +117,4 @@ class Vocos(nn.Module):
         for block in self.blocks:
             x = block(x)
         magnitude, phase = self.write(self.last_norm(x)).float().chunk(2, dim=2)
-        return torch.polar(magnitude.exp().clamp(max=MOST_MAGNITUDE), phase).mT
+        return torch.polar(magnitude.exp().clamp(max=MOST_MAGNITUDE), phase)
