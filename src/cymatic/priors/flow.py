@@ -25,6 +25,7 @@ from cymatic.cond import Cond, concatenate, guide
 from cymatic.config import Config
 from cymatic.errors import ModelError
 from cymatic.nn.embeddings import harmonics, sinusoids
+from cymatic.nn.linear import Linear
 from cymatic.nn.transformer import SteeredBlock, steered_norm, turns
 from cymatic.priors.samplers import SAMPLERS, Seen, grid
 from cymatic.share import Share
@@ -94,19 +95,19 @@ class FlowPrior(nn.Module):
         self.register_buffer("longest", torch.zeros((), dtype=torch.int64))  # frames
         self.register_buffer("steps_trained", torch.zeros((), dtype=torch.int64))
         self.null = nn.Parameter(torch.randn(dim) * dim**-0.5)
-        self.read_token = nn.Linear(dim, width)
+        self.read_token = Linear(dim, width)
         self.read_vector = nn.Linear(dim, width)
         self.read_time = nn.Sequential(nn.Linear(128, width), nn.SiLU(), nn.Linear(width, width))
         self.read_length = nn.Linear(32, width)
         self.read_place = nn.Linear(16, width)
-        self.read_patch = nn.Linear(config.mel.mels * config.patch, width)
+        self.read_patch = Linear(config.mel.mels * config.patch, width)
         self.blocks = nn.ModuleList(
             SteeredBlock(width, config.heads, dropout=config.dropout) for _ in range(config.depth)
         )
         self.steer = nn.Linear(width, 6 * width)
         self.last_steer = nn.Linear(width, 2 * width)
-        self.write_patch = nn.Linear(width, config.mel.mels * config.patch)
-        self.write_spread = nn.Linear(width, config.mel.mels)
+        self.write_patch = Linear(width, config.mel.mels * config.patch)
+        self.write_spread = Linear(width, config.mel.mels)
         hidden, length = nn.Linear(dim, 128), nn.Linear(128, 2)
         self.length = nn.Sequential(hidden, nn.SiLU(), length)
         for layer in (self.steer, self.last_steer, self.write_patch, self.write_spread, length):
