@@ -21,6 +21,7 @@ from cymatic.training.data import Data, Waves, load_data, load_vocoder_data
 from cymatic.training.plan import describe, describe_vocoder
 from cymatic.training.prior_task import PriorTask, batches_of
 from cymatic.training.recipe import AnyRecipe, Recipe, VocoderRecipe, VocoderSettings
+from cymatic.training.start import load_start, shaped, take_over
 from cymatic.training.vocoder_task import VocoderTask, held_out
 from cymatic.vocoders import VOCODERS
 from cymatic.vocoders.griffin_lim import GriffinLimConfig, GriffinLimVocoder
@@ -48,11 +49,17 @@ def make_job(recipe: AnyRecipe, fabric: Fabric, *, strict: bool, say: Callable[[
 
 
 def _prior_job(recipe: Recipe, fabric: Fabric, strict: bool, say: Callable[[str], None]) -> Job:
+    start = load_start(recipe.start) if recipe.start is not None else None
+    if start is not None:
+        recipe = shaped(recipe, start)
     data = load_data(recipe, strict=strict, say=say)
     recipe = recipe.model_copy(update={"mel": data.spec})
     vocoder = vocoder_for(recipe.vocoder, data.spec)
     task = PriorTask(recipe, data.spec)
-    task.prior.fit_statistics([clip.mel for clip in data.train])
+    if start is None:
+        task.prior.fit_statistics([clip.mel for clip in data.train])
+    else:
+        take_over(task, start, max(clip.mel.shape[1] for clip in data.train))
 
     def complete(run: Path) -> None:
         # A vocoder that is shipped in half precision loses nothing by being kept in it.

@@ -97,6 +97,7 @@ class Recipe(Config):
     text: TextSettings = TextSettings()
     prior: FlowShape = FlowShape()
     vocoder: VocoderSettings = VocoderSettings()
+    start: str | None = None  # a starter or a run whose text encoder and prior it goes on from
     training: TrainingSettings = TrainingSettings()
     sampling: SamplingSettings = SamplingSettings()
 
