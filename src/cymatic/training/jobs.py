@@ -70,7 +70,7 @@ def _prior_job(recipe: Recipe, fabric: Fabric, strict: bool, say: Callable[[str]
         recipe,
         data,
         task,
-        batches_of(data.train, recipe, rank=fabric.global_rank, ranks=fabric.world_size),
+        batches_of(data.train, recipe, data.spec, rank=fabric.global_rank, ranks=fabric.world_size),
         data.valid,
         lambda pace: describe(recipe, data.spec, data.train, data.valid, task, pace),
         complete,

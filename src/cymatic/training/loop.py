@@ -27,6 +27,9 @@ Task = PriorTask | VocoderTask
 MEASURED = 30  # steps after which minutes become a number of steps
 BETWEEN_CHECKPOINTS = 120.0  # seconds aimed at
 AT_LEAST_EVERY = 240.0  # seconds after which the state is written whatever the step
+CHECKPOINTS = 15  # aimed at where they are quick, so that a short run that overfits is noticed, too
+MEASURING = 0.03  # share of the time that they may take then
+ROUNDS = 4  # in which `PriorTask.measure` goes over what is held out
 
 
 @runtime_checkable
@@ -38,13 +41,14 @@ class Sequenced(Protocol):
 
 @dataclass(frozen=True)
 class Report:
-    """What a run says about itself: after each step, and with `valid` at each checkpoint."""
+    """What a run says about itself: after each step, with `valid` at each checkpoint, with a `note` of what changed."""
 
     step: int
     steps: int | None
     losses: dict[str, float]
     seconds: float
     valid: dict[str, float] | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True)
@@ -121,8 +125,9 @@ def fit(
                 f"the loss held out is {scores['loss']:g} at step {at.step}; train anew with a lower "
                 f"training.learning_rate than {settings.learning_rate:g} (the last checkpoint is intact)"
             )
+        at.worse += 1
         if scores is None or at.best is None or scores["loss"] < at.best or not task.keeps_best:
-            at.best, at.best_step = scores["loss"] if scores else None, at.step
+            at.best, at.best_step, at.worse = scores["loss"] if scores else None, at.step, 0
             average.save_parts(run, at.step)
         return scores
 
@@ -137,21 +142,32 @@ def fit(
             if steps is None:
                 assert deadline is not None
                 steps = MEASURED + max(0, int((deadline - time.monotonic()) / pace))
-            every = every or max(MEASURED, round(BETWEEN_CHECKPOINTS / pace))
+                steps = max(MEASURED, min(steps, settings.most_steps or steps))
+            if every is None:
+                every = round(BETWEEN_CHECKPOINTS / pace)
+                every = max(MEASURED, min(every, seldom(steps, len(valid), settings)) if task.keeps_best else every)
             steps, every = fabric.broadcast((steps, every))
             settings = replace_settings(settings, steps, every)
             on_settings(settings)
         losses, stop = _agreed(fabric, terms, stopped())
         # The first checkpoint is early, so that a run killed within minutes is a model already.
         due = at.step == MEASURED or at.step == steps or (every is not None and at.step % every == 0)
+        scores = evaluate() if due and fabric.is_global_zero else None
+        note = None
+        if due and settings.patience is not None and steps is not None and valid:
+            fewer = fabric.broadcast(sooner(at, steps, settings))
+            if fewer < steps:
+                note = _shortened(at, fewer)
+                steps = fewer
+                settings = replace_settings(settings, steps, every)
+                on_settings(settings)
         if not fabric.is_global_zero:
             continue
-        scores = evaluate() if due else None
         if due or stop or time.monotonic() - written > AT_LEAST_EVERY:
             if at.best_step == 0:
                 scores = evaluate()
             checkpoint()
-        on_report(Report(at.step, steps, losses, before + time.monotonic() - started, scores))
+        on_report(Report(at.step, steps, losses, before + time.monotonic() - started, scores, note))
     fabric.barrier()  # until all is written
     return Outcome(replace(at), finished=steps is not None and at.step >= steps)
 
@@ -196,5 +212,31 @@ def _agreed(fabric: Fabric, losses: dict[str, Tensor], stop: bool) -> tuple[dict
     return dict(zip(losses, values.tolist(), strict=False)), stop
 
 
-def replace_settings(settings: TrainingSettings, steps: int, checkpoint_steps: int) -> TrainingSettings:
+def sooner(at: Progress, steps: int, settings: TrainingSettings) -> int:
+    """The steps of a run that is to end sooner because the loss held out no longer falls, else `steps`.
+
+    After `patience` checkpoints that were no better the rates begin to fall, since weights that they never fell on are
+    much worse; after as many more it ends.
+    """
+    if settings.patience is None or at.worse < settings.patience:
+        return steps
+    if at.worse >= 2 * settings.patience:
+        return at.step
+    return min(steps, math.ceil(at.step / max(1 - settings.decay, 1e-9)))
+
+
+def _shortened(at: Progress, steps: int) -> str:
+    what = f"the loss held out has been no lower than at step {at.best_step} for {at.worse} checkpoints"
+    if steps == at.step:
+        return f"{what}, so it ends here"
+    return f"{what}, so the learning rates fall from now on and it ends at step {steps}"
+
+
+def seldom(steps: int, held_out: int, settings: TrainingSettings) -> int:
+    """Steps between checkpoints: there are several in any run, and measuring takes a small share of the time."""
+    measuring = ROUNDS * math.ceil(held_out / settings.batch) / 3  # in steps, which go backwards, too
+    return max(math.ceil(steps / CHECKPOINTS), math.ceil(measuring / MEASURING))
+
+
+def replace_settings(settings: TrainingSettings, steps: int, checkpoint_steps: int | None) -> TrainingSettings:
     return settings.model_copy(update={"steps": steps, "minutes": None, "checkpoint_steps": checkpoint_steps})

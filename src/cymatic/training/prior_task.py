@@ -9,6 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from cymatic.data.augment import Augmenter
 from cymatic.data.mels import Batch, Batches, Clip, in_order
 from cymatic.encoders.text import TextConfig, TextEncoder
 from cymatic.hub.parts import save_part
@@ -76,5 +77,8 @@ class PriorTask(nn.Module):
         save_part(run / "prior", self.prior)
 
 
-def batches_of(clips: Sequence[Clip], recipe: Recipe, *, rank: int = 0, ranks: int = 1) -> Batches:
-    return Batches(clips, recipe.training.batch, mixed(recipe.training.seed, 1), rank=rank, ranks=ranks)
+def batches_of(clips: Sequence[Clip], recipe: Recipe, spec: MelSpec, *, rank: int = 0, ranks: int = 1) -> Batches:
+    """The batches of a run, each clip changed as the recipe's `data.augment` says."""
+    seed, augment = recipe.training.seed, recipe.data.augment
+    change = Augmenter(augment, clips, spec, mixed(seed, 3)) if augment.changes else None
+    return Batches(clips, recipe.training.batch, mixed(seed, 1), change=change, rank=rank, ranks=ranks)

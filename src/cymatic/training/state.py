@@ -22,11 +22,13 @@ from cymatic.hub.parts import read_json, read_tensors
 
 @dataclass
 class Progress:
-    """How far a run has come. `best` is the lowest validation loss so far, `seconds` the time spent training."""
+    """How far a run has come. `best` is the lowest validation loss so far, `worse` how many checkpoints in a row have
+    not lowered it, `seconds` the time spent training."""
 
     step: int = 0
     best: float | None = None
     best_step: int = 0
+    worse: int = 0
     seconds: float = 0.0
 
 

@@ -145,6 +145,8 @@ def _train_on(
         if at.valid:
             fabric.log_dict({f"valid/{name}": value for name, value in at.valid.items()}, step=at.step)
         on_report(at)
+        if at.note:
+            say(f"note   {at.note}")
 
     try:
         with stop_on_signal() if stopped is None else nullcontext(stopped) as asked:

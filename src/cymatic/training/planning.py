@@ -1,0 +1,71 @@
+"""What a folder is trained with where its recipe leaves it open: facts in, choices out, each with its reason.
+
+The rules were chosen by experiments; docs/planning.md has them all. Nothing that a recipe sets is ever chosen here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from cymatic.config import Config
+
+SIZES = ("prior.width", "prior.depth", "prior.heads", "prior.patch", "text.dim")
+
+C = TypeVar("C", bound=Config)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a plan rests on.
+
+    clips, captions, seconds: what is trained on; held_out: clips that are not. pitched: clips whose captions speak of
+    pitch; textures: clips that another of the same caption can be laid over. start: a starter that speaks the recipe's
+    mel, if there is one. ends: whether the number of steps was given.
+    """
+
+    clips: int
+    captions: int
+    seconds: float
+    held_out: int
+    pitched: int
+    textures: int
+    start: str | None
+    ends: bool
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Values for keys such as `prior.width`, and why."""
+
+    values: Mapping[str, Any]
+    why: str
+
+
+def given(recipe: Config) -> set[str]:
+    """The keys that a recipe sets, such as `prior.width`; of an empty section the section's own."""
+    keys: set[str] = set()
+    for name in recipe.model_fields_set:
+        value = getattr(recipe, name)
+        inner = given(value) if isinstance(value, Config) else set()
+        keys |= {f"{name}.{key}" for key in inner} or {name}
+    return keys
+
+
+def is_given(key: str, keys: Collection[str]) -> bool:
+    """Whether `key` or a section that holds it is among `keys`, or `key` is a section that holds one of them."""
+    return any(f"{one}.".startswith(f"{key}.") or f"{key}.".startswith(f"{one}.") for one in keys)
+
+
+def with_choices(recipe: C, choices: Collection[Choice]) -> C:
+    """`recipe` with all that was chosen."""
+    for choice in choices:
+        for key, value in choice.values.items():
+            recipe = _with(recipe, key.split("."), value)
+    return recipe
+
+
+def _with(config: C, path: list[str], value: Any) -> C:
+    first, *rest = path
+    return config.model_copy(update={first: _with(getattr(config, first), rest, value) if rest else value})
