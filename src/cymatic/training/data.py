@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cymatic.data.augment import speaks_of_pitch
 from cymatic.data.cache import Cache
 from cymatic.data.clips import Loaded, load_clips, say_trouble
 from cymatic.data.layouts import check_strictly
@@ -18,6 +19,7 @@ from cymatic.data.waves import load_waves
 from cymatic.errors import Error
 from cymatic.files import write_atomically
 from cymatic.signal.mel import MelSpec
+from cymatic.training.planning import Facts
 from cymatic.training.recipe import Recipe, VocoderRecipe
 
 DATA = "data.json"
@@ -101,6 +103,20 @@ def load_data(recipe: Recipe, *, strict: bool = False, say: Callable[[str], None
     say_trouble(cache)
     _account(sources, train, valid, strict, say)
     return Data(repeated, valid.clips, spec, fingerprint(train.items + valid.items))
+
+
+def facts(data: Data, recipe: Recipe, start: str | None) -> Facts:
+    """What a plan for this recipe rests on; `start`: a starter that fits it."""
+    clips = list({id(clip): clip for clip in data.train}.values())  # a pack may repeat its clips
+    return Facts(
+        clips=len(clips),
+        captions=len({clip.caption for clip in clips}),
+        seconds=sum(data.spec.seconds(clip.mel.shape[1]) for clip in clips),
+        held_out=len(data.valid),
+        pitched=sum(speaks_of_pitch(clip.caption) for clip in clips),
+        start=start,
+        ends=recipe.training.steps is not None,
+    )
 
 
 def _plan(source: Source) -> str:

@@ -17,11 +17,13 @@ from cymatic.hub.pipeline_file import MOST_CAPTIONS, PipelineFile, read_pipeline
 from cymatic.pipelines.load import starters
 from cymatic.seeds import mixed
 from cymatic.signal.mel import MelSpec
-from cymatic.training.data import Data, Waves, load_data, load_vocoder_data
+from cymatic.training.data import Data, Waves, facts, load_data, load_vocoder_data
 from cymatic.training.plan import describe, describe_vocoder
+from cymatic.training.planning import Choice, choices, given, with_choices
 from cymatic.training.prior_task import PriorTask, batches_of
 from cymatic.training.recipe import AnyRecipe, Recipe, VocoderRecipe, VocoderSettings
-from cymatic.training.start import load_start, shaped, take_over
+from cymatic.training.start import fitting, load_start, shaped, take_over
+from cymatic.training.state import STATE, has_state
 from cymatic.training.vocoder_task import VocoderTask, held_out
 from cymatic.vocoders import VOCODERS
 from cymatic.vocoders.griffin_lim import GriffinLimConfig, GriffinLimVocoder
@@ -41,19 +43,35 @@ class Job:
     complete: Callable[[Path], None]
 
 
-def make_job(recipe: AnyRecipe, fabric: Fabric, *, strict: bool, say: Callable[[str], None]) -> Job:
-    """Raises Error and ModelError as `load_data` and the parts do."""
+def make_job(
+    recipe: AnyRecipe, fabric: Fabric, *, strict: bool, say: Callable[[str], None], resumed: Path | None = None
+) -> Job:
+    """What is open in the recipe is planned here; a run that is `resumed` has its plan already, and its weights, too,
+    where it came as far as to write some.
+
+    Raises Error and ModelError as `load_data` and the parts do.
+    """
     if isinstance(recipe, VocoderRecipe):
         return _vocoder_job(recipe, fabric, strict, say)
-    return _prior_job(recipe, fabric, strict, say)
+    return _prior_job(recipe, fabric, strict, say, resumed)
 
 
-def _prior_job(recipe: Recipe, fabric: Fabric, strict: bool, say: Callable[[str], None]) -> Job:
-    start = load_start(recipe.start) if recipe.start is not None else None
+def _prior_job(
+    recipe: Recipe, fabric: Fabric, strict: bool, say: Callable[[str], None], resumed: Path | None
+) -> Job:
+    begun = resumed is not None and has_state(resumed / PriorTask.stage / STATE)  # then its weights are there
+    start = load_start(recipe.start) if recipe.start is not None and not begun else None
     if start is not None:
         recipe = shaped(recipe, start)
     data = load_data(recipe, strict=strict, say=say)
     recipe = recipe.model_copy(update={"mel": data.spec})
+    chosen: list[Choice] = []
+    if resumed is None:
+        chosen = choices(facts(data, recipe, fitting(recipe)), given(recipe))
+        recipe = with_choices(recipe, chosen)
+        if start is None and recipe.start is not None:
+            start = load_start(recipe.start)
+            recipe = shaped(recipe, start)
     vocoder = vocoder_for(recipe.vocoder, data.spec)
     task = PriorTask(recipe, data.spec)
     if start is None:
@@ -72,7 +90,7 @@ def _prior_job(recipe: Recipe, fabric: Fabric, strict: bool, say: Callable[[str]
         task,
         batches_of(data.train, recipe, data.spec, rank=fabric.global_rank, ranks=fabric.world_size),
         data.valid,
-        lambda pace: describe(recipe, data.spec, data.train, data.valid, task, pace),
+        lambda pace: describe(recipe, data.spec, data.train, data.valid, task, pace, chosen),
         complete,
     )
 

@@ -19,7 +19,7 @@ from cymatic.seeds import mixed
 from cymatic.training.muon import Muon
 from cymatic.training.prior_task import PriorTask
 from cymatic.training.recipe import TrainingSettings
-from cymatic.training.state import Progress, has_state, load_state, save_state
+from cymatic.training.state import STATE, Progress, has_state, load_state, save_state
 from cymatic.training.vocoder_task import VocoderTask
 
 Task = PriorTask | VocoderTask
@@ -99,7 +99,7 @@ def fit(
 
     Raises ModelError if the loss is no longer a number; the last checkpoint stays.
     """
-    state = run / task.stage / "state"
+    state = run / task.stage / STATE
     average = copy.deepcopy(task).requires_grad_(False).eval()
     optimizer = Muon(task.parameter_groups(settings), betas=task.betas)
     # A run that was stopped before its first checkpoint has nothing to resume: it begins anew.

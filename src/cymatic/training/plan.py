@@ -16,14 +16,21 @@ from cymatic.data.mels import Clip
 from cymatic.errors import Error
 from cymatic.signal.mel import MelSpec
 from cymatic.training.data import Waves
+from cymatic.training.planning import Choice
 from cymatic.training.recipe import Recipe, TrainingSettings, VocoderRecipe
 from cymatic.training.vocoder_task import VocoderTask
 
 
 def describe(
-    recipe: Recipe, spec: MelSpec, train: Sequence[Clip], valid: Sequence[Clip], task: nn.Module, pace: float
+    recipe: Recipe,
+    spec: MelSpec,
+    train: Sequence[Clip],
+    valid: Sequence[Clip],
+    task: nn.Module,
+    pace: float,
+    chosen: Sequence[Choice],
 ) -> list[str]:
-    """The plan in a few lines; `pace` is what a step takes, in seconds."""
+    """The plan in a few lines; `pace` is what a step takes, in seconds; `chosen`: what the recipe left open."""
     captions = Counter(clip.caption for clip in train)
     seconds = sum(spec.seconds(clip.mel.shape[1]) for clip in train)
     settings = recipe.training
@@ -32,6 +39,7 @@ def describe(
         f"{len(valid)} held out",
         f"mel    {spec.rate} Hz, {spec.mels} mels, {spec.rate / spec.hop:g} frames a second",
         f"model  {parameters(task) / 1e6:.1f} M parameters, batches of {min(settings.batch, len(train))}",
+        *(f"chosen {one.why}" for one in chosen),
         *_time_and_disk(settings, task, pace),
     ]
     if not valid:

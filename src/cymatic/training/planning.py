@@ -21,8 +21,7 @@ class Facts:
     """What a plan rests on.
 
     clips, captions, seconds: what is trained on; held_out: clips that are not. pitched: clips whose captions speak of
-    pitch; textures: clips that another of the same caption can be laid over. start: a starter that speaks the recipe's
-    mel, if there is one. ends: whether the number of steps was given.
+    pitch. start: a starter that fits the recipe, if there is one. ends: whether the number of steps was given.
     """
 
     clips: int
@@ -30,7 +29,6 @@ class Facts:
     seconds: float
     held_out: int
     pitched: int
-    textures: int
     start: str | None
     ends: bool
 
@@ -69,3 +67,8 @@ def with_choices(recipe: C, choices: Collection[Choice]) -> C:
 def _with(config: C, path: list[str], value: Any) -> C:
     first, *rest = path
     return config.model_copy(update={first: _with(getattr(config, first), rest, value) if rest else value})
+
+
+def choices(facts: Facts, keys: Collection[str]) -> list[Choice]:
+    """What to train with, but for `keys` that were given."""
+    return []

@@ -16,9 +16,11 @@ from cymatic.hub.parts import load_part
 from cymatic.hub.pipeline_file import read_pipeline
 from cymatic.pipelines.load import starters
 from cymatic.priors.flow import FlowPrior, FlowShape
+from cymatic.training.planning import SIZES, given, is_given
 from cymatic.training.prior_task import PriorTask
 from cymatic.training.recipe import Recipe
 
+USUAL = "starter-sound"
 SHAPE = tuple(name for name in FlowShape.model_fields if name != "dropout")  # what weights depend on
 
 
@@ -51,6 +53,14 @@ def load_start(name: str) -> Start:
 def speaks(start: Start, recipe: Recipe) -> bool:
     """Whether the start's mel is the recipe's, or the recipe leaves it open."""
     return recipe.mel == "auto" or recipe.mel_spec() == start.prior.config.mel
+
+
+def fitting(recipe: Recipe) -> str | None:
+    """The starter that this recipe could go on from by itself: it speaks the recipe's mel, and no size is set."""
+    keys = given(recipe)
+    if any(is_given(key, keys) for key in SIZES):
+        return None
+    return USUAL if USUAL in starters() and speaks(load_start(USUAL), recipe) else None
 
 
 def shaped(recipe: Recipe, start: Start) -> Recipe:

@@ -19,6 +19,8 @@ from cymatic.errors import ModelError
 from cymatic.files import write_atomically
 from cymatic.hub.parts import read_json, read_tensors
 
+STATE = "state"  # the folder, in that of the part that gives a stage its name
+
 
 @dataclass
 class Progress:

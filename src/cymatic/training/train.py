@@ -107,7 +107,7 @@ def _train_on(
     """One process's part; rank 0 writes, and its `say` and `on_report` are heard. `stopped`: by a signal, if None."""
     settings, first = recipe.training, fabric.is_global_zero
     with fabric.rank_zero_first():  # what it computes the others find in the cache
-        job = make_job(recipe, fabric, strict=strict, say=say)
+        job = make_job(recipe, fabric, strict=strict, say=say, resumed=run if resume else None)
     if fabric.broadcast(job.data.fingerprint) != job.data.fingerprint:
         raise Error("the sounds changed while they were read; train again, when they no longer do")
     recipe, task = job.recipe, job.task
