@@ -28,11 +28,13 @@ MOST_NAMED = 20
 
 @dataclass(frozen=True)
 class Data:
-    """Clips to train on (as often as their pack says), clips held out, their mel, and the fingerprint of it all."""
+    """Clips to train on (as often as their pack says), clips held out, their mel, where they are from, and the
+    fingerprint of it all."""
 
     train: list[Clip]
     valid: list[Clip]
     spec: MelSpec
+    sources: Sources
     fingerprint: str
 
 
@@ -102,7 +104,28 @@ def load_data(recipe: Recipe, *, strict: bool = False, say: Callable[[str], None
             repeated += loaded.clips * pack.repeat if split == "train" else []
     say_trouble(cache)
     _account(sources, train, valid, strict, say)
-    return Data(repeated, valid.clips, spec, fingerprint(train.items + valid.items))
+    return Data(repeated, valid.clips, spec, sources, fingerprint(train.items + valid.items))
+
+
+def at_other_pitches(data: Data, recipe: Recipe) -> list[Clip]:
+    """Each clip to train on moved up and down by `data.augment.pitch`, with the caption that it has, where that does
+    not speak of pitch; none of a pack that says itself how it is moved."""
+    settings, cache = recipe.data, Cache()
+    pitch = settings.augment.pitch
+    clips: list[Clip] = []
+    for source in data.sources.packs if pitch else ():
+        if source.pack.transpose:
+            continue
+        loaded = load_clips(
+            [item for item in source.of("train") if not speaks_of_pitch(item.caption)],
+            data.spec,
+            longest=source.pack.longest or settings.longest,
+            transpose=(-pitch, pitch),
+            only_moved=True,
+            cache=cache,
+        )
+        clips += loaded.clips * source.pack.repeat
+    return clips
 
 
 def facts(data: Data, recipe: Recipe, start: str | None) -> Facts:

@@ -17,7 +17,7 @@ from cymatic.hub.pipeline_file import MOST_CAPTIONS, PipelineFile, read_pipeline
 from cymatic.pipelines.load import starters
 from cymatic.seeds import mixed
 from cymatic.signal.mel import MelSpec
-from cymatic.training.data import Data, Waves, facts, load_data, load_vocoder_data
+from cymatic.training.data import Data, Waves, at_other_pitches, facts, load_data, load_vocoder_data
 from cymatic.training.plan import describe, describe_vocoder
 from cymatic.training.planning import Choice, choices, given, with_choices
 from cymatic.training.prior_task import PriorTask, batches_of
@@ -88,7 +88,7 @@ def _prior_job(
         recipe,
         data,
         task,
-        batches_of(data.train, recipe, data.spec, rank=fabric.global_rank, ranks=fabric.world_size),
+        batches_of([*data.train, *at_other_pitches(data, recipe)], recipe, data.spec, rank=fabric.global_rank, ranks=fabric.world_size),
         data.valid,
         lambda pace: describe(recipe, data.spec, data.train, data.valid, task, pace, chosen),
         complete,
