@@ -67,7 +67,7 @@ def train_command(
         if any(given is not None for given in length.values()):
             plan = plan.model_copy(update={"training": plan.training.model_copy(update=length)})
         if start is not None:
-            plan = plan.model_copy(update={"start": None if start == SCRATCH else start})
+            plan = plan.model_copy(update={"start": _start(start)})
         if folder is not None:
             plan = plan.model_copy(update={"data": plan.data.model_copy(update={"folder": str(folder.resolve())})})
     console = Console(stderr=True)
@@ -118,6 +118,15 @@ def _hardware(device: str, devices: int, precision: str, compiled: bool) -> str:
     options = {"--device": (device, "cpu"), "--devices": (devices, 1), "--precision": (precision, "fp32")}
     given = [f" {name} {value}" for name, (value, usual) in options.items() if value != usual]
     return "".join(given) + (" --compile" if compiled else "")
+
+
+def _start(given: str) -> str | None:
+    """What --from names, as it is to stand in the recipe: a folder holds wherever the run is resumed."""
+    from cymatic.pipelines.load import starters
+
+    if given == SCRATCH:
+        return None
+    return str(Path(given).resolve()) if given not in starters() and Path(given).is_dir() else given
 
 
 def _check_length(minutes: float | None, steps: int | None) -> None:
