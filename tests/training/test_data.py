@@ -1,10 +1,13 @@
 """What a plan is told of the data, and clips at other pitches."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tests.helpers import tiny_recipe, tone
 
 from cymatic.training.data import at_other_pitches, facts, load_data
+from cymatic.training.start import load_start
 
 
 def quiet(line: str) -> None:
@@ -23,14 +26,15 @@ def folder(tmp_path):
     return root
 
 
-def test_facts(folder):
+def test_facts(folder, tiny_run):
     recipe = tiny_recipe(folder, "training.steps=3", "data.longest=1", "data.packs=[{folder: '', repeat: 3}]")
     data = load_data(recipe, say=quiet)
     assert len(data.train) == 18
-    found = facts(data, recipe, "starter-sound")
+    start = replace(load_start(str(tiny_run)), name="mine", captions=("Quick  Beep", "rain"))
+    found = facts(data, recipe, start)
     assert (found.clips, found.captions, found.held_out, found.pitched) == (6, 3, 0, 2)
     assert found.seconds == pytest.approx(6 * 0.3, abs=0.1)
-    assert found.ends and found.start == "starter-sound"
+    assert found.ends and (found.start, found.known) == ("mine", 1)
     assert not facts(data, tiny_recipe(folder, "training.minutes=3"), None).ends
 
 

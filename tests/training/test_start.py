@@ -136,7 +136,7 @@ def test_what_does_not_fit_is_one_sentence(tones, tiny_run, tmp_path):
 
 
 def test_only_an_open_recipe_of_the_starters_mel_may_go_on_from_it():
-    assert fitting(make_recipe(None, [])) == "starter-sound"
-    assert fitting(make_recipe(None, ["mel=sound-24k", "prior.dropout=0.1"])) == "starter-sound"
-    for settings in (["mel=voice-8k"], ["prior.width=192"], ["text.dim=64"], TINY):
+    assert fitting(make_recipe(None, [])).name == "starter-sound"
+    assert fitting(make_recipe(None, ["mel=sound-24k", "prior.dropout=0.1"])).name == "starter-sound"
+    for settings in (["mel=voice-8k"], ["prior.width=192"], ["text.dim=64"], ["start=null"], TINY):
         assert fitting(make_recipe(None, settings)) is None, settings

@@ -16,11 +16,13 @@ from cymatic.data.layouts import check_strictly
 from cymatic.data.mels import Clip
 from cymatic.data.packs import Source, Sources, fingerprint, read_packs, whole_folder
 from cymatic.data.waves import load_waves
+from cymatic.encoders.text import normalise
 from cymatic.errors import Error
 from cymatic.files import write_atomically
 from cymatic.signal.mel import MelSpec
 from cymatic.training.planning import Facts
 from cymatic.training.recipe import Recipe, VocoderRecipe
+from cymatic.training.start import Start
 
 DATA = "data.json"
 MOST_NAMED = 20
@@ -128,16 +130,18 @@ def at_other_pitches(data: Data, recipe: Recipe) -> list[Clip]:
     return clips
 
 
-def facts(data: Data, recipe: Recipe, start: str | None) -> Facts:
+def facts(data: Data, recipe: Recipe, start: Start | None) -> Facts:
     """What a plan for this recipe rests on; `start`: a starter that fits it."""
     clips = list({id(clip): clip for clip in data.train}.values())  # a pack may repeat its clips
+    captions = {normalise(clip.caption) for clip in clips}
     return Facts(
         clips=len(clips),
-        captions=len({clip.caption for clip in clips}),
+        captions=len(captions),
+        known=len(captions.intersection(map(normalise, start.captions))) if start is not None else 0,
         seconds=sum(data.spec.seconds(clip.mel.shape[1]) for clip in clips),
         held_out=len(data.valid),
         pitched=sum(speaks_of_pitch(clip.caption) for clip in clips),
-        start=start,
+        start=start.name if start is not None else None,
         ends=recipe.training.steps is not None,
     )
 

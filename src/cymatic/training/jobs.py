@@ -67,11 +67,11 @@ def _prior_job(
     recipe = recipe.model_copy(update={"mel": data.spec})
     chosen: list[Choice] = []
     if resumed is None:
-        chosen = choices(facts(data, recipe, fitting(recipe)), given(recipe))
+        could = fitting(recipe)
+        chosen = choices(facts(data, recipe, could), given(recipe))
         recipe = with_choices(recipe, chosen)
-        if start is None and recipe.start is not None:
-            start = load_start(recipe.start)
-            recipe = shaped(recipe, start)
+        if start is None and could is not None and recipe.start is not None:
+            start, recipe = could, shaped(recipe, could)
     vocoder = vocoder_for(recipe.vocoder, data.spec)
     task = PriorTask(recipe, data.spec)
     if start is None:

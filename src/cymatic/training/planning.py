@@ -15,17 +15,24 @@ SIZES = ("prior.width", "prior.depth", "prior.heads", "prior.patch", "text.dim")
 
 C = TypeVar("C", bound=Config)
 
+ENOUGH_TO_CHANGE = 200  # clips, from which on a starter learns new words better than a new network does
+STEPS_A_CLIP, FEWEST_STEPS = 2, 120
+PATIENCE = 4
+ENOUGH_HELD_OUT = 8  # clips whose loss says when it no longer falls
+
 
 @dataclass(frozen=True)
 class Facts:
     """What a plan rests on.
 
     clips, captions, seconds: what is trained on; held_out: clips that are not. pitched: clips whose captions speak of
-    pitch. start: a starter that fits the recipe, if there is one. ends: whether the number of steps was given.
+    pitch. start: a starter that fits the recipe, if there is one; known: captions that it was trained on. ends: whether
+    the number of steps was given.
     """
 
     clips: int
     captions: int
+    known: int
     seconds: float
     held_out: int
     pitched: int
@@ -71,4 +78,42 @@ def _with(config: C, path: list[str], value: Any) -> C:
 
 def choices(facts: Facts, keys: Collection[str]) -> list[Choice]:
     """What to train with, but for `keys` that were given."""
-    return []
+    rules = (_start, _augment, _dropout, _most_steps, _patience)
+    wanted = [choice for rule in rules if (choice := rule(facts)) is not None]
+    return [one for one in wanted if not any(is_given(key, keys) for key in one.values)]
+
+
+def _start(facts: Facts) -> Choice | None:
+    if facts.start is None:
+        return None
+    values = {"start": facts.start}
+    if 2 * facts.known >= facts.captions:
+        return Choice(values, f"from {facts.start}, which knows {facts.known:,} of the {facts.captions:,} captions")
+    if facts.clips >= ENOUGH_TO_CHANGE:
+        return Choice(values, f"from {facts.start}, since {facts.clips:,} clips are enough to teach it new words")
+    return Choice(
+        {"start": None}, f"from scratch, since {facts.start} does not know the captions and {facts.clips:,} clips are few"
+    )
+
+
+def _augment(facts: Facts) -> Choice | None:
+    return None
+
+
+def _dropout(facts: Facts) -> Choice | None:
+    return None
+
+
+def _most_steps(facts: Facts) -> Choice | None:
+    if facts.ends:
+        return None
+    most = max(FEWEST_STEPS, STEPS_A_CLIP * facts.clips)
+    return Choice({"training.most_steps": most}, f"{most:,} steps at most, since {facts.clips:,} clips are known by heart after more")
+
+
+def _patience(facts: Facts) -> Choice | None:
+    if facts.ends or facts.held_out < ENOUGH_HELD_OUT:
+        return None
+    return Choice(
+        {"training.patience": PATIENCE}, f"an earlier end after {PATIENCE} checkpoints at which the loss held out is no lower"
+    )

@@ -31,6 +31,7 @@ class Start:
     name: str
     text: TextEncoder
     prior: FlowPrior
+    captions: tuple[str, ...]
 
 
 def load_start(name: str) -> Start:
@@ -47,7 +48,7 @@ def load_start(name: str) -> Start:
     prior = load_part(file.folder(folder, "prior"), (FlowPrior,))
     if not prior.steps_trained:
         raise ModelError(f"{name} was never trained, so there is nothing to start from; leave it out")
-    return Start(name, text, prior)
+    return Start(name, text, prior, file.captions)
 
 
 def speaks(start: Start, recipe: Recipe) -> bool:
@@ -55,12 +56,13 @@ def speaks(start: Start, recipe: Recipe) -> bool:
     return recipe.mel == "auto" or recipe.mel_spec() == start.prior.config.mel
 
 
-def fitting(recipe: Recipe) -> str | None:
+def fitting(recipe: Recipe) -> Start | None:
     """The starter that this recipe could go on from by itself: it speaks the recipe's mel, and no size is set."""
     keys = given(recipe)
-    if any(is_given(key, keys) for key in SIZES):
+    if USUAL not in starters() or any(is_given(key, keys) for key in ("start", *SIZES)):
         return None
-    return USUAL if USUAL in starters() and speaks(load_start(USUAL), recipe) else None
+    start = load_start(USUAL)
+    return start if speaks(start, recipe) else None
 
 
 def shaped(recipe: Recipe, start: Start) -> Recipe:

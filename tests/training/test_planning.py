@@ -1,0 +1,57 @@
+"""What is chosen for whom, and that nothing that was given is."""
+
+from dataclasses import replace
+
+import pytest
+import yaml
+from tests.helpers import TINY
+
+from cymatic.training.planning import Facts, choices, given, is_given, with_choices
+from cymatic.training.recipe import Recipe, make_recipe, parse_recipe, write_recipe
+
+SMALL = Facts(clips=60, captions=10, known=0, seconds=30.0, held_out=12, pitched=0, start="starter-sound", ends=False)
+LARGE = replace(SMALL, clips=20_000, captions=900, seconds=40_000.0, held_out=2_000)
+CASES = {
+    "small": SMALL,
+    "large": LARGE,
+    "nothing held out": replace(SMALL, clips=5, held_out=0),
+    "notes": replace(SMALL, pitched=60),
+    "another mel": replace(SMALL, start=None),
+    "steps": replace(SMALL, ends=True),
+}
+
+
+def planned(facts: Facts, *settings: str) -> Recipe:
+    recipe = make_recipe(None, list(settings))
+    assert isinstance(recipe, Recipe)
+    return with_choices(recipe, choices(facts, given(recipe)))
+
+
+def test_what_is_given():
+    recipe = make_recipe(None, ["prior.width=192", "data.augment={}", "training.minutes=3", "start=null"])
+    assert given(recipe) == {"prior.width", "data.augment", "training.minutes", "start"}
+    keys = given(recipe)
+    assert is_given("prior.width", keys) and is_given("data.augment.gain", keys) and is_given("data", keys)
+    assert not is_given("prior.widths", keys) and not is_given("training.most_steps", keys)
+    assert not given(make_recipe(None, []))
+
+
+@pytest.mark.parametrize("facts", CASES.values(), ids=CASES)
+def test_each_choice_is_valid_has_its_reason_and_is_spelt_out(facts):
+    chosen = choices(facts, set())
+    recipe = with_choices(make_recipe(None, []), chosen)
+    again = parse_recipe(yaml.safe_load(write_recipe(recipe)), "again")
+    assert again == recipe, "what was chosen is valid, and a rerun has it"
+    assert choices(facts, given(again)) == [], "a resolved recipe leaves nothing open"
+    for one in chosen:
+        assert one.values and one.why.strip() and "\n" not in one.why and len(one.why) < 160, one
+    assert len({key for one in chosen for key in one.values}) == sum(len(one.values) for one in chosen)
+
+
+@pytest.mark.parametrize("facts", CASES.values(), ids=CASES)
+def test_nothing_that_was_given_is_chosen(facts):
+    everything = {key: value for one in choices(facts, set()) for key, value in one.values.items()}
+    for key in everything:
+        keys = {key}
+        assert key not in {name for one in choices(facts, keys) for name in one.values}, key
+        assert key not in {name for one in choices(facts, {key.split(".")[0]}) for name in one.values}, key
