@@ -44,7 +44,9 @@ def test_a_changed_clip_is_a_function_of_seed_step_and_place(gain, shift, filter
         assert got.mel.dtype == torch.float32 and got.mel.shape[0] == SPEC.mels
         assert got.mel.shape[1] >= 1 and (got is clip or got.mel.min() >= FLOOR)
         assert abs(got.mel.shape[1] - lengths[i]) <= 2 * round(shift * SPEC.rate / SPEC.hop)
-    assert all(torch.equal(clip.mel, mel) for clip, mel in zip(clips, before, strict=True)), "the clips stay as they are"
+    assert all(torch.equal(clip.mel, mel) for clip, mel in zip(clips, before, strict=True)), (
+        "the clips stay as they are"
+    )
 
 
 def test_steps_and_places_differ():
@@ -101,7 +103,7 @@ def test_two_textures_at_once_are_as_loud_as_one():
     assert got.shape == clips[0].mel.shape and not torch.equal(got, clips[0].mel)
     powers = [float((2 * mel).exp().mean()) for mel in (got, clips[0].mel)]
     assert powers[0] == pytest.approx(powers[1], rel=0.1)
-    alone = [Clip("rain", noise(200)), Clip("wind", noise(200, 1)), Clip("low rain", noise(200, 2)), Clip("low rain", noise(200, 3))]
+    alone = [Clip(said, noise(200, i)) for i, said in enumerate(("rain", "wind", "low rain", "low rain"))]
     change = Augmenter(Augmentation(mix=1.0), alone, SPEC, 0)
     assert all(change(clip, step, 0) is clip for clip in alone for step in range(5)), "no other, or a pitch in words"
 

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 import yaml
-from tests.helpers import TINY
 
 from cymatic.training.planning import Facts, choices, given, is_given, with_choices
 from cymatic.training.recipe import Recipe, make_recipe, parse_recipe, write_recipe

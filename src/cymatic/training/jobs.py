@@ -56,9 +56,7 @@ def make_job(
     return _prior_job(recipe, fabric, strict, say, resumed)
 
 
-def _prior_job(
-    recipe: Recipe, fabric: Fabric, strict: bool, say: Callable[[str], None], resumed: Path | None
-) -> Job:
+def _prior_job(recipe: Recipe, fabric: Fabric, strict: bool, say: Callable[[str], None], resumed: Path | None) -> Job:
     begun = resumed is not None and has_state(resumed / PriorTask.stage / STATE)  # then its weights are there
     start = load_start(recipe.start) if recipe.start is not None and not begun else None
     if start is not None:
@@ -84,11 +82,12 @@ def _prior_job(
         save_part(run / "vocoder", vocoder, half=isinstance(vocoder, Vocos))
         write_pipeline(run, _pipeline_file(recipe, data.train))
 
+    clips = [*data.train, *at_other_pitches(data, recipe)]
     return Job(
         recipe,
         data,
         task,
-        batches_of([*data.train, *at_other_pitches(data, recipe)], recipe, data.spec, rank=fabric.global_rank, ranks=fabric.world_size),
+        batches_of(clips, recipe, data.spec, rank=fabric.global_rank, ranks=fabric.world_size),
         data.valid,
         lambda pace: describe(recipe, data.spec, data.train, data.valid, task, pace, chosen),
         complete,

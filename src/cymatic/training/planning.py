@@ -86,14 +86,14 @@ def choices(facts: Facts, keys: Collection[str]) -> list[Choice]:
 def _start(facts: Facts) -> Choice | None:
     if facts.start is None:
         return None
-    values = {"start": facts.start}
     if 2 * facts.known >= facts.captions:
-        return Choice(values, f"from {facts.start}, which knows {facts.known:,} of the {facts.captions:,} captions")
-    if facts.clips >= ENOUGH_TO_CHANGE:
-        return Choice(values, f"from {facts.start}, since {facts.clips:,} clips are enough to teach it new words")
-    return Choice(
-        {"start": None}, f"from scratch, since {facts.start} does not know the captions and {facts.clips:,} clips are few"
-    )
+        why = f"which knows {facts.known:,} of the {facts.captions:,} captions"
+    elif facts.clips >= ENOUGH_TO_CHANGE:
+        why = f"since {facts.clips:,} clips are enough to teach it new captions"
+    else:
+        why = f"for {facts.start} knows few of the captions, and {facts.clips:,} clips teach a new network sooner"
+        return Choice({"start": None}, f"from scratch, {why}")
+    return Choice({"start": facts.start}, f"from {facts.start}, {why}")
 
 
 def _augment(facts: Facts) -> Choice | None:
@@ -108,12 +108,12 @@ def _most_steps(facts: Facts) -> Choice | None:
     if facts.ends:
         return None
     most = max(FEWEST_STEPS, STEPS_A_CLIP * facts.clips)
-    return Choice({"training.most_steps": most}, f"{most:,} steps at most, since {facts.clips:,} clips are known by heart after more")
+    why = f"{most:,} steps at most, since {facts.clips:,} clips are known by heart after that"
+    return Choice({"training.most_steps": most}, why)
 
 
 def _patience(facts: Facts) -> Choice | None:
     if facts.ends or facts.held_out < ENOUGH_HELD_OUT:
         return None
-    return Choice(
-        {"training.patience": PATIENCE}, f"an earlier end after {PATIENCE} checkpoints at which the loss held out is no lower"
-    )
+    why = f"an earlier end where the loss held out falls no more for {PATIENCE} checkpoints"
+    return Choice({"training.patience": PATIENCE}, why)

@@ -6,8 +6,10 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
+from torch import nn
 
 from cymatic.config import nearest
 from cymatic.encoders.text import TextEncoder
@@ -72,16 +74,17 @@ def shaped(recipe: Recipe, start: Start) -> Recipe:
     """
     config = start.prior.config
     if not speaks(start, recipe):
+        rates = f"{recipe.mel_spec().rate} Hz instead of {config.mel.rate}, say"
         raise ModelError(
-            f"{start.name} speaks of another mel than this recipe (at {config.mel.rate} Hz and {recipe.mel_spec().rate} "
-            "Hz, say); leave mel out of the recipe, or train from scratch (--from scratch)"
+            f"{start.name} speaks of another mel than this recipe ({rates}); leave mel out, or train from scratch "
+            "(--from scratch)"
         )
     has = {name: getattr(config, name) for name in SHAPE}
-    for key, wanted, there in [
-        *((f"prior.{name}", getattr(recipe.prior, name), has[name]) for name in recipe.prior.model_fields_set & set(SHAPE)),
-        *([("text.dim", recipe.text.dim, start.text.config.dim)] if recipe.text.model_fields_set else []),
-    ]:
-        if wanted != there:
+    sizes = {f"prior.{name}": (getattr(recipe.prior, name), size) for name, size in has.items()}
+    sizes["text.dim"] = recipe.text.dim, start.text.config.dim
+    keys = given(recipe)
+    for key, (wanted, there) in sizes.items():
+        if is_given(key, keys) and wanted != there:
             raise ModelError(
                 f"{key} is {wanted} and that of {start.name} is {there}; leave it out, or train from scratch "
                 "(--from scratch)"
@@ -104,4 +107,4 @@ def take_over(task: PriorTask, start: Start, longest: int) -> None:
     before = int(prior.longest)
     if longest > before:
         prior.longest.fill_(longest)
-        prior.length[-1].bias[0] -= math.log(longest / before)
+        cast(nn.Linear, prior.length[-1]).bias[0] -= math.log(longest / before)

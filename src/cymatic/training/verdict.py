@@ -126,9 +126,10 @@ def course(curve: Curve) -> Course | None:
     before = [loss for step, loss in seen if 0.4 * curve.steps <= step <= 0.76 * curve.steps]
     late = (before[-1] - end) / fall if before else None
     rose = end - best > RISEN * fall and best_step < LATE * curve.steps
+    worst = train_end if curve.further else max(end, train_end)
     if curve.steps < FEW:
         kind = "short"
-    elif max(end if not curve.further else start, train_end) > start or (rose and train_end - lowest_train > 4 * RISEN * fall):
+    elif worst > start or (rose and train_end - lowest_train > 4 * RISEN * fall):
         kind = "diverged"
     elif start - best < HARDLY * abs(start) and not curve.further:
         kind = "flat"
