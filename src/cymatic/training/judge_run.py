@@ -153,7 +153,15 @@ def assess(
     counts = {spelt[key]: n for key, n in Counter(normalised(clip.caption) for clip in train).items()}
     start = sum(history.start) / len(history.start) if history.start else None
     numbers = Numbers(
-        curve=Curve(progress.step, progress.seconds, start, history.curve(), history.valid, recipe.start is not None),
+        curve=Curve(
+            progress.step,
+            progress.seconds,
+            start,
+            history.curve(),
+            history.valid,
+            further=recipe.start is not None,
+            kept=progress.best_step,
+        ),
         clips=len(train),
         held_out=len(valid),
         captions=len(counts),

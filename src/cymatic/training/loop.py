@@ -29,6 +29,7 @@ BETWEEN_CHECKPOINTS = 120.0  # seconds aimed at
 AT_LEAST_EVERY = 240.0  # seconds after which the state is written whatever the step
 CHECKPOINTS = 15  # aimed at where they are quick, so that a short run that overfits is noticed, too
 MEASURING = 0.03  # share of the time that they may take then
+HARDLY_MORE = 0.05  # of the lowest loss held out: within it, what came later heeds its captions better
 ROUNDS = 4  # in which `PriorTask.measure` goes over what is held out
 
 
@@ -91,7 +92,7 @@ def fit(
     on_report: Callable[[Report], None],
     on_settings: Callable[[TrainingSettings], None],
 ) -> Outcome:
-    """Trains `task` and leaves in `run` the averaged weights that did best on `valid` (without it: the last).
+    """Trains `task` and leaves in `run` the latest averaged weights that did about best on `valid`; without it the last.
 
     `deadline` (of `time.monotonic`) stands for `settings.minutes`; after 30 steps it becomes a fixed number of steps,
     and `on_settings` is told. `stopped` is asked after each step. Of several processes each has its share in `batches`;
@@ -125,10 +126,13 @@ def fit(
                 f"the loss held out is {scores['loss']:g} at step {at.step}; train anew with a lower "
                 f"training.learning_rate than {settings.learning_rate:g} (the last checkpoint is intact)"
             )
+        loss = scores["loss"] if scores else None
         at.worse += 1
-        if scores is None or at.best is None or scores["loss"] < at.best or not task.keeps_best:
-            at.best, at.best_step, at.worse = scores["loss"] if scores else None, at.step, 0
+        if loss is None or at.best is None or loss <= at.best + HARDLY_MORE * abs(at.best) or not task.keeps_best:
+            at.best_step = at.step
             average.save_parts(run, at.step)
+        if loss is None or at.best is None or loss < at.best or not task.keeps_best:
+            at.best, at.worse = loss, 0
         return scores
 
     stop = False
@@ -226,7 +230,7 @@ def sooner(at: Progress, steps: int, settings: TrainingSettings) -> int:
 
 
 def _shortened(at: Progress, steps: int) -> str:
-    what = f"the loss held out has been no lower than at step {at.best_step} for {at.worse} checkpoints"
+    what = f"the loss held out has been no lower for {at.worse} checkpoints"
     if steps == at.step:
         return f"{what}, so it ends here"
     return f"{what}, so the learning rates fall from now on and it ends at step {steps}"

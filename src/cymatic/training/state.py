@@ -24,8 +24,8 @@ STATE = "state"  # the folder, in that of the part that gives a stage its name
 
 @dataclass
 class Progress:
-    """How far a run has come. `best` is the lowest validation loss so far, `worse` how many checkpoints in a row have
-    not lowered it, `seconds` the time spent training."""
+    """How far a run has come. `best` is the lowest validation loss so far, `best_step` that of the weights kept,
+    `worse` how many checkpoints in a row have not lowered it, `seconds` the time spent training."""
 
     step: int = 0
     best: float | None = None

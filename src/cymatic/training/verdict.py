@@ -27,7 +27,7 @@ HEED = 0.02  # rise of the loss under wrong captions below which captions hardly
 @dataclass(frozen=True)
 class Curve:
     """Losses as (step, loss): in training (smoothed) and held out; `start`: of the first steps, where known; `further`:
-    whether the model went on from another, so that it knew much before."""
+    whether the model went on from another, so that it knew much before; `kept`: the step whose weights are kept."""
 
     steps: int
     seconds: float
@@ -35,6 +35,7 @@ class Curve:
     train: Sequence[tuple[int, float]]
     valid: Sequence[tuple[int, float]]
     further: bool = False
+    kept: int | None = None
 
 
 @dataclass(frozen=True)
@@ -189,10 +190,12 @@ def _learning(numbers: Numbers) -> list[str]:
         moved = f"went from {went.start:.2f} to {went.best:.2f}"
         return [f"It has hardly learned: {what} {moved} in {curve.steps:,} steps ({_minutes(curve.seconds)})."]
     if went.kind == "overfits":
+        later = curve.kept is not None and curve.kept != went.best_step
+        kept = f"and hardly higher at step {curve.kept:,}, which is kept" if later else "whose weights are kept"
         low = min((pair for pair in curve.train), key=lambda pair: abs(pair[0] - went.best_step))[1]
         return [
             f"It overfits: the loss held out fell from {went.start:.2f} and was best ({went.best:.2f}) at step "
-            f"{went.best_step:,} of {curve.steps:,}, whose weights are kept; at the end it was {went.end:.2f}, while "
+            f"{went.best_step:,} of {curve.steps:,}, {kept}; at the end it was {went.end:.2f}, while "
             f"the loss in training went on from {low:.2f} to {train_end:.2f}."
         ]
     learned = "It has learned, but not yet to say its captions" if _untold(numbers) else "It has learned"
