@@ -53,3 +53,11 @@ def test_minutes_become_no_more_steps_than_are_wanted(tones, tmp_path):
     settings = ["training.minutes=1", "training.most_steps=40"]
     outcome = train(tiny_recipe(tones, *settings), tmp_path / "run", say=lambda line: None)
     assert outcome.finished and outcome.progress.step == 40
+
+
+def test_what_is_planned_is_kept_and_used(tones, tmp_path):
+    said: list[str] = []
+    outcome = train(tiny_recipe(tones, "training.minutes=1", "training.learning_rate=1e-4"), tmp_path, say=said.append)
+    resolved = yaml.safe_load((tmp_path / "recipe.yaml").read_text())["training"]
+    assert outcome.progress.step == resolved["most_steps"] == resolved["steps"] == 120
+    assert any(line.startswith("chosen 120 steps at most") for line in said)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from cymatic.training.planning import Facts, choices, given, is_given, with_choices
+from cymatic.training.planning import Facts, choices, given, is_given, smaller_batch, with_choices
 from cymatic.training.recipe import Recipe, make_recipe, parse_recipe, write_recipe
 
 SMALL = Facts(clips=60, captions=10, known=0, seconds=30.0, held_out=12, pitched=0, start="starter-sound", ends=False)
@@ -54,3 +54,28 @@ def test_nothing_that_was_given_is_chosen(facts):
         keys = {key}
         assert key not in {name for one in choices(facts, keys) for name in one.values}, key
         assert key not in {name for one in choices(facts, {key.split(".")[0]}) for name in one.values}, key
+
+
+def test_batches_shrink_where_time_is_short():
+    assert smaller_batch(64, 5_000) is None
+    assert smaller_batch(64, 350).values == {"training.batch": 32}
+    assert smaller_batch(64, 10).values == {"training.batch": 16}
+    assert smaller_batch(64, 10, least=32).values == {"training.batch": 32}, "each device has one"
+    assert smaller_batch(64, 350, most=300) is None, "no more steps are wanted"
+    assert smaller_batch(20, 10) is None
+
+
+def test_who_goes_on_from_the_starter():
+    assert planned(SMALL).start is None, "few clips under unknown captions"
+    assert planned(replace(SMALL, known=5)).start == "starter-sound", "half of the captions are known"
+    assert planned(replace(SMALL, clips=200)).start == "starter-sound"
+    assert planned(replace(LARGE, start=None)).start is None
+    assert planned(LARGE, "start=null").start is None
+
+
+def test_how_long():
+    assert planned(SMALL).training.most_steps == 120
+    assert planned(LARGE).training.most_steps == 40_000
+    assert planned(LARGE, "training.most_steps=7").training.most_steps == 7
+    assert planned(replace(SMALL, ends=True)).training.most_steps is None, "the user said how many"
+    assert planned(SMALL).training.patience and planned(replace(SMALL, held_out=2)).training.patience is None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lightning_fabric import Fabric
 
-from cymatic.data.mels import Clip
+from cymatic.data.mels import Batches, Clip
 from cymatic.data.waves import Crops
 from cymatic.errors import ModelError
 from cymatic.hub.parts import CONFIG, load_part, save_part
@@ -19,7 +19,7 @@ from cymatic.seeds import mixed
 from cymatic.signal.mel import MelSpec
 from cymatic.training.data import Data, Waves, at_other_pitches, facts, load_data, load_vocoder_data
 from cymatic.training.plan import describe, describe_vocoder
-from cymatic.training.planning import Choice, choices, given, with_choices
+from cymatic.training.planning import Choice, choices, given, smaller_batch, with_choices
 from cymatic.training.prior_task import PriorTask, batches_of
 from cymatic.training.recipe import AnyRecipe, Recipe, VocoderRecipe, VocoderSettings
 from cymatic.training.start import fitting, load_start, shaped, take_over
@@ -32,15 +32,40 @@ from cymatic.vocoders.vocos import Vocos
 
 @dataclass(frozen=True)
 class Job:
-    """`plan` takes the seconds of a step; `complete` writes into the run what a model needs beside it."""
+    """`complete` writes into the run what a model needs beside it; `chosen`: what its recipe left open."""
 
     recipe: AnyRecipe
     data: Data | Waves
     task: PriorTask | VocoderTask
     batches: Any
     valid: list[Any]
-    plan: Callable[[float], list[str]]
     complete: Callable[[Path], None]
+    chosen: tuple[Choice, ...] = ()
+
+    def plan(self, pace: float) -> list[str]:
+        """What it will do, in a few lines; `pace`: seconds of a step."""
+        recipe, data, task = self.recipe, self.data, self.task
+        if isinstance(recipe, VocoderRecipe):
+            assert isinstance(data, Waves) and isinstance(task, VocoderTask)
+            return describe_vocoder(recipe, data, task, pace)
+        assert isinstance(data, Data)
+        return describe(recipe, data.spec, data.train, data.valid, task, pace, self.chosen)
+
+    def at_pace(self, pace: float, fabric: Fabric) -> tuple[Job, float]:
+        """The job with smaller batches where its minutes are too few for this pace, if its recipe leaves their size
+        open; and the pace then."""
+        recipe, batches = self.recipe, self.batches
+        if not isinstance(recipe, Recipe) or "training.batch" in given(recipe) or recipe.training.minutes is None:
+            return self, pace
+        before = min(recipe.training.batch, len(batches.clips))
+        fit = 60 * recipe.training.minutes / pace
+        choice = smaller_batch(before, fit, recipe.training.most_steps, least=fabric.world_size)
+        if choice is None:
+            return self, pace
+        recipe = with_choices(recipe, [choice])
+        batches = _batches(batches.clips, recipe, fabric)
+        job = replace(self, recipe=recipe, batches=batches, chosen=(*self.chosen, choice))
+        return job, pace * recipe.training.batch / before
 
 
 def make_job(
@@ -63,10 +88,10 @@ def _prior_job(recipe: Recipe, fabric: Fabric, strict: bool, say: Callable[[str]
         recipe = shaped(recipe, start)
     data = load_data(recipe, strict=strict, say=say)
     recipe = recipe.model_copy(update={"mel": data.spec})
-    chosen: list[Choice] = []
+    chosen: tuple[Choice, ...] = ()
     if resumed is None:
         could = fitting(recipe)
-        chosen = choices(facts(data, recipe, could), given(recipe))
+        chosen = tuple(choices(facts(data, recipe, could), given(recipe)))
         recipe = with_choices(recipe, chosen)
         if start is None and could is not None and recipe.start is not None:
             start, recipe = could, shaped(recipe, could)
@@ -87,11 +112,15 @@ def _prior_job(recipe: Recipe, fabric: Fabric, strict: bool, say: Callable[[str]
         recipe,
         data,
         task,
-        batches_of(clips, recipe, data.spec, rank=fabric.global_rank, ranks=fabric.world_size),
+        _batches(clips, recipe, fabric),
         data.valid,
-        lambda pace: describe(recipe, data.spec, data.train, data.valid, task, pace, chosen),
         complete,
+        chosen,
     )
+
+
+def _batches(clips: list[Clip], recipe: Recipe, fabric: Fabric) -> Batches:
+    return batches_of(clips, recipe, recipe.mel_spec(), rank=fabric.global_rank, ranks=fabric.world_size)
 
 
 def _pipeline_file(recipe: Recipe, clips: list[Clip]) -> PipelineFile:
@@ -152,6 +181,5 @@ def _vocoder_job(recipe: VocoderRecipe, fabric: Fabric, strict: bool, say: Calla
         task,
         crops,
         held_out(data.valid, spec.rate),
-        lambda pace: describe_vocoder(recipe, data, task, pace),
         lambda run: None,
     )

@@ -92,7 +92,7 @@ def fit(
     on_report: Callable[[Report], None],
     on_settings: Callable[[TrainingSettings], None],
 ) -> Outcome:
-    """Trains `task` and leaves in `run` the latest averaged weights that did about best on `valid`; without it the last.
+    """Trains `task` and leaves in `run` its averaged weights: the latest that did about best on `valid`, or the last.
 
     `deadline` (of `time.monotonic`) stands for `settings.minutes`; after 30 steps it becomes a fixed number of steps,
     and `on_settings` is told. `stopped` is asked after each step. Of several processes each has its share in `batches`;

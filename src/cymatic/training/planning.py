@@ -17,6 +17,7 @@ C = TypeVar("C", bound=Config)
 
 ENOUGH_TO_CHANGE = 200  # clips, from which on a starter learns new words better than a new network does
 STEPS_A_CLIP, FEWEST_STEPS = 2, 120
+ENOUGH_STEPS, SMALLEST_BATCH = 400, 16
 PATIENCE = 4
 ENOUGH_HELD_OUT = 8  # clips whose loss says when it no longer falls
 
@@ -81,6 +82,18 @@ def choices(facts: Facts, keys: Collection[str]) -> list[Choice]:
     rules = (_start, _augment, _dropout, _most_steps, _patience)
     wanted = [choice for rule in rules if (choice := rule(facts)) is not None]
     return [one for one in wanted if not any(is_given(key, keys) for key in one.values)]
+
+
+def smaller_batch(batch: int, steps: float, most: int | None = None, *, least: int = 1) -> Choice | None:
+    """A batch halved until `ENOUGH_STEPS`, or as many as are wanted at `most`, fit where `steps` of the whole one
+    would, but not below `SMALLEST_BATCH` or `least`; None where enough fit."""
+    half, wanted, enough = batch, max(SMALLEST_BATCH, least), min(ENOUGH_STEPS, most or ENOUGH_STEPS)
+    while steps * batch / half < enough and half // 2 >= wanted:
+        half //= 2
+    if half == batch:
+        return None
+    why = f"batches of {half}, since {steps:,.0f} steps of {batch} are few"
+    return Choice({"training.batch": half}, why)
 
 
 def _start(facts: Facts) -> Choice | None:
