@@ -127,12 +127,12 @@ def fit(
                 f"training.learning_rate than {settings.learning_rate:g} (the last checkpoint is intact)"
             )
         loss = scores["loss"] if scores else None
-        at.worse += 1
         if loss is None or at.best is None or loss <= at.best + HARDLY_MORE * abs(at.best) or not task.keeps_best:
-            at.best_step = at.step
+            at.best = loss if at.best is None or loss is None or not task.keeps_best else min(loss, at.best)
+            at.best_step, at.worse = at.step, 0
             average.save_parts(run, at.step)
-        if loss is None or at.best is None or loss < at.best or not task.keeps_best:
-            at.best, at.worse = loss, 0
+        else:
+            at.worse += 1
         return scores
 
     stop = False
@@ -217,10 +217,10 @@ def _agreed(fabric: Fabric, losses: dict[str, Tensor], stop: bool) -> tuple[dict
 
 
 def sooner(at: Progress, steps: int, settings: TrainingSettings) -> int:
-    """The steps of a run that is to end sooner because the loss held out no longer falls, else `steps`.
+    """The steps of a run that is to end sooner because the loss held out has risen, else `steps`.
 
-    After `patience` checkpoints that were no better the rates begin to fall, since weights that they never fell on are
-    much worse; after as many more it ends.
+    After `patience` checkpoints in a row that were clearly worse than the best the rates begin to fall, since weights
+    that they never fell on are much worse; after as many more it ends.
     """
     if settings.patience is None or at.worse < settings.patience:
         return steps
@@ -230,7 +230,7 @@ def sooner(at: Progress, steps: int, settings: TrainingSettings) -> int:
 
 
 def _shortened(at: Progress, steps: int) -> str:
-    what = f"the loss held out has been no lower for {at.worse} checkpoints"
+    what = f"the loss held out has been clearly above its lowest for {at.worse} checkpoints"
     if steps == at.step:
         return f"{what}, so it ends here"
     return f"{what}, so the learning rates fall from now on and it ends at step {steps}"

@@ -18,8 +18,8 @@ C = TypeVar("C", bound=Config)
 ENOUGH_TO_CHANGE = 200  # clips, from which on a starter learns new words better than a new network does
 STEPS_A_CLIP, FEWEST_STEPS = 2, 120
 ENOUGH_STEPS, SMALLEST_BATCH = 400, 16
-PATIENCE = 4
-ENOUGH_HELD_OUT = 8  # clips whose loss says when it no longer falls
+PATIENCE = 3
+ENOUGH_HELD_OUT = 8  # clips whose loss says when it rises
 
 
 @dataclass(frozen=True)
@@ -128,5 +128,5 @@ def _most_steps(facts: Facts) -> Choice | None:
 def _patience(facts: Facts) -> Choice | None:
     if facts.ends or facts.held_out < ENOUGH_HELD_OUT:
         return None
-    why = f"an earlier end where the loss held out falls no more for {PATIENCE} checkpoints"
+    why = f"an earlier end where the loss held out stays clearly above its lowest for {PATIENCE} checkpoints"
     return Choice({"training.patience": PATIENCE}, why)

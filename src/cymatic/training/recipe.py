@@ -63,7 +63,7 @@ class TrainingSettings(Config):
     ema: float = Field(default=0.999, ge=0, lt=1)
     condition_dropout: float = Field(default=0.1, ge=0, lt=1)
     checkpoint_steps: int | None = Field(default=None, ge=1)  # otherwise so many that two minutes pass at most
-    patience: int | None = Field(default=None, ge=1)  # checkpoints without a lower loss held out, see `loop.sooner`
+    patience: int | None = Field(default=None, ge=1)  # checkpoints in a row that are clearly worse, see `loop.sooner`
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")

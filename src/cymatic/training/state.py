@@ -25,7 +25,7 @@ STATE = "state"  # the folder, in that of the part that gives a stage its name
 @dataclass
 class Progress:
     """How far a run has come. `best` is the lowest validation loss so far, `best_step` that of the weights kept,
-    `worse` how many checkpoints in a row have not lowered it, `seconds` the time spent training."""
+    `worse` how many checkpoints in a row were clearly above it, `seconds` the time spent training."""
 
     step: int = 0
     best: float | None = None
