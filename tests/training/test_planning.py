@@ -4,7 +4,10 @@ from dataclasses import replace
 
 import pytest
 import yaml
+from tests.helpers import TINY, tone
 
+from cymatic.training.hardware import make_fabric
+from cymatic.training.jobs import Job, make_job
 from cymatic.training.planning import Facts, choices, given, is_given, smaller_batch, with_choices
 from cymatic.training.recipe import Recipe, make_recipe, parse_recipe, write_recipe
 
@@ -79,3 +82,26 @@ def test_how_long():
     assert planned(LARGE, "training.most_steps=7").training.most_steps == 7
     assert planned(replace(SMALL, ends=True)).training.most_steps is None, "the user said how many"
     assert planned(SMALL).training.patience and planned(replace(SMALL, held_out=2)).training.patience is None
+
+
+def test_a_job_at_its_pace(tmp_path):
+    for take in range(1, 41):
+        tone(300 + take, 0.2, seed=take).write(tmp_path / f"beep_{take}.wav")
+    settings = [setting for setting in TINY if not setting.startswith("training.batch")]
+    fabric = make_fabric("cpu")
+
+    def job_of(*more: str) -> Job:
+        recipe = make_recipe(None, [*settings, f"data.folder={tmp_path}", "training.minutes=1", *more])
+        return make_job(recipe, fabric, strict=False, say=lambda line: None)
+
+    job = job_of()
+    whole = job.batches.batch
+    assert job.at_pace(0.1, fabric) == (job, 0.1), "600 steps are enough"
+    shorter, pace = job.at_pace(1.0, fabric)
+    assert shorter.batches.batch == shorter.recipe.training.batch == whole // 2
+    assert pace == pytest.approx(0.5, rel=0.05)
+    assert f"chosen batches of {whole // 2}, since 60 steps of {whole} are few" in shorter.plan(pace)
+    assert any(line.startswith("time   1 minutes, some 60 steps") for line in shorter.plan(1.0))
+    assert any(line.startswith("time   120 steps, some 0.2 of 1 minutes") for line in job.plan(0.1))
+    given = job_of("training.batch=40")
+    assert given.at_pace(1.0, fabric) == (given, 1.0)

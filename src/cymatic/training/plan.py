@@ -65,7 +65,10 @@ def _time_and_disk(settings: TrainingSettings, task: nn.Module, pace: float) -> 
         length = f"{settings.steps} steps, some {settings.steps * pace / 60:.1f} minutes on this machine"
     else:
         assert settings.minutes is not None
-        length = f"{settings.minutes:g} minutes, some {settings.minutes * 60 / pace:.0f} steps on this machine"
+        fit, most = settings.minutes * 60 / pace, settings.most_steps
+        length = f"{settings.minutes:g} minutes, some {fit:.0f} steps on this machine"
+        if most is not None and most < fit:
+            length = f"{most} steps, some {most * pace / 60:.1f} of {settings.minutes:g} minutes on this machine"
     return [f"time   {length}, seed {settings.seed}", f"disk   {disk_bytes(task) / 1e6:.0f} MB at most"]
 
 
