@@ -96,7 +96,13 @@ def test_a_job_at_its_pace(tmp_path):
 
     job = job_of()
     whole = job.batches.batch
-    assert job.at_pace(0.1, fabric) == (job, 0.1), "600 steps are enough"
+    assert job.at_pace(0.3, fabric) == (job, 0.3), "200 steps are enough"
+    longer, pace = job.at_pace(0.1, fabric)
+    assert longer.recipe.training.most_steps == 240 and longer.recipe.data.augment.changes and pace == 0.1
+    assert longer.batches.change is not None
+    assert any(line.startswith("chosen 240 steps instead") for line in longer.plan(pace))
+    plain = job_of("data.augment={}")
+    assert plain.at_pace(0.1, fabric) == (plain, 0.1)
     shorter, pace = job.at_pace(1.0, fabric)
     assert shorter.batches.batch == shorter.recipe.training.batch == whole // 2
     assert pace == pytest.approx(0.5, rel=0.05)

@@ -19,7 +19,7 @@ from cymatic.seeds import mixed
 from cymatic.signal.mel import MelSpec
 from cymatic.training.data import Data, Waves, at_other_pitches, facts, load_data, load_vocoder_data
 from cymatic.training.plan import describe, describe_vocoder
-from cymatic.training.planning import Choice, choices, given, smaller_batch, with_choices
+from cymatic.training.planning import Choice, changed_clips, choices, given, is_given, smaller_batch, with_choices
 from cymatic.training.prior_task import PriorTask, batches_of
 from cymatic.training.recipe import AnyRecipe, Recipe, VocoderRecipe, VocoderSettings
 from cymatic.training.start import fitting, load_start, shaped, take_over
@@ -52,20 +52,24 @@ class Job:
         return describe(recipe, data.spec, data.train, data.valid, task, pace, self.chosen)
 
     def at_pace(self, pace: float, fabric: Fabric) -> tuple[Job, float]:
-        """The job with smaller batches where its minutes are too few for this pace, if its recipe leaves their size
-        open; and the pace then."""
+        """The job with what its minutes allow at this pace, where its recipe leaves that open; and the pace then."""
         recipe, batches = self.recipe, self.batches
-        if not isinstance(recipe, Recipe) or "training.batch" in given(recipe) or recipe.training.minutes is None:
+        if not isinstance(recipe, Recipe) or recipe.training.minutes is None:
             return self, pace
-        before = min(recipe.training.batch, len(batches.clips))
-        fit = 60 * recipe.training.minutes / pace
-        choice = smaller_batch(before, fit, recipe.training.most_steps, least=fabric.world_size)
+        clips = batches.clips
+        keys, most = given(recipe), recipe.training.most_steps
+        fit, before = 60 * recipe.training.minutes / pace, min(recipe.training.batch, len(clips))
+        planned = any("training.most_steps" in one.values for one in self.chosen)
+        choice = None
+        if planned and most is not None and not is_given("data.augment", keys):
+            choice = changed_clips(len(self.data.train), fit, most)
+        if choice is None and not is_given("training.batch", keys):
+            choice = smaller_batch(before, fit, most, least=fabric.world_size)
         if choice is None:
             return self, pace
         recipe = with_choices(recipe, [choice])
-        batches = _batches(batches.clips, recipe, fabric)
-        job = replace(self, recipe=recipe, batches=batches, chosen=(*self.chosen, choice))
-        return job, pace * recipe.training.batch / before
+        job = replace(self, recipe=recipe, batches=_batches(clips, recipe, fabric), chosen=(*self.chosen, choice))
+        return job, pace * min(recipe.training.batch, len(clips)) / before
 
 
 def make_job(

@@ -15,6 +15,7 @@ SIZES = ("prior.width", "prior.depth", "prior.heads", "prior.patch", "text.dim")
 
 C = TypeVar("C", bound=Config)
 
+CHANGES = {"data.augment.gain": 1.0, "data.augment.shift": 0.02, "data.augment.filter": 2.0}
 ENOUGH_TO_CHANGE = 200  # clips, from which on a starter learns new words better than a new network does
 STEPS_A_CLIP, FEWEST_STEPS = 2, 120
 ENOUGH_STEPS, SMALLEST_BATCH = 400, 16
@@ -79,7 +80,7 @@ def _with(config: C, path: list[str], value: Any) -> C:
 
 def choices(facts: Facts, keys: Collection[str]) -> list[Choice]:
     """What to train with, but for `keys` that were given."""
-    rules = (_start, _augment, _dropout, _most_steps, _patience)
+    rules = (_start, _most_steps, _patience)
     wanted = [choice for rule in rules if (choice := rule(facts)) is not None]
     return [one for one in wanted if not any(is_given(key, keys) for key in one.values)]
 
@@ -96,6 +97,14 @@ def smaller_batch(batch: int, steps: float, most: int | None = None, *, least: i
     return Choice({"training.batch": half}, why)
 
 
+def changed_clips(clips: int, steps: float, most: int) -> Choice | None:
+    """Clips changed from step to step, and twice the steps, where that many fit and clips are few."""
+    if clips >= ENOUGH_TO_CHANGE or steps < 2 * most:
+        return None
+    why = f"{2 * most:,} steps instead, since there is time, with clips changed a little from step to step"
+    return Choice({"training.most_steps": 2 * most, **CHANGES}, why)
+
+
 def _start(facts: Facts) -> Choice | None:
     if facts.start is None:
         return None
@@ -107,14 +116,6 @@ def _start(facts: Facts) -> Choice | None:
         why = f"for {facts.start} knows few of the captions, and {facts.clips:,} clips teach a new network sooner"
         return Choice({"start": None}, f"from scratch, {why}")
     return Choice({"start": facts.start}, f"from {facts.start}, {why}")
-
-
-def _augment(facts: Facts) -> Choice | None:
-    return None
-
-
-def _dropout(facts: Facts) -> Choice | None:
-    return None
 
 
 def _most_steps(facts: Facts) -> Choice | None:
