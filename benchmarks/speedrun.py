@@ -38,7 +38,7 @@ def speedrun(
         run = out or Path(scratch) / "run"
         environment = {**os.environ, "CYMATIC_CACHE": str(Path(scratch) / "cache")}
         command = [sys.executable, "-m", "cymatic", "train", str(folder), "--minutes", str(minutes), "-o", str(run)]
-        command += ["--no-verdict", *(["--recipe", recipe] if recipe else [])]
+        command += ["--from", "scratch", "--no-verdict", *(["--recipe", recipe] if recipe else [])]
         command += [part for setting in settings or [] for part in ("--set", setting)]
         start = time.monotonic()
         subprocess.run(command, check=True, env=environment)

@@ -241,6 +241,18 @@ def test_recipes_by_name_by_path_and_overridden(cli, tones, tmp_path):
     assert b["training"]["steps"] == 2 and b["training"]["minutes"] is None
 
 
+def test_train_from_a_run(cli, tones, tiny_run, tmp_path):
+    shutil.copytree(tiny_run, tmp_path / "first")
+    few = ["--steps", 2, "--set", "training.batch=8", "--set", "vocoder.rounds=2"]
+    ran = cli("train", tones, *few, "--from", "first", "-o", "a")
+    assert ran.code == 0, ran
+    a = yaml.safe_load((tmp_path / "a/recipe.yaml").read_text())
+    assert a["start"] == str(tmp_path / "first"), "it holds wherever the run is resumed"
+    assert (a["prior"]["width"], a["mel"]["rate"]) == (32, 8000), "its size and its mel are taken over"
+    ran = cli("train", tones, *few, "--from", "scratch", "-o", "b", *SETTINGS)
+    assert ran.code == 0 and yaml.safe_load((tmp_path / "b/recipe.yaml").read_text())["start"] is None, ran
+
+
 def test_train_names_and_counts_what_it_skips(cli, tones, tmp_path):
     folder = shutil.copytree(tones, tmp_path / "clips")
     (folder / "[red]broken.wav").write_text("this is no sound")

@@ -89,6 +89,20 @@ def test_no_history_no_sentence():
 def test_a_short_run_is_advised_in_steps():
     short = Curve(300, 20.0, 4.0, LEARNING.train, [(30, 3.0), (200, 1.0), (300, 0.8)])
     assert "--steps 600 (twice as long)" in suggestions(numbers(short))
+    assert "--steps 4000 (twice as long)" in suggestions(numbers(LEARNING, most=True)), "minutes would change nothing"
+
+
+def test_a_model_that_went_on_from_another_falls_little():
+    """Losses of a starter that learned other words, which would be called flat or worse of a new model."""
+    train = [(100 * i, 0.2 - 0.01 * i) for i in range(1, 21)]
+    valid = [(30, 0.17), *((200 * i, 0.21 - 0.005 * i) for i in range(1, 11))]
+    went = Curve(STEPS, 900.0, 0.21, train, valid, further=True)
+    assert course(went).kind == "learned"
+    assert sentences(numbers(went))[0].startswith("It has learned: the loss held out fell from 0.21 to 0.16")
+    risen = Curve(STEPS, 900.0, 0.21, train, [(step, 0.17 + step / 20_000) for step, _ in valid], further=True)
+    assert course(risen).kind == "overfits"
+    apart = Curve(STEPS, 900.0, 0.21, [(step, 0.1 + step / 5_000) for step, _ in train], valid, further=True)
+    assert course(apart).kind == "diverged"
 
 
 REAL = Heard("captions", 0.93, 0.4, 30, {name: Tally(9, 10, "door") for name in ("dog", "door", "bell")})

@@ -185,6 +185,10 @@ def train(
         float | None, typer.Option(help="How long, reading the data included.", show_default="15")
     ] = None,
     steps: Annotated[int | None, typer.Option(help="How many steps instead.", show_default=False)] = None,
+    start: Annotated[
+        str | None,
+        typer.Option("--from", help="Go on from a starter or a run; or scratch.", show_default="planned"),
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A setting of the recipe: prior.width=256.", show_default=False)
     ] = None,
@@ -216,5 +220,6 @@ def train(
             precision,
             compiled,
             verdict,
+            start,
         )
     )

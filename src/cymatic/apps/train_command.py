@@ -12,6 +12,7 @@ from cymatic.apps.terminal import printable
 from cymatic.errors import Error
 
 DEFAULT_MINUTES = 15.0
+SCRATCH = "scratch"  # what --from says of a model that goes on from none
 
 
 def train_command(
@@ -28,6 +29,7 @@ def train_command(
     precision: str = "fp32",
     compiled: bool = False,
     verdict: bool = True,
+    start: str | None = None,
 ) -> int:
     """The exit code: 0 when trained, 130 when stopped on the way. Raises Error for what the user can mend."""
     if minutes is not None and steps is not None:
@@ -47,9 +49,10 @@ def train_command(
         raise Error(f"training needs the package {error.name}; run: pip install 'cymatic[train]'") from None
     device = choose_device(device)
     if resume:
-        if recipe or settings or minutes is not None or steps is not None:
+        if recipe or settings or minutes is not None or steps is not None or start is not None:
             raise Error(
-                "a resumed run keeps its recipe, minutes and steps; leave out --recipe, --set, --minutes, --steps"
+                "a resumed run keeps its recipe, minutes and steps; leave out --recipe, --set, --minutes, --steps, "
+                "--from"
             )
         plan = read_run(out)
         if folder is not None and plan.data.folder != str(folder.resolve()):
@@ -63,6 +66,8 @@ def train_command(
             length["minutes"] = DEFAULT_MINUTES
         if any(given is not None for given in length.values()):
             plan = plan.model_copy(update={"training": plan.training.model_copy(update=length)})
+        if start is not None:
+            plan = plan.model_copy(update={"start": _start(start)})
         if folder is not None:
             plan = plan.model_copy(update={"data": plan.data.model_copy(update={"folder": str(folder.resolve())})})
     console = Console(stderr=True)
@@ -113,6 +118,15 @@ def _hardware(device: str, devices: int, precision: str, compiled: bool) -> str:
     options = {"--device": (device, "cpu"), "--devices": (devices, 1), "--precision": (precision, "fp32")}
     given = [f" {name} {value}" for name, (value, usual) in options.items() if value != usual]
     return "".join(given) + (" --compile" if compiled else "")
+
+
+def _start(given: str) -> str | None:
+    """What --from names, as it is to stand in the recipe: a folder holds wherever the run is resumed."""
+    from cymatic.pipelines.load import starters
+
+    if given == SCRATCH:
+        return None
+    return str(Path(given).resolve()) if given not in starters() and Path(given).is_dir() else given
 
 
 def _check_length(minutes: float | None, steps: int | None) -> None:

@@ -56,6 +56,7 @@ def load_clips(
     long: Long = "skip",
     transpose: Sequence[float] = (),
     unheard: Collection[str] = (),
+    only_moved: bool = False,
     cache: Cache | None = None,
 ) -> Loaded:
     """The mels of `items` in `spec`, from the cache where they are there, else read, levelled, analysed and cached.
@@ -65,12 +66,13 @@ def load_clips(
     caption no prompt could be are skipped, too, and so is silence. An item with no content (see `Item`) is not cached.
 
     `transpose`: semitones by which each whole clip is moved to make further clips, with the caption that it then has
-    (see `data.transpose`), unless that caption is one of `unheard`.
+    (see `data.transpose`), unless that caption is one of `unheard`. only_moved: these further clips alone.
 
     A cache that can't be written stops nothing: see `say_trouble`.
     """
     cache = Cache() if cache is None else cache
-    loader = _Loader(spec, longest, long, cache, tuple(transpose), frozenset(unheard))
+    moves = tuple(transpose) if only_moved else (0.0, *transpose)
+    loader = _Loader(spec, longest, long, cache, moves, frozenset(unheard))
     result = Loaded()
     with ThreadPoolExecutor() as pool:
         for item, (clips, skipped, problems) in zip(items, pool.map(loader.load, items), strict=True):
@@ -141,11 +143,11 @@ class _Loader:
         longest: float,
         long: Long,
         cache: Cache,
-        transpose: tuple[float, ...],
+        moves: tuple[float, ...],
         unheard: frozenset[str],
     ) -> None:
         self.spec, self.longest, self.long, self.cache = spec, longest, long, cache
-        self.transpose, self.unheard = transpose, unheard
+        self.moves, self.unheard = moves, unheard
         self.settings = json.dumps([PREPARATION, LOUDNESS, spec.model_dump()], sort_keys=True)
         self.prompts: set[str] = set()  # captions that were found to be prompts
 
@@ -159,22 +161,22 @@ class _Loader:
                 return [], [("is silent", False)], []
             if facts.seconds <= self.longest:
                 pieces = self._whole(item, sound)
-            elif self.long == "cut":
+            elif self.long == "cut" and 0.0 in self.moves:
                 pieces = [(item.caption, mel) for mel in self._windows(item, windows(facts, self.longest))]
             else:
                 why = f"is {facts.seconds:.1f} s long, more than the recipe's {self.longest:g} s"
                 return [], [(why, False)], []
             clips = [Clip(caption, mel) for caption, mel in pieces if mel.shape[1]]
-            return clips, [] if clips else [("is silent", False)], facts.problems
+            return clips, [] if clips or 0.0 not in self.moves else [("is silent", False)], facts.problems
         except PromptError as error:
             return [], [(f"has a caption that can't be a prompt: {error}", True)], []
         except (Error, OSError) as error:
             return [], [(str(error).removeprefix(f"{item.audio} "), True)], []
 
     def _whole(self, item: Item, sound: Sound | None) -> list[tuple[str, Float[Tensor, "mels frames"]]]:
-        """The clip and its transpositions, each with its caption."""
+        """The clip at each pitch that is wanted, with the caption that it then has."""
         pieces = []
-        for semitones in (0.0, *self.transpose):
+        for semitones in self.moves:
             caption = transposed_caption(item.caption, semitones) if semitones else item.caption
             if caption is None or (semitones and caption in self.unheard):
                 continue

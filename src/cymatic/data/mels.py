@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -62,16 +62,27 @@ class Batches:
 
     Any step's batch can be asked for at once, so a resumed run needs no data position beyond its step. Of `ranks`
     processes each gives every `ranks`th clip of each batch, from `rank` on; raises Error where a batch has too few.
+
+    `change`: what a clip becomes at a step and a place in the whole batch (see `data.augment`).
     """
 
-    def __init__(self, clips: Sequence[Clip], batch: int, seed: int, *, rank: int = 0, ranks: int = 1) -> None:
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        batch: int,
+        seed: int,
+        *,
+        change: Callable[[Clip, int, int], Clip] | None = None,
+        rank: int = 0,
+        ranks: int = 1,
+    ) -> None:
         if min(batch, len(clips)) < ranks:
             raise Error(
                 f"a batch of {min(batch, len(clips))} clips is too small for {ranks} devices; give more clips, a "
                 f"training.batch of at least {ranks}, or fewer --devices"
             )
         self.rank, self.ranks = rank, ranks
-        self.clips = clips
+        self.clips, self.change = clips, change
         self.batch = min(batch, len(clips))
         self.seed = seed
         self._epoch: tuple[int, list[list[int]]] = (-1, [])
@@ -85,6 +96,8 @@ class Batches:
         if self._epoch[0] != epoch:
             self._epoch = (epoch, self._plan(epoch))
         clips = [self.clips[i] for i in self._epoch[1][position]]
+        if self.change is not None:  # of all, since their lengths weigh the shares
+            clips = [self.change(clip, step, place) for place, clip in enumerate(clips)]
         if self.ranks == 1:
             return collate(clips)
         share = Share.of([clip.mel.shape[1] for clip in clips], self.rank, self.ranks)

@@ -9,16 +9,20 @@ from pathlib import Path
 
 import numpy as np
 
+from cymatic.data.augment import speaks_of_pitch
 from cymatic.data.cache import Cache
 from cymatic.data.clips import Loaded, load_clips, say_trouble
 from cymatic.data.layouts import check_strictly
 from cymatic.data.mels import Clip
 from cymatic.data.packs import Source, Sources, fingerprint, read_packs, whole_folder
 from cymatic.data.waves import load_waves
+from cymatic.encoders.text import normalise
 from cymatic.errors import Error
 from cymatic.files import write_atomically
 from cymatic.signal.mel import MelSpec
+from cymatic.training.planning import Facts
 from cymatic.training.recipe import Recipe, VocoderRecipe
+from cymatic.training.start import Start
 
 DATA = "data.json"
 MOST_NAMED = 20
@@ -26,11 +30,13 @@ MOST_NAMED = 20
 
 @dataclass(frozen=True)
 class Data:
-    """Clips to train on (as often as their pack says), clips held out, their mel, and the fingerprint of it all."""
+    """Clips to train on (as often as their pack says), clips held out, their mel, where they are from, and the
+    fingerprint of it all."""
 
     train: list[Clip]
     valid: list[Clip]
     spec: MelSpec
+    sources: Sources
     fingerprint: str
 
 
@@ -100,7 +106,44 @@ def load_data(recipe: Recipe, *, strict: bool = False, say: Callable[[str], None
             repeated += loaded.clips * pack.repeat if split == "train" else []
     say_trouble(cache)
     _account(sources, train, valid, strict, say)
-    return Data(repeated, valid.clips, spec, fingerprint(train.items + valid.items))
+    return Data(repeated, valid.clips, spec, sources, fingerprint(train.items + valid.items))
+
+
+def at_other_pitches(data: Data, recipe: Recipe) -> list[Clip]:
+    """Each clip to train on moved up and down by `data.augment.pitch`, with the caption that it has, where that does
+    not speak of pitch; none of a pack that says itself how it is moved."""
+    settings, cache = recipe.data, Cache()
+    pitch = settings.augment.pitch
+    clips: list[Clip] = []
+    for source in data.sources.packs if pitch else ():
+        if source.pack.transpose:
+            continue
+        loaded = load_clips(
+            [item for item in source.of("train") if not speaks_of_pitch(item.caption)],
+            data.spec,
+            longest=source.pack.longest or settings.longest,
+            transpose=(-pitch, pitch),
+            only_moved=True,
+            cache=cache,
+        )
+        clips += loaded.clips * source.pack.repeat
+    return clips
+
+
+def facts(data: Data, recipe: Recipe, start: Start | None) -> Facts:
+    """What a plan for this recipe rests on; `start`: a starter that fits it."""
+    clips = list({id(clip): clip for clip in data.train}.values())  # a pack may repeat its clips
+    captions = {normalise(clip.caption) for clip in clips}
+    return Facts(
+        clips=len(clips),
+        captions=len(captions),
+        known=len(captions.intersection(map(normalise, start.captions))) if start is not None else 0,
+        seconds=sum(data.spec.seconds(clip.mel.shape[1]) for clip in clips),
+        held_out=len(data.valid),
+        pitched=sum(speaks_of_pitch(clip.caption) for clip in clips),
+        start=start.name if start is not None else None,
+        ends=recipe.training.steps is not None,
+    )
 
 
 def _plan(source: Source) -> str:

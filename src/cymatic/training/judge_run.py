@@ -153,12 +153,21 @@ def assess(
     counts = {spelt[key]: n for key, n in Counter(normalised(clip.caption) for clip in train).items()}
     start = sum(history.start) / len(history.start) if history.start else None
     numbers = Numbers(
-        curve=Curve(progress.step, progress.seconds, start, history.curve(), history.valid),
+        curve=Curve(
+            progress.step,
+            progress.seconds,
+            start,
+            history.curve(),
+            history.valid,
+            further=recipe.start is not None,
+            kept=progress.best_step,
+        ),
         clips=len(train),
         held_out=len(valid),
         captions=len(counts),
         middle=sorted(counts.values())[len(counts) // 2],
         rates=(recipe.training.learning_rate, recipe.training.matrix_rate),
+        most=progress.step >= (recipe.training.most_steps or math.inf),
         heed=maker.heed(chosen(valid if len(valid) >= HELD_OUT else train, HEEDED)),
     )
     learned = chosen(train, MOST_CLIPS)

@@ -19,7 +19,7 @@ from cymatic.seeds import mixed
 from cymatic.training.muon import Muon
 from cymatic.training.prior_task import PriorTask
 from cymatic.training.recipe import TrainingSettings
-from cymatic.training.state import Progress, has_state, load_state, save_state
+from cymatic.training.state import STATE, Progress, has_state, load_state, save_state
 from cymatic.training.vocoder_task import VocoderTask
 
 Task = PriorTask | VocoderTask
@@ -27,6 +27,10 @@ Task = PriorTask | VocoderTask
 MEASURED = 30  # steps after which minutes become a number of steps
 BETWEEN_CHECKPOINTS = 120.0  # seconds aimed at
 AT_LEAST_EVERY = 240.0  # seconds after which the state is written whatever the step
+CHECKPOINTS = 15  # aimed at where they are quick, so that a short run that overfits is noticed, too
+MEASURING = 0.03  # share of the time that they may take then
+HARDLY_MORE = 0.05  # of the lowest loss held out: within it, what came later heeds its captions better
+ROUNDS = 4  # in which `PriorTask.measure` goes over what is held out
 
 
 @runtime_checkable
@@ -38,13 +42,14 @@ class Sequenced(Protocol):
 
 @dataclass(frozen=True)
 class Report:
-    """What a run says about itself: after each step, and with `valid` at each checkpoint."""
+    """What a run says about itself: after each step, with `valid` at each checkpoint, with a `note` of what changed."""
 
     step: int
     steps: int | None
     losses: dict[str, float]
     seconds: float
     valid: dict[str, float] | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,7 @@ def fit(
     on_report: Callable[[Report], None],
     on_settings: Callable[[TrainingSettings], None],
 ) -> Outcome:
-    """Trains `task` and leaves in `run` the averaged weights that did best on `valid` (without it: the last).
+    """Trains `task` and leaves in `run` its averaged weights: the latest that did about best on `valid`, or the last.
 
     `deadline` (of `time.monotonic`) stands for `settings.minutes`; after 30 steps it becomes a fixed number of steps,
     and `on_settings` is told. `stopped` is asked after each step. Of several processes each has its share in `batches`;
@@ -95,7 +100,7 @@ def fit(
 
     Raises ModelError if the loss is no longer a number; the last checkpoint stays.
     """
-    state = run / task.stage / "state"
+    state = run / task.stage / STATE
     average = copy.deepcopy(task).requires_grad_(False).eval()
     optimizer = Muon(task.parameter_groups(settings), betas=task.betas)
     # A run that was stopped before its first checkpoint has nothing to resume: it begins anew.
@@ -121,9 +126,13 @@ def fit(
                 f"the loss held out is {scores['loss']:g} at step {at.step}; train anew with a lower "
                 f"training.learning_rate than {settings.learning_rate:g} (the last checkpoint is intact)"
             )
-        if scores is None or at.best is None or scores["loss"] < at.best or not task.keeps_best:
-            at.best, at.best_step = scores["loss"] if scores else None, at.step
+        loss = scores["loss"] if scores else None
+        if loss is None or at.best is None or loss <= at.best + HARDLY_MORE * abs(at.best) or not task.keeps_best:
+            at.best = loss if at.best is None or loss is None or not task.keeps_best else min(loss, at.best)
+            at.best_step, at.worse = at.step, 0
             average.save_parts(run, at.step)
+        else:
+            at.worse += 1
         return scores
 
     stop = False
@@ -137,21 +146,32 @@ def fit(
             if steps is None:
                 assert deadline is not None
                 steps = MEASURED + max(0, int((deadline - time.monotonic()) / pace))
-            every = every or max(MEASURED, round(BETWEEN_CHECKPOINTS / pace))
+                steps = max(MEASURED, min(steps, settings.most_steps or steps))
+            if every is None:
+                every = round(BETWEEN_CHECKPOINTS / pace)
+                every = max(MEASURED, min(every, seldom(steps, len(valid), settings)) if task.keeps_best else every)
             steps, every = fabric.broadcast((steps, every))
             settings = replace_settings(settings, steps, every)
             on_settings(settings)
         losses, stop = _agreed(fabric, terms, stopped())
         # The first checkpoint is early, so that a run killed within minutes is a model already.
         due = at.step == MEASURED or at.step == steps or (every is not None and at.step % every == 0)
+        scores = evaluate() if due and fabric.is_global_zero else None
+        note = None
+        if due and settings.patience is not None and steps is not None and valid:
+            fewer = fabric.broadcast(sooner(at, steps, settings))
+            if fewer < steps:
+                note = _shortened(at, fewer)
+                steps = fewer
+                settings = replace_settings(settings, steps, every)
+                on_settings(settings)
         if not fabric.is_global_zero:
             continue
-        scores = evaluate() if due else None
         if due or stop or time.monotonic() - written > AT_LEAST_EVERY:
             if at.best_step == 0:
                 scores = evaluate()
             checkpoint()
-        on_report(Report(at.step, steps, losses, before + time.monotonic() - started, scores))
+        on_report(Report(at.step, steps, losses, before + time.monotonic() - started, scores, note))
     fabric.barrier()  # until all is written
     return Outcome(replace(at), finished=steps is not None and at.step >= steps)
 
@@ -196,5 +216,31 @@ def _agreed(fabric: Fabric, losses: dict[str, Tensor], stop: bool) -> tuple[dict
     return dict(zip(losses, values.tolist(), strict=False)), stop
 
 
-def replace_settings(settings: TrainingSettings, steps: int, checkpoint_steps: int) -> TrainingSettings:
+def sooner(at: Progress, steps: int, settings: TrainingSettings) -> int:
+    """The steps of a run that is to end sooner because the loss held out has risen, else `steps`.
+
+    After `patience` checkpoints in a row that were clearly worse than the best the rates begin to fall, since weights
+    that they never fell on are much worse; after as many more it ends.
+    """
+    if settings.patience is None or at.worse < settings.patience:
+        return steps
+    if at.worse >= 2 * settings.patience:
+        return at.step
+    return min(steps, math.ceil(at.step / max(1 - settings.decay, 1e-9)))
+
+
+def _shortened(at: Progress, steps: int) -> str:
+    what = f"the loss held out has been clearly above its lowest for {at.worse} checkpoints"
+    if steps == at.step:
+        return f"{what}, so it ends here"
+    return f"{what}, so the learning rates fall from now on and it ends at step {steps}"
+
+
+def seldom(steps: int, held_out: int, settings: TrainingSettings) -> int:
+    """Steps between checkpoints: there are several in any run, and measuring takes a small share of the time."""
+    measuring = ROUNDS * math.ceil(held_out / settings.batch) / 3  # in steps, which go backwards, too
+    return max(math.ceil(steps / CHECKPOINTS), math.ceil(measuring / MEASURING))
+
+
+def replace_settings(settings: TrainingSettings, steps: int, checkpoint_steps: int | None) -> TrainingSettings:
     return settings.model_copy(update={"steps": steps, "minutes": None, "checkpoint_steps": checkpoint_steps})

@@ -16,14 +16,21 @@ from cymatic.data.mels import Clip
 from cymatic.errors import Error
 from cymatic.signal.mel import MelSpec
 from cymatic.training.data import Waves
+from cymatic.training.planning import Choice
 from cymatic.training.recipe import Recipe, TrainingSettings, VocoderRecipe
 from cymatic.training.vocoder_task import VocoderTask
 
 
 def describe(
-    recipe: Recipe, spec: MelSpec, train: Sequence[Clip], valid: Sequence[Clip], task: nn.Module, pace: float
+    recipe: Recipe,
+    spec: MelSpec,
+    train: Sequence[Clip],
+    valid: Sequence[Clip],
+    task: nn.Module,
+    pace: float,
+    chosen: Sequence[Choice],
 ) -> list[str]:
-    """The plan in a few lines; `pace` is what a step takes, in seconds."""
+    """The plan in a few lines; `pace` is what a step takes, in seconds; `chosen`: what the recipe left open."""
     captions = Counter(clip.caption for clip in train)
     seconds = sum(spec.seconds(clip.mel.shape[1]) for clip in train)
     settings = recipe.training
@@ -32,6 +39,7 @@ def describe(
         f"{len(valid)} held out",
         f"mel    {spec.rate} Hz, {spec.mels} mels, {spec.rate / spec.hop:g} frames a second",
         f"model  {parameters(task) / 1e6:.1f} M parameters, batches of {min(settings.batch, len(train))}",
+        *(f"chosen {one.why}" for one in chosen),
         *_time_and_disk(settings, task, pace),
     ]
     if not valid:
@@ -57,7 +65,10 @@ def _time_and_disk(settings: TrainingSettings, task: nn.Module, pace: float) -> 
         length = f"{settings.steps} steps, some {settings.steps * pace / 60:.1f} minutes on this machine"
     else:
         assert settings.minutes is not None
-        length = f"{settings.minutes:g} minutes, some {settings.minutes * 60 / pace:.0f} steps on this machine"
+        fit, most = settings.minutes * 60 / pace, settings.most_steps
+        length = f"{settings.minutes:g} minutes, some {fit:.0f} steps on this machine"
+        if most is not None and most < fit:
+            length = f"{most} steps, some {most * pace / 60:.1f} of {settings.minutes:g} minutes on this machine"
     return [f"time   {length}, seed {settings.seed}", f"disk   {disk_bytes(task) / 1e6:.0f} MB at most"]
 
 

@@ -10,6 +10,7 @@ import yaml
 from pydantic import Field, model_validator
 
 from cymatic.config import Config, nearest
+from cymatic.data.augment import Augmentation
 from cymatic.data.clips import Long
 from cymatic.data.packs import Pack
 from cymatic.errors import ModelError
@@ -51,6 +52,7 @@ class TrainingSettings(Config):
 
     steps: int | None = Field(default=None, ge=1)
     minutes: float | None = Field(default=None, gt=0)
+    most_steps: int | None = Field(default=None, ge=1)  # that minutes may become
     batch: int = Field(default=64, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)  # of AdamW's steps
     matrix_rate: float = Field(default=0.02, gt=0)  # of Muon's steps
@@ -60,7 +62,8 @@ class TrainingSettings(Config):
     clip: float = Field(default=1.0, gt=0)  # largest norm of the gradient
     ema: float = Field(default=0.999, ge=0, lt=1)
     condition_dropout: float = Field(default=0.1, ge=0, lt=1)
-    checkpoint_steps: int | None = Field(default=None, ge=1)  # otherwise so many that two minutes pass
+    checkpoint_steps: int | None = Field(default=None, ge=1)  # otherwise so many that two minutes pass at most
+    patience: int | None = Field(default=None, ge=1)  # checkpoints in a row that are clearly worse, see `loop.sooner`
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
@@ -88,15 +91,22 @@ class DataSettings(Config):
     packs: tuple[Pack, ...] = ()
 
 
+class CaptionedSettings(DataSettings):
+    """Sounds with captions, and how they are changed from step to step."""
+
+    augment: Augmentation = Augmentation()
+
+
 class Recipe(Config):
     """Text to sound by a flow over mels. `mel` is a preset's name, a whole MelSpec, or `auto` (`sound-24k`)."""
 
     kind: Literal["text-to-sound"] = "text-to-sound"
     mel: MelSpec | Literal["auto", "sound-24k", "voice-8k"] = "auto"
-    data: DataSettings = DataSettings()
+    data: CaptionedSettings = CaptionedSettings()
     text: TextSettings = TextSettings()
     prior: FlowShape = FlowShape()
     vocoder: VocoderSettings = VocoderSettings()
+    start: str | None = None  # a starter or a run whose text encoder and prior it goes on from
     training: TrainingSettings = TrainingSettings()
     sampling: SamplingSettings = SamplingSettings()
 

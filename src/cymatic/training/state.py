@@ -19,14 +19,18 @@ from cymatic.errors import ModelError
 from cymatic.files import write_atomically
 from cymatic.hub.parts import read_json, read_tensors
 
+STATE = "state"  # the folder, in that of the part that gives a stage its name
+
 
 @dataclass
 class Progress:
-    """How far a run has come. `best` is the lowest validation loss so far, `seconds` the time spent training."""
+    """How far a run has come. `best` is the lowest validation loss so far, `best_step` that of the weights kept,
+    `worse` how many checkpoints in a row were clearly above it, `seconds` the time spent training."""
 
     step: int = 0
     best: float | None = None
     best_step: int = 0
+    worse: int = 0
     seconds: float = 0.0
 
 

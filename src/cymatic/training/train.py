@@ -105,18 +105,21 @@ def _train_on(
     stopped: Callable[[], bool] | None = None,
 ) -> Outcome:
     """One process's part; rank 0 writes, and its `say` and `on_report` are heard. `stopped`: by a signal, if None."""
-    settings, first = recipe.training, fabric.is_global_zero
+    first = fabric.is_global_zero
     with fabric.rank_zero_first():  # what it computes the others find in the cache
-        job = make_job(recipe, fabric, strict=strict, say=say)
+        job = make_job(recipe, fabric, strict=strict, say=say, resumed=run if resume else None)
     if fabric.broadcast(job.data.fingerprint) != job.data.fingerprint:
         raise Error("the sounds changed while they were read; train again, when they no longer do")
-    recipe, task = job.recipe, job.task
+    task = job.task
     check_disk(run, task)
     task.to(fabric.device)
     if compiled:
         compile_blocks(task)
     with fabric.autocast():
-        pace = seconds_a_step(task, job.batches[0])
+        pace = fabric.broadcast(seconds_a_step(task, job.batches[0]))
+    if not resume:
+        job, pace = job.at_pace(pace, fabric)
+    recipe, settings = job.recipe, job.recipe.training
     for line in job.plan(pace):
         say(line)
 
@@ -145,6 +148,8 @@ def _train_on(
         if at.valid:
             fabric.log_dict({f"valid/{name}": value for name, value in at.valid.items()}, step=at.step)
         on_report(at)
+        if at.note:
+            say(f"note   {at.note}")
 
     try:
         with stop_on_signal() if stopped is None else nullcontext(stopped) as asked:

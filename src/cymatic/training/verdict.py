@@ -26,13 +26,16 @@ HEED = 0.02  # rise of the loss under wrong captions below which captions hardly
 
 @dataclass(frozen=True)
 class Curve:
-    """Losses as (step, loss): in training (smoothed) and held out; `start`: of the untrained model, where known."""
+    """Losses as (step, loss): in training (smoothed) and held out; `start`: of the first steps, where known; `further`:
+    whether the model went on from another, so that it knew much before; `kept`: the step whose weights are kept."""
 
     steps: int
     seconds: float
     start: float | None
     train: Sequence[tuple[int, float]]
     valid: Sequence[tuple[int, float]]
+    further: bool = False
+    kept: int | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,8 @@ class Numbers:
 
     clips, captions: what it was trained on; middle: how many clips the middle caption has; rates: of the recipe's two
     optimisers. real: what the judge hears of real clips, and how they were kept from it; no_judge: why there is none;
-    words: that it knows; clips_of: training clips of each caption or word that it was tried on.
+    words: that it knows; clips_of: training clips of each caption or word that it was tried on. most: whether it ended
+    because its plan allowed no more steps.
     """
 
     curve: Curve
@@ -91,6 +95,7 @@ class Numbers:
     made: Heard | None = None
     heed: Heed | None = None
     memory: Memory | None = None
+    most: bool = False
     trial: Trial | None = None
 
 
@@ -115,17 +120,19 @@ def course(curve: Curve) -> Course | None:
     start = curve.start if curve.start is not None else max(curve.train[0][1], seen[0][1])
     best_step, best = min(seen, key=lambda pair: pair[1])
     end = seen[-1][1]
-    fall = max(start - best, 1e-9)
+    # A model that knew much before has little left to fall by, so what counts is small beside all that is left.
+    fall = max(abs(start) if curve.further else start - best, 1e-9)
     lowest_train = min(loss for _, loss in curve.train)
     train_end = curve.train[-1][1]
     before = [loss for step, loss in seen if 0.4 * curve.steps <= step <= 0.76 * curve.steps]
     late = (before[-1] - end) / fall if before else None
     rose = end - best > RISEN * fall and best_step < LATE * curve.steps
+    worst = train_end if curve.further else max(end, train_end)
     if curve.steps < FEW:
         kind = "short"
-    elif max(end, train_end) > start or (rose and train_end - lowest_train > 4 * RISEN * fall):
+    elif worst > start or (rose and train_end - lowest_train > 4 * RISEN * fall):
         kind = "diverged"
-    elif start - best < HARDLY * abs(start):
+    elif start - best < HARDLY * abs(start) and not curve.further:
         kind = "flat"
     elif rose and curve.valid:
         kind = "overfits"
@@ -167,7 +174,7 @@ def _learning(numbers: Numbers) -> list[str]:
     if went is None:
         return []
     what = "the loss held out" if went.held_out else "the loss in training (0 clips are held out)"
-    fell = f"{what} fell from {went.start:.2f} to {went.best:.2f}"
+    fell = f"{what} {'fell' if went.best < went.start else 'went'} from {went.start:.2f} to {went.best:.2f}"
     train_end = curve.train[-1][1]
     if went.kind == "diverged":
         low_step, low = min(curve.train, key=lambda pair: pair[1])
@@ -183,10 +190,12 @@ def _learning(numbers: Numbers) -> list[str]:
         moved = f"went from {went.start:.2f} to {went.best:.2f}"
         return [f"It has hardly learned: {what} {moved} in {curve.steps:,} steps ({_minutes(curve.seconds)})."]
     if went.kind == "overfits":
+        later = curve.kept is not None and curve.kept != went.best_step
+        kept = f"and hardly higher at step {curve.kept:,}, which is kept" if later else "whose weights are kept"
         low = min((pair for pair in curve.train), key=lambda pair: abs(pair[0] - went.best_step))[1]
         return [
             f"It overfits: the loss held out fell from {went.start:.2f} and was best ({went.best:.2f}) at step "
-            f"{went.best_step:,} of {curve.steps:,}, whose weights are kept; at the end it was {went.end:.2f}, while "
+            f"{went.best_step:,} of {curve.steps:,}, {kept}; at the end it was {went.end:.2f}, while "
             f"the loss in training went on from {low:.2f} to {train_end:.2f}."
         ]
     learned = "It has learned, but not yet to say its captions" if _untold(numbers) else "It has learned"
@@ -283,7 +292,8 @@ def suggestions(numbers: Numbers) -> list[str]:
             advice.append(f"--minutes {USUAL_MINUTES}, since {curve.steps} steps teach little")
         elif went.kind == "flat" or _still_falling(went) or _untold(numbers):
             twice = 2 * curve.seconds / 60
-            longer = f"--minutes {twice:.0f}" if twice >= 2 else f"--steps {2 * curve.steps}"
+            # Minutes give no more steps than were planned at most.
+            longer = f"--minutes {twice:.0f}" if twice >= 2 and not numbers.most else f"--steps {2 * curve.steps}"
             advice.append(f"{longer} (twice as long)")
     if numbers.real is not None and numbers.made is not None and not weak(numbers.real):
         if scarce := _scarce(numbers, failing(numbers.real, numbers.made)):

@@ -1,0 +1,133 @@
+"""What a folder is trained with where its recipe leaves it open: facts in, choices out, each with its reason.
+
+The rules were chosen by experiments; docs/planning.md has them all. Nothing that a recipe sets is ever chosen here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from cymatic.config import Config
+
+SIZES = ("prior.width", "prior.depth", "prior.heads", "prior.patch", "text.dim")
+
+C = TypeVar("C", bound=Config)
+
+CHANGES = {"data.augment.gain": 1.0, "data.augment.shift": 0.02, "data.augment.filter": 2.0}
+ENOUGH_TO_CHANGE = 200  # clips, from which on a starter learns new words better than a new network does
+STEPS_A_CLIP, FEWEST_STEPS = 2, 120
+ENOUGH_STEPS, SMALLEST_BATCH = 400, 16
+PATIENCE = 3
+ENOUGH_HELD_OUT = 8  # clips whose loss says when it rises
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a plan rests on.
+
+    clips, captions, seconds: what is trained on; held_out: clips that are not. pitched: clips whose captions speak of
+    pitch. start: a starter that fits the recipe, if there is one; known: captions that it was trained on. ends: whether
+    the number of steps was given.
+    """
+
+    clips: int
+    captions: int
+    known: int
+    seconds: float
+    held_out: int
+    pitched: int
+    start: str | None
+    ends: bool
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Values for keys such as `prior.width`, and why."""
+
+    values: Mapping[str, Any]
+    why: str
+
+
+def given(recipe: Config) -> set[str]:
+    """The keys that a recipe sets, such as `prior.width`; of an empty section the section's own."""
+    keys: set[str] = set()
+    for name in recipe.model_fields_set:
+        value = getattr(recipe, name)
+        inner = given(value) if isinstance(value, Config) else set()
+        keys |= {f"{name}.{key}" for key in inner} or {name}
+    return keys
+
+
+def is_given(key: str, keys: Collection[str]) -> bool:
+    """Whether `key` or a section that holds it is among `keys`, or `key` is a section that holds one of them."""
+    return any(f"{one}.".startswith(f"{key}.") or f"{key}.".startswith(f"{one}.") for one in keys)
+
+
+def with_choices(recipe: C, choices: Collection[Choice]) -> C:
+    """`recipe` with all that was chosen."""
+    for choice in choices:
+        for key, value in choice.values.items():
+            recipe = _with(recipe, key.split("."), value)
+    return recipe
+
+
+def _with(config: C, path: list[str], value: Any) -> C:
+    first, *rest = path
+    return config.model_copy(update={first: _with(getattr(config, first), rest, value) if rest else value})
+
+
+def choices(facts: Facts, keys: Collection[str]) -> list[Choice]:
+    """What to train with, but for `keys` that were given."""
+    rules = (_start, _most_steps, _patience)
+    wanted = [choice for rule in rules if (choice := rule(facts)) is not None]
+    return [one for one in wanted if not any(is_given(key, keys) for key in one.values)]
+
+
+def smaller_batch(batch: int, steps: float, most: int | None = None, *, least: int = 1) -> Choice | None:
+    """A batch halved until `ENOUGH_STEPS`, or as many as are wanted at `most`, fit where `steps` of the whole one
+    would, but not below `SMALLEST_BATCH` or `least`; None where enough fit."""
+    half, wanted, enough = batch, max(SMALLEST_BATCH, least), min(ENOUGH_STEPS, most or ENOUGH_STEPS)
+    while steps * batch / half < enough and half // 2 >= wanted:
+        half //= 2
+    if half == batch:
+        return None
+    why = f"batches of {half}, since {steps:,.0f} steps of {batch} are few"
+    return Choice({"training.batch": half}, why)
+
+
+def changed_clips(clips: int, steps: float, most: int) -> Choice | None:
+    """Clips changed from step to step, and twice the steps, where that many fit and clips are few."""
+    if clips >= ENOUGH_TO_CHANGE or steps < 2 * most:
+        return None
+    why = f"{2 * most:,} steps instead, since there is time, with clips changed a little from step to step"
+    return Choice({"training.most_steps": 2 * most, **CHANGES}, why)
+
+
+def _start(facts: Facts) -> Choice | None:
+    if facts.start is None:
+        return None
+    if 2 * facts.known >= facts.captions:
+        why = f"which knows {facts.known:,} of the {facts.captions:,} captions"
+    elif facts.clips >= ENOUGH_TO_CHANGE:
+        why = f"since {facts.clips:,} clips are enough to teach it new captions"
+    else:
+        why = f"for {facts.start} knows few of the captions, and {facts.clips:,} clips teach a new network sooner"
+        return Choice({"start": None}, f"from scratch, {why}")
+    return Choice({"start": facts.start}, f"from {facts.start}, {why}")
+
+
+def _most_steps(facts: Facts) -> Choice | None:
+    if facts.ends:
+        return None
+    most = max(FEWEST_STEPS, STEPS_A_CLIP * facts.clips)
+    why = f"{most:,} steps at most, since {facts.clips:,} clips are known by heart after that"
+    return Choice({"training.most_steps": most}, why)
+
+
+def _patience(facts: Facts) -> Choice | None:
+    if facts.ends or facts.held_out < ENOUGH_HELD_OUT:
+        return None
+    why = f"an earlier end where the loss held out stays clearly above its lowest for {PATIENCE} checkpoints"
+    return Choice({"training.patience": PATIENCE}, why)

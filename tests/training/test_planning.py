@@ -1,0 +1,113 @@
+"""What is chosen for whom, and that nothing that was given is."""
+
+from dataclasses import replace
+
+import pytest
+import yaml
+from tests.helpers import TINY, tone
+
+from cymatic.training.hardware import make_fabric
+from cymatic.training.jobs import Job, make_job
+from cymatic.training.planning import Facts, choices, given, is_given, smaller_batch, with_choices
+from cymatic.training.recipe import Recipe, make_recipe, parse_recipe, write_recipe
+
+SMALL = Facts(clips=60, captions=10, known=0, seconds=30.0, held_out=12, pitched=0, start="starter-sound", ends=False)
+LARGE = replace(SMALL, clips=20_000, captions=900, seconds=40_000.0, held_out=2_000)
+CASES = {
+    "small": SMALL,
+    "large": LARGE,
+    "nothing held out": replace(SMALL, clips=5, held_out=0),
+    "notes": replace(SMALL, pitched=60),
+    "another mel": replace(SMALL, start=None),
+    "steps": replace(SMALL, ends=True),
+}
+
+
+def planned(facts: Facts, *settings: str) -> Recipe:
+    recipe = make_recipe(None, list(settings))
+    assert isinstance(recipe, Recipe)
+    return with_choices(recipe, choices(facts, given(recipe)))
+
+
+def test_what_is_given():
+    recipe = make_recipe(None, ["prior.width=192", "data.augment={}", "training.minutes=3", "start=null"])
+    assert given(recipe) == {"prior.width", "data.augment", "training.minutes", "start"}
+    keys = given(recipe)
+    assert is_given("prior.width", keys) and is_given("data.augment.gain", keys) and is_given("data", keys)
+    assert not is_given("prior.widths", keys) and not is_given("training.most_steps", keys)
+    assert not given(make_recipe(None, []))
+
+
+@pytest.mark.parametrize("facts", CASES.values(), ids=CASES)
+def test_each_choice_is_valid_has_its_reason_and_is_spelt_out(facts):
+    chosen = choices(facts, set())
+    recipe = with_choices(make_recipe(None, []), chosen)
+    again = parse_recipe(yaml.safe_load(write_recipe(recipe)), "again")
+    assert again == recipe, "what was chosen is valid, and a rerun has it"
+    assert choices(facts, given(again)) == [], "a resolved recipe leaves nothing open"
+    for one in chosen:
+        assert one.values and one.why.strip() and "\n" not in one.why and len(one.why) < 160, one
+    assert len({key for one in chosen for key in one.values}) == sum(len(one.values) for one in chosen)
+
+
+@pytest.mark.parametrize("facts", CASES.values(), ids=CASES)
+def test_nothing_that_was_given_is_chosen(facts):
+    everything = {key: value for one in choices(facts, set()) for key, value in one.values.items()}
+    for key in everything:
+        keys = {key}
+        assert key not in {name for one in choices(facts, keys) for name in one.values}, key
+        assert key not in {name for one in choices(facts, {key.split(".")[0]}) for name in one.values}, key
+
+
+def test_batches_shrink_where_time_is_short():
+    assert smaller_batch(64, 5_000) is None
+    assert smaller_batch(64, 350).values == {"training.batch": 32}
+    assert smaller_batch(64, 10).values == {"training.batch": 16}
+    assert smaller_batch(64, 10, least=32).values == {"training.batch": 32}, "each device has one"
+    assert smaller_batch(64, 350, most=300) is None, "no more steps are wanted"
+    assert smaller_batch(20, 10) is None
+
+
+def test_who_goes_on_from_the_starter():
+    assert planned(SMALL).start is None, "few clips under unknown captions"
+    assert planned(replace(SMALL, known=5)).start == "starter-sound", "half of the captions are known"
+    assert planned(replace(SMALL, clips=200)).start == "starter-sound"
+    assert planned(replace(LARGE, start=None)).start is None
+    assert planned(LARGE, "start=null").start is None
+
+
+def test_how_long():
+    assert planned(SMALL).training.most_steps == 120
+    assert planned(LARGE).training.most_steps == 40_000
+    assert planned(LARGE, "training.most_steps=7").training.most_steps == 7
+    assert planned(replace(SMALL, ends=True)).training.most_steps is None, "the user said how many"
+    assert planned(SMALL).training.patience and planned(replace(SMALL, held_out=2)).training.patience is None
+
+
+def test_a_job_at_its_pace(tmp_path):
+    for take in range(1, 41):
+        tone(300 + take, 0.2, seed=take).write(tmp_path / f"beep_{take}.wav")
+    settings = [setting for setting in TINY if not setting.startswith("training.batch")]
+    fabric = make_fabric("cpu")
+
+    def job_of(*more: str) -> Job:
+        recipe = make_recipe(None, [*settings, f"data.folder={tmp_path}", "training.minutes=1", *more])
+        return make_job(recipe, fabric, strict=False, say=lambda line: None)
+
+    job = job_of()
+    whole = job.batches.batch
+    assert job.at_pace(0.3, fabric) == (job, 0.3), "200 steps are enough"
+    longer, pace = job.at_pace(0.1, fabric)
+    assert longer.recipe.training.most_steps == 240 and longer.recipe.data.augment.changes and pace == 0.1
+    assert longer.batches.change is not None
+    assert any(line.startswith("chosen 240 steps instead") for line in longer.plan(pace))
+    plain = job_of("data.augment={}")
+    assert plain.at_pace(0.1, fabric) == (plain, 0.1)
+    shorter, pace = job.at_pace(1.0, fabric)
+    assert shorter.batches.batch == shorter.recipe.training.batch == whole // 2
+    assert pace == pytest.approx(0.5, rel=0.05)
+    assert f"chosen batches of {whole // 2}, since 60 steps of {whole} are few" in shorter.plan(pace)
+    assert any(line.startswith("time   1 minutes, some 60 steps") for line in shorter.plan(1.0))
+    assert any(line.startswith("time   120 steps, some 0.2 of 1 minutes") for line in job.plan(0.1))
+    given = job_of("training.batch=40")
+    assert given.at_pace(1.0, fabric) == (given, 1.0)
