@@ -23,8 +23,8 @@ from cymatic.signal.sound import Sound
 
 NAME = "family"
 TRUNK = ConvTrunk(mel=MelSpec(rate=24_000, n_fft=1024, hop=600, mels=64, fmax=12_000, floor=3e-4), dropout=0.2)
-# The timbre is the answer, so the equaliser stays within 4 dB, and no other note is heard beside it. A note two semitones
-# off by tape is still of its family, and each judge is asked about pitches that it never heard.
+# The timbre is the answer, so the equaliser stays within 4 dB, and no other note is heard beside it. A note two
+# semitones off by tape is still of its family, and each judge is asked about pitches that it never heard.
 HOW = Disturbance(speed=0.12, gain=4.0, noise=(20.0, 60.0))
 STEPS = 1200
 DRUMS = 128  # stands for the drum kit among the programs 0-127

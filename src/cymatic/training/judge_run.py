@@ -26,7 +26,7 @@ from cymatic.training.data import Data
 from cymatic.training.history import History
 from cymatic.training.jobs import Job
 from cymatic.training.own_judge import MOST_CLIPS, Heard, OwnJudge, compared, normalised, outline, squares
-from cymatic.training.recipe import Recipe
+from cymatic.training.recipe import Recipe, SamplingSettings
 from cymatic.training.state import Progress
 from cymatic.training.verdict import Curve, Heed, Memory, Numbers, Trial, failing, sentences, weak
 
@@ -72,7 +72,7 @@ def judge_run(
         say(f"trained; judging what it makes ({budget:.0f} s at most)")
         text = load_part(run / "text", (TextEncoder,)).to(device)
         prior = load_part(run / "prior", (FlowPrior,)).to(device)
-        model = Maker(text, prior, recipe.sampling.guidance, min(recipe.sampling.steps, STEPS), recipe.sampling.sampler)
+        model = Maker(text, prior, recipe.sampling)
         began = time.monotonic()
         numbers = assess(model, data.train, data.valid, recipe, progress, history, began + budget)
         lines = sentences(numbers)
@@ -92,9 +92,7 @@ class Maker:
 
     text: TextEncoder
     prior: FlowPrior
-    guidance: float
-    steps: int
-    sampler: str
+    sampling: SamplingSettings
 
     @torch.no_grad()
     def make(
@@ -110,9 +108,10 @@ class Maker:
             mel, frames = self.prior.sample(
                 self.text([caption for caption, _ in some]),
                 [seed for _, seed in some],
-                guidance=self.guidance if guidance is None else guidance,
-                steps=self.steps,
-                sampler=self.sampler,
+                guidance=self.sampling.guidance if guidance is None else guidance,
+                interval=self.sampling.guidance_interval,
+                steps=min(self.sampling.steps, STEPS),
+                sampler=self.sampling.sampler,
             )
             if not mel.isfinite().all():
                 raise Error("it makes NaN or infinity instead of sound")
@@ -324,13 +323,14 @@ def _wanted(captions: Iterable[str]) -> list[tuple[str, int]]:
 
 def _again(maker: Maker, judge: OwnJudge, missed: Sequence[tuple[str, int]], until: float) -> Trial | None:
     """What failed, made again from the same seeds at twice the guidance, where there is time and room for that."""
-    guidance = min(2 * max(maker.guidance, 1.0), 8.0)
-    if guidance <= maker.guidance or not missed or time.monotonic() >= until:
+    before = maker.sampling.guidance
+    guidance = min(2 * max(before, 1.0), 8.0)
+    if guidance <= before or not missed or time.monotonic() >= until:
         return None
     mels = maker.make(missed, until, guidance)
     heard = judge.hear(mels)
     right = sum(judge.meaning(caption) == got for (caption, _), got in zip(missed, heard, strict=False))
-    return Trial(maker.guidance, guidance, right, len(mels))
+    return Trial(before, guidance, right, len(mels))
 
 
 def _spellings(clips: Sequence[Clip]) -> dict[str, str]:
