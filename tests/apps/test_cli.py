@@ -44,7 +44,7 @@ def test_sound_writes_a_file_that_says_where_it_is_from(say, tmp_path, tiny_run)
     assert sound.info["seed"] == 7
     assert sound.info["model"] == "tiny"
     assert re.fullmatch("[0-9a-f]{64}", sound.info["sha256"])
-    assert (sound.info["guidance"], sound.info["steps"], sound.info["cymatic"]) == (2.0, 12, __version__)
+    assert (sound.info["guidance"], sound.info["steps"], sound.info["cymatic"]) == (2.0, 6, __version__)
     assert [path.name for path in tmp_path.iterdir()] == ["out.wav"]
 
 
@@ -103,7 +103,7 @@ def test_guidance_and_steps_reach_the_sampler(say, tmp_path):
     for i, more in enumerate(([], ["--guidance", 1], ["--guidance", 0], ["--steps", 3])):
         say("low tone", "-o", f"{i}.wav", *more)
     sounds = [Sound.read(f"{i}.wav") for i in range(4)]
-    assert [(s.info["guidance"], s.info["steps"]) for s in sounds] == [(2, 12), (1, 12), (0, 12), (2, 3)]
+    assert [(s.info["guidance"], s.info["steps"]) for s in sounds] == [(2, 6), (1, 6), (0, 6), (2, 3)]
     assert len({sound.samples.tobytes() for sound in sounds}) == 4
 
 

@@ -59,5 +59,6 @@ def test_what_is_planned_is_kept_and_used(tones, tmp_path):
     said: list[str] = []
     outcome = train(tiny_recipe(tones, "training.minutes=1", "training.learning_rate=1e-4"), tmp_path, say=said.append)
     resolved = yaml.safe_load((tmp_path / "recipe.yaml").read_text())["training"]
-    assert outcome.progress.step == resolved["most_steps"] == resolved["steps"] == 120
+    assert outcome.progress.step == resolved["most_steps"] == resolved["steps"]
+    assert resolved["steps"] in (120, 240), "where the machine has time for them, twice as many"
     assert any(line.startswith("chosen 120 steps at most") for line in said)

@@ -15,7 +15,7 @@ from cymatic.training import judge_run as module
 from cymatic.training.history import History
 from cymatic.training.judge_run import MADE, VERDICT_JSON, VERDICT_TEXT, Maker, assess, chosen, memory
 from cymatic.training.own_judge import OwnJudge, compared, known_words
-from cymatic.training.recipe import Recipe
+from cymatic.training.recipe import Recipe, SamplingSettings
 from cymatic.training.state import Progress
 from cymatic.training.train import read_run, train
 from cymatic.training.verdict import Heed, failing, sentences
@@ -37,7 +37,7 @@ class Player(Maker):
     """Stands for a model: for each caption the tone that `says` names, at pitches of its own."""
 
     def __init__(self, says):
-        for name, value in {"says": says, "guidance": 2.0, "steps": 6, "sampler": "heun"}.items():
+        for name, value in {"says": says, "sampling": SamplingSettings()}.items():
             object.__setattr__(self, name, value)
 
     def make(self, wanted, until, guidance=None):
