@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from cymatic.errors import ModelError
 from cymatic.seeds import mixed
 from cymatic.training.muon import Muon
-from cymatic.training.prior_task import PriorTask
+from cymatic.training.prior_task import ROUNDS, PriorTask
 from cymatic.training.recipe import TrainingSettings
 from cymatic.training.state import STATE, Progress, has_state, load_state, save_state
 from cymatic.training.vocoder_task import VocoderTask
@@ -30,7 +30,6 @@ AT_LEAST_EVERY = 240.0  # seconds after which the state is written whatever the 
 CHECKPOINTS = 15  # aimed at where they are quick, so that a short run that overfits is noticed, too
 MEASURING = 0.03  # share of the time that they may take then
 HARDLY_MORE = 0.05  # of the lowest loss held out: within it, what came later heeds its captions better
-ROUNDS = 4  # in which `PriorTask.measure` goes over what is held out
 
 
 @runtime_checkable

@@ -19,6 +19,8 @@ from cymatic.signal.mel import MelSpec
 from cymatic.training.muon import groups_of
 from cymatic.training.recipe import Recipe, TrainingSettings
 
+ROUNDS = 4  # in which `PriorTask.measure` goes over what is held out
+
 
 class PriorTask(nn.Module):
     """A text encoder and a flow prior as one module whose `forward` is the loss of a batch.
@@ -50,7 +52,7 @@ class PriorTask(nn.Module):
         return self.prior.loss(batch.mel.to(device), batch.frames.to(device), cond, generator, share)
 
     @torch.no_grad()
-    def measure(self, clips: Sequence[Clip], batch: int, *, rounds: int = 4) -> dict[str, float]:
+    def measure(self, clips: Sequence[Clip], batch: int, *, rounds: int = ROUNDS) -> dict[str, float]:
         """Mean terms over `clips`, with the same noise and times at every call; the modules must be in eval mode.
 
         The loss is the flow's alone: how likely the lengths are gets worse within steps on few clips, as they are
