@@ -42,7 +42,7 @@ def load_start(name: str) -> Start:
     folder = known.get(name, Path(name))
     if not os.path.isdir(folder):
         raise ModelError(
-            f'there is no model "{name}" to start from (starters: {nearest(name, known)}); give the name of a starter, '
+            f'there is no model "{name}" to start from ({nearest(name, known)}); give the name of a starter, '
             "a folder that cymatic train wrote, or scratch"
         )
     file = read_pipeline(folder)
