@@ -106,6 +106,29 @@ def test_minutes_become_steps(folder, tmp_path):
     assert resolved["mel"]["rate"] == 8000
 
 
+@pytest.mark.parametrize(("later", "at_least", "at_most"), [(0.25, 300, 420), (2.0, 60, 90)])
+def test_minutes_hold_where_the_machine_gets_faster_or_slower(folder, tmp_path, monkeypatch, later, at_least, at_most):
+    now = 0.0
+
+    def clock():
+        nonlocal now
+        now += 1e-4
+        return now
+
+    monkeypatch.setattr(time, "monotonic", clock)
+
+    def work(at):
+        nonlocal now
+        now += 1.0 if at.step <= 30 else later
+
+    keys = ("training.minutes=2", "training.checkpoint_steps=10", "training.most_steps=1000")
+    settings = recipe(folder, *keys)
+    outcome = train(settings, tmp_path / "run", say=quiet, on_report=work)
+    assert at_least < outcome.progress.step < at_most
+    assert 95 < now < 130
+    assert yaml.safe_load((tmp_path / "run/recipe.yaml").read_text())["training"]["steps"] == outcome.progress.step
+
+
 def test_runs_are_not_overwritten(folder, run, tmp_path):
     with pytest.raises(Error, match="already holds a run"):
         train(recipe(folder, "training.steps=1"), run, say=quiet)

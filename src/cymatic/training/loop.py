@@ -93,8 +93,9 @@ def fit(
 ) -> Outcome:
     """Trains `task` and leaves in `run` its averaged weights: the latest that did about best on `valid`, or the last.
 
-    `deadline` (of `time.monotonic`) stands for `settings.minutes`; after 30 steps it becomes a fixed number of steps,
-    and `on_settings` is told. `stopped` is asked after each step. Of several processes each has its share in `batches`;
+    `deadline` (of `time.monotonic`) stands for `settings.minutes`; after 30 steps it becomes a number of steps, which
+    each checkpoint before the rates fall counts anew, and `on_settings` is told. `stopped` is asked after each step. Of
+    several processes each has its share in `batches`;
     rank 0 alone measures, writes and reports, and what it decides by the clock holds for all.
 
     Raises ModelError if the loss is no longer a number; the last checkpoint stays.
@@ -107,7 +108,7 @@ def fit(
     if at.step == 0 and fabric.is_global_zero:
         average.save_parts(run, 0)  # so that the folder is a model at once: one that says it was never trained
     model, optimizer = fabric.setup(task, optimizer)
-    steps, every = settings.steps, settings.checkpoint_steps
+    steps, every, timed = settings.steps, settings.checkpoint_steps, settings.steps is None
     before = at.seconds
     started = written = time.monotonic()
     measured_from, measured = max(at.step, 5), 0.0  # the first steps are slower than the rest
@@ -136,16 +137,16 @@ def fit(
 
     stop = False
     while not stop and (steps is None or at.step < steps):
-        if at.step == measured_from:
+        if at.step == measured_from < MEASURED:
             measured = time.monotonic()
         terms = _step(fabric, model, optimizer, task, average, batches, settings, at.step, steps)
         at.step += 1
         if at.step == MEASURED and (steps is None or every is None):
             pace = (time.monotonic() - measured) / (MEASURED - measured_from)
+            measured, measured_from = time.monotonic(), MEASURED
             if steps is None:
                 assert deadline is not None
-                steps = MEASURED + max(0, int((deadline - time.monotonic()) / pace))
-                steps = max(MEASURED, min(steps, settings.most_steps or steps))
+                steps = max(MEASURED, steps_until(deadline, at.step, pace, settings))
             if every is None:
                 every = round(BETWEEN_CHECKPOINTS / pace)
                 every = max(MEASURED, min(every, seldom(steps, len(valid), settings)) if task.keeps_best else every)
@@ -156,6 +157,14 @@ def fit(
         # The first checkpoint is early, so that a run killed within minutes is a model already.
         due = at.step == MEASURED or at.step == steps or (every is not None and at.step % every == 0)
         scores = evaluate() if due and fabric.is_global_zero else None
+        if due and timed and steps is not None and MEASURED < at.step < (1 - settings.decay) * steps:
+            assert deadline is not None
+            # A machine gets busier, or less so. Measuring and writing count; once the rates fall, the end stands.
+            pace = (time.monotonic() - measured) / (at.step - measured_from)
+            measured, measured_from = time.monotonic(), at.step
+            steps = max(at.step + 1, fabric.broadcast(steps_until(deadline, at.step, pace, settings)))
+            settings = replace_settings(settings, steps, every)
+            on_settings(settings)
         note = None
         if due and settings.patience is not None and steps is not None and valid:
             fewer = fabric.broadcast(sooner(at, steps, settings))
@@ -213,6 +222,12 @@ def _agreed(fabric: Fabric, losses: dict[str, Tensor], stop: bool) -> tuple[dict
         )
         stop = bool(values[-1] > 0)
     return dict(zip(losses, values.tolist(), strict=False)), stop
+
+
+def steps_until(deadline: float, step: int, pace: float, settings: TrainingSettings) -> int:
+    """The steps of a run that is to end at `deadline` (of `time.monotonic`) and is at `step`, each of `pace` seconds."""
+    steps = step + max(0, int((deadline - time.monotonic()) / pace))
+    return min(steps, settings.most_steps or steps)
 
 
 def sooner(at: Progress, steps: int, settings: TrainingSettings) -> int:
