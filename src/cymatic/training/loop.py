@@ -225,7 +225,7 @@ def _agreed(fabric: Fabric, losses: dict[str, Tensor], stop: bool) -> tuple[dict
 
 
 def steps_until(deadline: float, step: int, pace: float, settings: TrainingSettings) -> int:
-    """The steps of a run that is to end at `deadline` (of `time.monotonic`) and is at `step`, each of `pace` seconds."""
+    """The steps of a run that is to end at `deadline` (of `time.monotonic`), from `step` on at `pace` seconds each."""
     steps = step + max(0, int((deadline - time.monotonic()) / pace))
     return min(steps, settings.most_steps or steps)
 
