@@ -18,6 +18,7 @@ import typer
 
 from cymatic import __version__
 from cymatic.apps.data_command import data
+from cymatic.apps.verbs import VERBS, numbered
 from cymatic.errors import Error, Note
 from cymatic.files import reason
 
@@ -34,6 +35,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(data)
+for verb in VERBS:
+    app.command()(verb)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -113,6 +116,11 @@ def sound(
         typer.Option(help="How strongly to follow the prompt; 1 is as learned.", show_default="the model's"),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Sampling steps.", show_default="the model's")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="How boldly codes are drawn.", show_default="the model's")
+    ] = None,
+    top_k: Annotated[int | None, typer.Option(help="Draw among so many of the likeliest codes.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Draw among the likeliest codes of this share.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Length.", show_default="chosen by the model")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")] = "cpu",
     model: Annotated[
@@ -128,28 +136,30 @@ def sound(
     if plot is not None:
         check_output(plot, PLOTS)
     from cymatic.pipelines.load import load
-    from cymatic.pipelines.text_to_sound import AT_ONCE, check_sampling
+    from cymatic.pipelines.finish import AT_ONCE, check_count, check_settings
 
-    check_sampling(seed=seed, n=n, guidance=1.0 if guidance is None else guidance, steps=1 if steps is None else steps)
+    check_count(seed, n)
+    how = {"guidance": guidance, "steps": steps, "temperature": temperature, "top_k": top_k, "top_p": top_p}
+    given = {name: value for name, value in how.items() if value is not None}
+    check_settings(**given)
     if n > 1:
         for i in range(1, n + 1):
-            check_output(_numbered(output, i, n), FORMATS)
+            check_output(numbered(output, i, n), FORMATS)
             if plot is not None:
-                check_output(_numbered(plot, i, n), PLOTS)
+                check_output(numbered(plot, i, n), PLOTS)
     make = load(model, device=device)
+    if strange := [name for name in given if name not in make.settings]:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in make.settings)
+        raise Error(f"{model} takes no --{strange[0].replace('_', '-')}; it takes {options}")
     # A few at a time, so that of ten thousand none is lost when the command is stopped.
     for start in range(0, n, AT_ONCE):
         some = min(AT_ONCE, n - start)
-        made = make(prompt, n=some, seed=seed + start, guidance=guidance, steps=steps, seconds=seconds)
+        made = make(prompt, n=some, seed=seed + start, seconds=seconds, **given)
         for i, one in enumerate(made, start + 1):
-            written = one.write(_numbered(output, i, n))
+            written = one.write(numbered(output, i, n))
             print(f"{written}  {one.seconds:.2f} s, {one.rate} Hz, seed {seed + i - 1}")
             if plot is not None:
-                print(one.plot(_numbered(plot, i, n)))
-
-
-def _numbered(path: Path, i: int, n: int) -> Path:
-    return path if n == 1 else path.with_name(f"{path.stem}-{i}{path.suffix}")
+                print(one.plot(numbered(plot, i, n)))
 
 
 @app.command()

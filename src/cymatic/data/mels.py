@@ -94,7 +94,8 @@ class Batches:
     def __getitem__(self, step: int) -> Batch:
         epoch, position = divmod(step, self.per_epoch)
         if self._epoch[0] != epoch:
-            self._epoch = (epoch, self._plan(epoch))
+            lengths = [clip.mel.shape[1] for clip in self.clips]
+            self._epoch = (epoch, order(lengths, self.batch, self.seed, epoch))
         clips = [self.clips[i] for i in self._epoch[1][position]]
         if self.change is not None:  # of all, since their lengths weigh the shares
             clips = [self.change(clip, step, place) for place, clip in enumerate(clips)]
@@ -103,15 +104,17 @@ class Batches:
         share = Share.of([clip.mel.shape[1] for clip in clips], self.rank, self.ranks)
         return collate(clips[self.rank :: self.ranks], share)
 
-    def _plan(self, epoch: int) -> list[list[int]]:
-        generator = torch.Generator().manual_seed(mixed(self.seed, epoch))
-        order = torch.randperm(len(self.clips), generator=generator).tolist()[: self.per_epoch * self.batch]
-        # Sorting within eight batches' worth saves half of the padding and leaves the mix of lengths nearly random.
-        batches: list[list[int]] = []
-        for start in range(0, len(order), 8 * self.batch):
-            pool = sorted(order[start : start + 8 * self.batch], key=lambda i: self.clips[i].mel.shape[1])
-            batches += [pool[i : i + self.batch] for i in range(0, len(pool), self.batch)]
-        return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+
+def order(lengths: Sequence[int], batch: int, seed: int, epoch: int) -> list[list[int]]:
+    """The batches of an epoch, as places in `lengths`: items of similar length together."""
+    generator = torch.Generator().manual_seed(mixed(seed, epoch))
+    drawn = torch.randperm(len(lengths), generator=generator).tolist()[: len(lengths) // batch * batch]
+    # Sorting within eight batches' worth saves half of the padding and leaves the mix of lengths nearly random.
+    batches: list[list[int]] = []
+    for start in range(0, len(drawn), 8 * batch):
+        pool = sorted(drawn[start : start + 8 * batch], key=lambda i: lengths[i])
+        batches += [pool[i : i + batch] for i in range(0, len(pool), batch)]
+    return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
 
 
 def in_order(clips: Sequence[Clip], batch: int) -> Iterable[Batch]:

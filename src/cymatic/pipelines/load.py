@@ -9,7 +9,8 @@ from pathlib import Path
 
 from cymatic.config import nearest
 from cymatic.errors import ModelError
-from cymatic.hub.pipeline_file import PIPELINE
+from cymatic.hub.pipeline_file import PIPELINE, CodesFile, read_pipeline
+from cymatic.pipelines.codes_to_sound import CodesToSound
 from cymatic.pipelines.text_to_sound import TextToSound
 
 
@@ -19,7 +20,7 @@ def starters() -> dict[str, Path]:
     return {path.parent.name: path.parent for path in sorted(root.glob(f"*/{PIPELINE}"))}
 
 
-def load(model: str | Path = "starter-sound", *, device: str = "cpu") -> TextToSound:
+def load(model: str | Path = "starter-sound", *, device: str = "cpu") -> TextToSound | CodesToSound:
     """The model called `model` (a starter's name, or a folder that `cymatic train` wrote), ready to be called.
 
     device: `cpu`, `cuda`, `cuda:1`, `mps`, or `auto`. Raises ModelError where there is no such model or device, or the
@@ -32,9 +33,10 @@ def load(model: str | Path = "starter-sound", *, device: str = "cpu") -> TextToS
             f'there is no model "{model}" (starters: {nearest(str(model), known)}); give the name of a starter or a '
             "folder that cymatic train wrote"
         )
-    return TextToSound.from_folder(
-        folder, device=choose_device(device), name=None if str(model) in known else folder.name
-    )
+    name = None if str(model) in known else folder.name
+    if isinstance(read_pipeline(folder), CodesFile):
+        return CodesToSound.from_folder(folder, device=choose_device(device), name=name)
+    return TextToSound.from_folder(folder, device=choose_device(device), name=name)
 
 
 def choose_device(device: str) -> str:

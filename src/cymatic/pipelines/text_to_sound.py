@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast, overload
+from typing import ClassVar, cast, overload
 
 import torch
 
-from cymatic import __version__
 from cymatic.cond import Cond
 from cymatic.data.mels import mel_of, prepare
 from cymatic.encoders.familiarity import Familiarity
 from cymatic.encoders.text import TextEncoder
 from cymatic.errors import Error, ModelError, Note
-from cymatic.hub.parts import CONFIG, fingerprint, load_part
+from cymatic.hub.parts import fingerprint, load_part
 from cymatic.hub.pipeline_file import PipelineFile, read_pipeline
+from cymatic.pipelines.finish import AT_ONCE, check_count, check_seconds, check_settings, finished, voiced
 from cymatic.priors import PRIORS
 from cymatic.priors.flow import FlowPrior
 from cymatic.signal.sound import Sound
@@ -25,8 +24,6 @@ from cymatic.vocoders import VOCODERS
 from cymatic.vocoders.griffin_lim import GriffinLimVocoder
 from cymatic.vocoders.vocos import Vocos
 
-AT_ONCE = 16  # sounds sampled side by side: more would cost memory and save no time
-FADE = 0.005  # seconds at both ends, against clicks
 LONGEST = 600  # seconds that a clip trained on may last; a prior that claims more is damaged
 
 
@@ -35,6 +32,8 @@ class TextToSound:
 
     Built from parts, or from a folder by `cymatic.load`. Raises ModelError for parts that don't fit each other.
     """
+
+    settings: ClassVar[tuple[str, ...]] = ("guidance", "steps")  # of sampling
 
     def __init__(
         self,
@@ -65,14 +64,8 @@ class TextToSound:
     @classmethod
     def from_folder(cls, folder: Path, *, device: str = "cpu", name: str | None = None) -> TextToSound:
         """Raises ModelError where a part is missing, damaged or of the wrong kind."""
-        file = read_pipeline(folder)
-        places = {part: file.folder(folder, part) for part in ("text", "prior", "vocoder")}
-        for part, place in places.items():
-            if not (place / CONFIG).is_file():
-                raise ModelError(
-                    f"{folder} lacks its {part} ({file.parts[part]}/{CONFIG} is missing); if it is a run that was "
-                    "stopped early, finish it with cymatic train --resume, otherwise copy it again"
-                )
+        file = read_pipeline(folder, PipelineFile)
+        places = file.places(folder, ("text", "prior", "vocoder"))
         return cls(
             load_part(places["text"], (TextEncoder,)).to(device),
             load_part(places["prior"], PRIORS).to(device),
@@ -125,7 +118,8 @@ class TextToSound:
         count = 1 if n is None else n
         guidance = self.defaults.guidance if guidance is None else guidance
         steps = self.defaults.steps if steps is None else steps
-        check_sampling(seed=seed, n=count, guidance=guidance, steps=steps)
+        check_count(seed, count)
+        check_settings(guidance=guidance, steps=steps)
         frames = None if seconds is None else self._frames(seconds)
         if doubt := self.familiarity.doubt(prompt):
             warnings.warn(doubt, Note, stacklevel=2)
@@ -138,14 +132,7 @@ class TextToSound:
         if seconds is not None:
             sounds = [sound.cut(0, seconds) for sound in sounds]
         info = {"prompt": prompt, "model": self.name, "sha256": self.sha256, "guidance": guidance, "steps": steps}
-        sounds = [
-            Sound(
-                sound.fade(FADE, FADE).peak_limited().samples,
-                sound.rate,
-                info={**info, "seed": seed + i, "cymatic": __version__},
-            )
-            for i, sound in enumerate(sounds)
-        ]
+        sounds = finished(sounds, seed, info)
         return sounds[0] if n is None else sounds
 
     def revocode(self, sound: Sound) -> Sound:
@@ -169,29 +156,8 @@ class TextToSound:
             sampler=self.defaults.sampler,
             allow_untrained=allow_untrained,
         )
-        # One by one: beside longer sounds, a vocoder would hear the silence that fills up the shorter ones.
-        waveforms = [self.vocoder(mel[i : i + 1, :, :n]).cpu() for i, n in enumerate(lengths.tolist())]
-        if not all(waveform.isfinite().all() for waveform in waveforms):
-            raise ModelError(f"{self.name} made NaN or infinity instead of sound; lower the guidance or mend the model")
-        return [Sound(waveform[0].numpy(), self.rate) for waveform in waveforms]
+        return voiced(self.vocoder, mel, lengths.tolist(), self.rate, self.name)
 
     def _frames(self, seconds: float) -> int:
-        shortest = 0.05
-        if not (math.isfinite(seconds) and shortest <= seconds <= self.longest):
-            raise Error(
-                f"{seconds:g} seconds were asked for and this model makes {shortest} to {self.longest:.2f}; "
-                "give a length in that range"
-            )
+        check_seconds(seconds, self.longest)
         return self.prior.config.mel.frames(round(seconds * self.rate))
-
-
-def check_sampling(*, seed: int, n: int, guidance: float, steps: int) -> None:
-    """Raises Error for settings outside of what any model can do."""
-    if n < 1 or n > 10_000:
-        raise Error(f"{n} sounds were asked for; give a number from 1 to 10000")
-    if seed < 0 or seed + n > 2**63:
-        raise Error(f"the seed is {seed}; give a whole number from 0 to 2^63 - n")
-    if not (math.isfinite(guidance) and 0 <= guidance <= 100):
-        raise Error(f"the guidance is {guidance:g}; give a number from 0 to 100 (1 follows the prompt as learned)")
-    if not 1 <= steps <= 1000:
-        raise Error(f"{steps} sampling steps were asked for; give a number from 1 to 1000")

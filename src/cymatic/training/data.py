@@ -21,7 +21,7 @@ from cymatic.errors import Error
 from cymatic.files import write_atomically
 from cymatic.signal.mel import MelSpec
 from cymatic.training.planning import Facts
-from cymatic.training.recipe import Recipe, VocoderRecipe
+from cymatic.training.recipe import MelGPTRecipe, Recipe, VocoderRecipe
 from cymatic.training.start import Start
 
 DATA = "data.json"
@@ -74,7 +74,7 @@ def load_vocoder_data(recipe: VocoderRecipe, *, strict: bool = False, say: Calla
     return Waves(waves["train"], weights, waves["valid"], fingerprint(train.items + valid.items))
 
 
-def load_data(recipe: Recipe, *, strict: bool = False, say: Callable[[str], None] = print) -> Data:
+def load_data(recipe: Recipe | MelGPTRecipe, *, strict: bool = False, say: Callable[[str], None] = print) -> Data:
     """Reads all packs of `recipe` into memory, so that what happens to the folders later does not matter.
 
     `say` hears what is read, skipped and doubtful. Raises Error where nothing is left to train on, for a pack that

@@ -3,86 +3,67 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from lightning_fabric import Fabric
 
 from cymatic.data.mels import Batches, Clip
 from cymatic.data.waves import Crops
 from cymatic.errors import ModelError
-from cymatic.hub.parts import CONFIG, load_part, save_part
-from cymatic.hub.pipeline_file import MOST_CAPTIONS, PipelineFile, read_pipeline, write_pipeline
-from cymatic.pipelines.load import starters
+from cymatic.hub.parts import save_part
+from cymatic.hub.pipeline_file import MOST_CAPTIONS, PipelineFile, write_pipeline
 from cymatic.seeds import mixed
-from cymatic.signal.mel import MelSpec
-from cymatic.training.data import Data, Waves, at_other_pitches, facts, load_data, load_vocoder_data
+from cymatic.training.codes_jobs import codec_job, codes_job
+from cymatic.training.data import Data, at_other_pitches, facts, load_data, load_vocoder_data
+from cymatic.training.job import Job
 from cymatic.training.plan import describe, describe_vocoder
 from cymatic.training.planning import Choice, changed_clips, choices, given, is_given, smaller_batch, with_choices
 from cymatic.training.prior_task import PriorTask, batches_of
-from cymatic.training.recipe import AnyRecipe, Recipe, VocoderRecipe, VocoderSettings
-from cymatic.training.start import fitting, load_start, shaped, take_over
-from cymatic.training.state import STATE, has_state
+from cymatic.training.recipe import AnyRecipe, MelGPTRecipe, Recipe, VocoderRecipe
+from cymatic.training.start import fitting, load_start, load_vocoder, shaped, take_over, vocoder_for
+from cymatic.training.state import STATE, Progress, has_state, read_progress
 from cymatic.training.vocoder_task import VocoderTask, held_out
-from cymatic.vocoders import VOCODERS
-from cymatic.vocoders.griffin_lim import GriffinLimConfig, GriffinLimVocoder
 from cymatic.vocoders.vocos import Vocos
 
 
-@dataclass(frozen=True)
-class Job:
-    """`complete` writes into the run what a model needs beside it; `chosen`: what its recipe left open."""
+def stages_of(recipe: AnyRecipe) -> tuple[str, ...]:
+    """The stages of a recipe in their order; each is named after the part that it trains."""
+    if isinstance(recipe, VocoderRecipe):
+        return ("vocoder",)
+    return ("codec", "prior") if isinstance(recipe, MelGPTRecipe) and recipe.start is None else ("prior",)
 
-    recipe: AnyRecipe
-    data: Data | Waves
-    task: PriorTask | VocoderTask
-    batches: Any
-    valid: list[Any]
-    complete: Callable[[Path], None]
-    chosen: tuple[Choice, ...] = ()
 
-    def plan(self, pace: float) -> list[str]:
-        """What it will do, in a few lines; `pace`: seconds of a step."""
-        recipe, data, task = self.recipe, self.data, self.task
-        if isinstance(recipe, VocoderRecipe):
-            assert isinstance(data, Waves) and isinstance(task, VocoderTask)
-            return describe_vocoder(recipe, data, task, pace)
-        assert isinstance(data, Data)
-        return describe(recipe, data.spec, data.train, data.valid, task, pace, self.chosen)
-
-    def at_pace(self, pace: float, fabric: Fabric) -> tuple[Job, float]:
-        """The job with what its minutes allow at this pace, where its recipe leaves that open; and the pace then."""
-        recipe, batches = self.recipe, self.batches
-        if not isinstance(recipe, Recipe) or recipe.training.minutes is None:
-            return self, pace
-        clips = batches.clips
-        keys, most = given(recipe), recipe.training.most_steps
-        fit, before = 60 * recipe.training.minutes / pace, min(recipe.training.batch, len(clips))
-        planned = any("training.most_steps" in one.values for one in self.chosen)
-        choice = None
-        if planned and most is not None and not is_given("data.augment", keys):
-            choice = changed_clips(len(self.data.train), fit, most)
-        if choice is None and not is_given("training.batch", keys):
-            choice = smaller_batch(before, fit, most, least=fabric.world_size)
-        if choice is None:
-            return self, pace
-        recipe = with_choices(recipe, [choice])
-        job = replace(self, recipe=recipe, batches=_batches(clips, recipe, fabric), chosen=(*self.chosen, choice))
-        return job, pace * min(recipe.training.batch, len(clips)) / before
+def ended(run: Path, stage: str, recipe: AnyRecipe) -> Progress | None:
+    """How far `stage` came, where it is over and another follows."""
+    if stage == stages_of(recipe)[-1] or not has_state(run / stage / STATE):
+        return None
+    assert isinstance(recipe, MelGPTRecipe)
+    done, steps = read_progress(run / stage / STATE), recipe.codec_training.steps
+    return done if steps is not None and done.step >= steps else None
 
 
 def make_job(
-    recipe: AnyRecipe, fabric: Fabric, *, strict: bool, say: Callable[[str], None], resumed: Path | None = None
+    recipe: AnyRecipe,
+    stage: str,
+    fabric: Fabric,
+    *,
+    strict: bool,
+    say: Callable[[str], None],
+    run: Path,
+    resume: bool = False,
 ) -> Job:
-    """What is open in the recipe is planned here; a run that is `resumed` has its plan already, and its weights, too,
+    """What is open in the recipe is planned here; a run that is resumed has its plan already, and its weights, too,
     where it came as far as to write some.
 
     Raises Error and ModelError as `load_data` and the parts do.
     """
     if isinstance(recipe, VocoderRecipe):
         return _vocoder_job(recipe, fabric, strict, say)
-    return _prior_job(recipe, fabric, strict, say, resumed)
+    if isinstance(recipe, MelGPTRecipe):
+        make = codec_job if stage == "codec" else codes_job
+        return make(recipe, fabric, strict=strict, say=say, run=run)
+    return _prior_job(recipe, fabric, strict, say, run if resume else None)
 
 
 def _prior_job(recipe: Recipe, fabric: Fabric, strict: bool, say: Callable[[str], None], resumed: Path | None) -> Job:
@@ -118,9 +99,38 @@ def _prior_job(recipe: Recipe, fabric: Fabric, strict: bool, say: Callable[[str]
         task,
         _batches(clips, recipe, fabric),
         data.valid,
+        describe(recipe, data, task),
         complete,
         chosen,
     )
+
+
+def at_pace(job: Job, pace: float, fabric: Fabric) -> tuple[Job, float]:
+    """The job with what its minutes allow at this pace, where its recipe leaves that open; and the pace then."""
+    recipe, batches = job.recipe, job.batches
+    if not isinstance(recipe, Recipe) or recipe.training.minutes is None:
+        return job, pace
+    assert isinstance(job.data, Data)
+    clips = batches.clips
+    keys, most = given(recipe), recipe.training.most_steps
+    fit, before = 60 * recipe.training.minutes / pace, min(recipe.training.batch, len(clips))
+    planned = any("training.most_steps" in one.values for one in job.chosen)
+    choice = None
+    if planned and most is not None and not is_given("data.augment", keys):
+        choice = changed_clips(len(job.data.train), fit, most)
+    if choice is None and not is_given("training.batch", keys):
+        choice = smaller_batch(before, fit, most, least=fabric.world_size)
+    if choice is None:
+        return job, pace
+    recipe = with_choices(recipe, [choice])
+    job = replace(
+        job,
+        recipe=recipe,
+        batches=_batches(clips, recipe, fabric),
+        about=describe(recipe, job.data, job.task),
+        chosen=(*job.chosen, choice),
+    )
+    return job, pace * min(recipe.training.batch, len(clips)) / before
 
 
 def _batches(clips: list[Clip], recipe: Recipe, fabric: Fabric) -> Batches:
@@ -132,32 +142,6 @@ def _pipeline_file(recipe: Recipe, clips: list[Clip]) -> PipelineFile:
     return PipelineFile(
         parts={name: name for name in ("text", "prior", "vocoder")}, captions=captions, **recipe.sampling.model_dump()
     )
-
-
-def vocoder_for(settings: VocoderSettings, spec: MelSpec) -> GriffinLimVocoder | Vocos:
-    """The vocoder that a run takes over: a trained one of the same mel where there is one, else Griffin-Lim.
-
-    Raises ModelError where `vocos` is asked for and the model named has none for this mel.
-    """
-    if settings.kind != "griffin-lim":
-        try:
-            return load_vocoder(settings.model, spec)
-        except ModelError:
-            if settings.kind == "vocos":
-                raise
-    return GriffinLimVocoder(GriffinLimConfig(mel=spec, rounds=settings.rounds))
-
-
-def load_vocoder(model: str, spec: MelSpec) -> Vocos:
-    """The trained vocoder of a starter, or of a run. Raises ModelError where there is none that speaks of `spec`."""
-    folder = starters().get(model, Path(model))
-    place = folder / "vocoder"
-    if not (place / CONFIG).exists():
-        place = read_pipeline(folder).folder(folder, "vocoder")
-    vocoder = load_part(place, VOCODERS)
-    if not isinstance(vocoder, Vocos) or vocoder.config.mel != spec:
-        raise ModelError(f"{model} has no trained vocoder for this recipe's mel; train one with --recipe vocoder")
-    return vocoder
 
 
 def _vocoder_job(recipe: VocoderRecipe, fabric: Fabric, strict: bool, say: Callable[[str], None]) -> Job:
@@ -185,5 +169,6 @@ def _vocoder_job(recipe: VocoderRecipe, fabric: Fabric, strict: bool, say: Calla
         task,
         crops,
         held_out(data.valid, spec.rate),
+        describe_vocoder(recipe, data, task),
         lambda run: None,
     )

@@ -7,7 +7,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,18 +15,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cymatic.data.mels import Clip, in_order
-from cymatic.encoders.text import TextEncoder
+from cymatic.data.mels import Clip
 from cymatic.errors import Error
 from cymatic.files import write_atomically
-from cymatic.hub.parts import load_part
 from cymatic.metrics.neighbours import diversity
-from cymatic.priors.flow import FlowPrior
 from cymatic.training.data import Data
 from cymatic.training.history import History
 from cymatic.training.jobs import Job
 from cymatic.training.own_judge import MOST_CLIPS, Heard, OwnJudge, compared, normalised, outline, squares
-from cymatic.training.recipe import Recipe, SamplingSettings
+from cymatic.training.makers import Maker, load_maker
+from cymatic.training.recipe import MelGPTRecipe, Recipe, VocoderRecipe
 from cymatic.training.state import Progress
 from cymatic.training.verdict import Curve, Heed, Memory, Numbers, Trial, failing, sentences, weak
 
@@ -35,8 +33,6 @@ SHARE, LEAST, MOST = 0.06, 10.0, 60.0  # of the training time; seconds
 MADE, AGAIN = 48, 12  # clips made at most, and made again with more guidance
 CAPTIONS = 16  # as many are tried three times or more each; of more captions, their words are tried
 TIMES = 8  # that one caption is tried at most
-STEPS = 6  # of the sampler
-AT_ONCE = 8
 TESTED = 300  # real clips judged at most
 HELD_OUT = 10  # fewer real clips tell no distance, and no loss
 TRIED = 20  # fewer held out don't try a judge: then the clips trained on do, each left out in turn
@@ -63,16 +59,14 @@ def judge_run(
     is told to `say` in one line and gives no verdict: the model is saved already.
     """
     recipe, data = job.recipe, job.data
-    if not isinstance(recipe, Recipe) or not isinstance(data, Data):
+    if isinstance(recipe, VocoderRecipe) or not isinstance(data, Data):
         return []
     try:
         for name in (VERDICT_TEXT, VERDICT_JSON):
             (run / name).unlink(missing_ok=True)
         budget = min(max(SHARE * progress.seconds, LEAST), MOST) if seconds is None else seconds
         say(f"trained; judging what it makes ({budget:.0f} s at most)")
-        text = load_part(run / "text", (TextEncoder,)).to(device)
-        prior = load_part(run / "prior", (FlowPrior,)).to(device)
-        model = Maker(text, prior, recipe.sampling)
+        model = load_maker(run, recipe, device)
         began = time.monotonic()
         numbers = assess(model, data.train, data.valid, recipe, progress, history, began + budget)
         lines = sentences(numbers)
@@ -86,62 +80,11 @@ def judge_run(
         return []
 
 
-@dataclass(frozen=True)
-class Maker:
-    """What makes mels from captions: the trained parts and how they sample."""
-
-    text: TextEncoder
-    prior: FlowPrior
-    sampling: SamplingSettings
-
-    @torch.no_grad()
-    def make(
-        self, wanted: Sequence[tuple[str, int]], until: float, guidance: float | None = None
-    ) -> list[Float[Tensor, "mels _"]]:
-        """A mel for each caption and seed, in order, as many as can be begun before `until`; the first in any case.
-
-        Raises Error where they are not finite.
-        """
-        made: list[Tensor] = []
-        while len(made) < len(wanted) and (not made or time.monotonic() < until):
-            some = wanted[len(made) : len(made) + (AT_ONCE if made else 1)]  # the first shows how long it takes
-            mel, frames = self.prior.sample(
-                self.text([caption for caption, _ in some]),
-                [seed for _, seed in some],
-                guidance=self.sampling.guidance if guidance is None else guidance,
-                interval=self.sampling.guidance_interval,
-                steps=min(self.sampling.steps, STEPS),
-                sampler=self.sampling.sampler,
-            )
-            if not mel.isfinite().all():
-                raise Error("it makes NaN or infinity instead of sound")
-            made += [one[:, :n].cpu() for one, n in zip(mel, frames.tolist(), strict=True)]
-        return made
-
-    @torch.no_grad()
-    def heed(self, clips: Sequence[Clip]) -> Heed | None:
-        """The loss with the captions and with those of other clips; None where all captions are one."""
-        captions = sorted({clip.caption for clip in clips})
-        if len({normalised(caption) for caption in captions}) < 2:
-            return None
-        swapped = {caption: captions[(i + len(captions) // 2) % len(captions)] for i, caption in enumerate(captions)}
-        right = wrong = 0.0
-        for number, batch in enumerate(in_order(clips, AT_ONCE)):
-            mel, frames = batch.mel.to(self.prior.mean.device), batch.frames.to(self.prior.mean.device)
-            both = [
-                self.prior.loss(mel, frames, self.text(said), torch.Generator().manual_seed(number))["flow"].item()
-                for said in (batch.captions, [swapped[caption] for caption in batch.captions])
-            ]
-            right += both[0] * len(batch.captions) / len(clips)
-            wrong += both[1] * len(batch.captions) / len(clips)
-        return Heed(right, wrong, len(clips))
-
-
 def assess(
     maker: Maker,
     train: Sequence[Clip],
     valid: Sequence[Clip],
-    recipe: Recipe,
+    recipe: Recipe | MelGPTRecipe,
     progress: Progress,
     history: History,
     until: float,
@@ -158,7 +101,7 @@ def assess(
             start,
             history.curve(),
             history.valid,
-            further=recipe.start is not None,
+            further=isinstance(recipe, Recipe) and recipe.start is not None,
             kept=progress.best_step,
         ),
         clips=len(train),
@@ -323,7 +266,7 @@ def _wanted(captions: Iterable[str]) -> list[tuple[str, int]]:
 
 def _again(maker: Maker, judge: OwnJudge, missed: Sequence[tuple[str, int]], until: float) -> Trial | None:
     """What failed, made again from the same seeds at twice the guidance, where there is time and room for that."""
-    before = maker.sampling.guidance
+    before = maker.guidance
     guidance = min(2 * max(before, 1.0), 8.0)
     if guidance <= before or not missed or time.monotonic() >= until:
         return None

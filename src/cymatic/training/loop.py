@@ -16,13 +16,15 @@ from torch import Tensor, nn
 
 from cymatic.errors import ModelError
 from cymatic.seeds import mixed
+from cymatic.training.codec_task import CodecTask
+from cymatic.training.codes_task import CodesTask
 from cymatic.training.muon import Muon
 from cymatic.training.prior_task import ROUNDS, PriorTask
 from cymatic.training.recipe import TrainingSettings
 from cymatic.training.state import STATE, Progress, has_state, load_state, save_state
 from cymatic.training.vocoder_task import VocoderTask
 
-Task = PriorTask | VocoderTask
+Task = CodecTask | CodesTask | PriorTask | VocoderTask
 
 MEASURED = 30  # steps after which minutes become a number of steps
 BETWEEN_CHECKPOINTS = 120.0  # seconds aimed at
@@ -75,6 +77,8 @@ def update_average(average: nn.Module, task: nn.Module, decay: float, step: int)
     decay = min(decay, (1 + step) / (10 + step))
     pairs = [(a, w) for a, w in zip(average.parameters(), task.parameters(), strict=True) if w.requires_grad]
     torch._foreach_lerp_([a for a, _ in pairs], [w for _, w in pairs], 1 - decay)
+    for mean, value in zip(average.buffers(), task.buffers(), strict=True):  # such as a codebook of running means
+        mean.copy_(value)
 
 
 def fit(

@@ -64,9 +64,11 @@ class Muon(torch.optim.Optimizer):
             state["momentum"].lerp_(gradient, 1 - group["momentum"])
             shapes.setdefault(p.shape, []).append((p, gradient.lerp(state["momentum"], group["momentum"])))
         for shape, pairs in shapes.items():
-            size = group["lr"] * max(1, shape[0] / shape[1]) ** 0.5
-            for (p, _), way in zip(pairs, orthogonalised(torch.stack([g for _, g in pairs])), strict=True):
-                p.add_(way, alpha=-size)
+            # A convolution is a matrix, too: from all that its kernel sees to what it says.
+            ways = orthogonalised(torch.stack([g.flatten(1) for _, g in pairs]))
+            size = group["lr"] * max(1, ways.shape[1] / ways.shape[2]) ** 0.5
+            for (p, _), way in zip(pairs, ways, strict=True):
+                p.add_(way.view(shape), alpha=-size)
 
     def _step_adam(self, some: Pairs, group: dict[str, Any]) -> None:
         near, far = group["betas"]

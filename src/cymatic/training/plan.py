@@ -6,69 +6,57 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from cymatic.data.mels import Clip
 from cymatic.errors import Error
-from cymatic.signal.mel import MelSpec
-from cymatic.training.data import Waves
-from cymatic.training.planning import Choice
+from cymatic.training.data import Data, Waves
 from cymatic.training.recipe import Recipe, TrainingSettings, VocoderRecipe
 from cymatic.training.vocoder_task import VocoderTask
 
 
-def describe(
-    recipe: Recipe,
-    spec: MelSpec,
-    train: Sequence[Clip],
-    valid: Sequence[Clip],
-    task: nn.Module,
-    pace: float,
-    chosen: Sequence[Choice],
-) -> list[str]:
-    """The plan in a few lines; `pace` is what a step takes, in seconds; `chosen`: what the recipe left open."""
-    captions = Counter(clip.caption for clip in train)
-    seconds = sum(spec.seconds(clip.mel.shape[1]) for clip in train)
+def describe(recipe: Recipe, data: Data, task: nn.Module) -> tuple[str, ...]:
+    """What a prior over mels is trained on, and what it is, in a few lines."""
     settings = recipe.training
-    lines = [
-        f"data   {len(train)} clips to train on ({seconds / 60:.1f} minutes, {len(captions)} captions), "
-        f"{len(valid)} held out",
+    batch = min(settings.batch, len(data.train))
+    return (*describe_data(data), f"model  {parameters(task) / 1e6:.1f} M parameters, batches of {batch}")
+
+
+def describe_data(data: Data) -> tuple[str, ...]:
+    """What clips there are, and their mel."""
+    spec, captions = data.spec, Counter(clip.caption for clip in data.train)
+    seconds = sum(spec.seconds(clip.mel.shape[1]) for clip in data.train)
+    return (
+        f"data   {len(data.train)} clips to train on ({seconds / 60:.1f} minutes, {len(captions)} captions), "
+        f"{len(data.valid)} held out",
         f"mel    {spec.rate} Hz, {spec.mels} mels, {spec.rate / spec.hop:g} frames a second",
-        f"model  {parameters(task) / 1e6:.1f} M parameters, batches of {min(settings.batch, len(train))}",
-        *(f"chosen {one.why}" for one in chosen),
-        *_time_and_disk(settings, task, pace),
-    ]
-    if not valid:
-        lines.append("note   no clip is held out, so the last weights are kept and overfitting can't be seen")
-    return lines
+    )
 
 
-def describe_vocoder(recipe: VocoderRecipe, data: Waves, task: VocoderTask, pace: float) -> list[str]:
+def describe_vocoder(recipe: VocoderRecipe, data: Waves, task: VocoderTask) -> tuple[str, ...]:
     """As `describe`, for a vocoder."""
     spec, settings = recipe.mel_spec(), recipe.training
     seconds = sum(len(wave) for wave in data.train) / spec.rate
-    return [
+    return (
         f"data   {len(data.train)} sounds to train on ({seconds / 60:.1f} minutes), {len(data.valid)} held out",
         f"mel    {spec.rate} Hz, {spec.mels} mels, {spec.rate / spec.hop:g} frames a second",
         f"model  {parameters(task.vocoder) / 1e6:.1f} M parameters, and {parameters(task.judges) / 1e6:.1f} M of "
         f"judges from step {recipe.judges.alone} on; batches of {settings.batch} pieces of {recipe.judges.piece:g} s",
-        *_time_and_disk(settings, task, pace),
-    ]
+    )
 
 
-def _time_and_disk(settings: TrainingSettings, task: nn.Module, pace: float) -> list[str]:
+def time_and_disk(settings: TrainingSettings, task: nn.Module, pace: float, minutes: float | None) -> list[str]:
+    """How long it takes at `pace` seconds a step; `minutes`: what there is, where no steps are given."""
     if settings.steps is not None:
         length = f"{settings.steps} steps, some {settings.steps * pace / 60:.1f} minutes on this machine"
     else:
-        assert settings.minutes is not None
-        fit, most = settings.minutes * 60 / pace, settings.most_steps
-        length = f"{settings.minutes:g} minutes, some {fit:.0f} steps on this machine"
+        assert minutes is not None
+        fit, most = minutes * 60 / pace, settings.most_steps
+        length = f"{minutes:g} minutes, some {fit:.0f} steps on this machine"
         if most is not None and most < fit:
-            length = f"{most} steps, some {most * pace / 60:.1f} of {settings.minutes:g} minutes on this machine"
+            length = f"{most} steps, some {most * pace / 60:.1f} of {minutes:g} minutes on this machine"
     return [f"time   {length}, seed {settings.seed}", f"disk   {disk_bytes(task) / 1e6:.0f} MB at most"]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import Field, model_validator
@@ -14,8 +14,12 @@ from cymatic.data.augment import Augmentation
 from cymatic.data.clips import Long
 from cymatic.data.packs import Pack
 from cymatic.errors import ModelError
+from cymatic.codecs.spectrogram import SpectrogramShape
 from cymatic.priors.flow import FlowShape
+from cymatic.priors.gpt import GPTShape
+from cymatic.priors.gpt_vae import GPTVAEShape
 from cymatic.priors.samplers import Interval, SamplerName
+from cymatic.quantizers.vector import VectorQuantizerConfig
 from cymatic.signal.mel import PRESETS, MelSpec
 from cymatic.vocoders.vocos import VocosShape
 
@@ -129,8 +133,93 @@ class VocoderRecipe(Config):
         return _mel_spec(self.mel)
 
 
-AnyRecipe = Recipe | VocoderRecipe
-KINDS: dict[str, type[Recipe] | type[VocoderRecipe]] = {"text-to-sound": Recipe, "vocoder": VocoderRecipe}
+class PatchSettings(Config):
+    """How a codec meets the judge of its patches (see `adversarial.patches` and `adversarial.weight`)."""
+
+    start: int = Field(default=500, ge=0)  # steps of the codec before the judge comes
+    warmup: int = Field(default=500, ge=1)  # steps over which its push grows
+    weight: float = Field(default=0.8, ge=0)
+    least: float = Field(default=0.0, ge=0)  # of the adaptive weight
+    most: float = Field(default=1.0, ge=0)
+    width: int = Field(default=32, ge=1, le=512)
+    conditional: bool = False
+    features: float = Field(default=1.0, ge=0)  # weight of feature matching
+    rate: float = Field(default=1.0, gt=0)  # of its steps, in the codec's
+
+
+class TextCondition(TextSettings):
+    """Captions as text, which knows words that are alike."""
+
+    kind: Literal["text"] = "text"
+
+
+class ClassCondition(Config):
+    """Captions as classes, one token each; a word that was not trained on is refused."""
+
+    kind: Literal["class"]
+    dim: int = Field(default=192, gt=0, le=8192)
+
+
+class FeatureCondition(Config):
+    """What video features show, in `frames` tokens; `of`: the kind in a folder of the VAS or VGGSound layout."""
+
+    kind: Literal["features"]
+    of: str = "feature_resnet50_dim2048_21.5fps"
+    frames: Literal[1, 5, 212] = 212
+    dim: int = Field(default=192, gt=0, le=8192)
+
+
+class CodesSettings(Config):
+    """The sounds as a prior over codes meets them."""
+
+    piece: int = Field(default=8, ge=1, le=1000)  # columns that the codec sees at once in training
+    variants: int = Field(default=4, ge=1, le=64)  # each sound is encoded so often, moved by less than a column
+    codec_share: float = Field(default=0.5, gt=0, lt=1)  # of the minutes given
+
+
+class CodesSampling(Config):
+    """What a model over codes does where the user says nothing; `top_k` and `top_p` of the likeliest codes are drawn."""
+
+    guidance: float = Field(default=2.0, ge=0, le=100)
+    temperature: float = Field(default=1.0, gt=0, le=100)
+    top_k: int | None = Field(default=None, ge=1)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+
+
+class MelGPTRecipe(Config):
+    """Words, classes or pictures to sound by codes: a spectrogram codec, then a prior over its codes, then a vocoder that is there already.
+
+    `start`: a model whose codec it takes over, so that the first stage is left out. Where only `training` says how
+    long, `codes.codec_share` of those minutes, or as many steps, go to the codec.
+    """
+
+    kind: Literal["mel-gpt"]
+    mel: MelSpec | Literal["auto", "sound-24k", "voice-8k"] = "auto"
+    data: CaptionedSettings = CaptionedSettings()
+    condition: Annotated[TextCondition | ClassCondition | FeatureCondition, Field(discriminator="kind")] = (
+        TextCondition()
+    )
+    codec: SpectrogramShape = SpectrogramShape()
+    quantizer: VectorQuantizerConfig = VectorQuantizerConfig(size=1024, dim=64)
+    judge: PatchSettings = PatchSettings()
+    codes: CodesSettings = CodesSettings()
+    prior: Annotated[GPTShape | GPTVAEShape, Field(discriminator="kind")] = GPTShape()
+    vocoder: VocoderSettings = VocoderSettings()
+    start: str | None = None
+    codec_training: TrainingSettings = TrainingSettings(learning_rate=5e-4, decay=0.3)
+    training: TrainingSettings = TrainingSettings()
+    sampling: CodesSampling = CodesSampling()
+
+    def mel_spec(self) -> MelSpec:
+        return _mel_spec(self.mel)
+
+
+AnyRecipe = Recipe | MelGPTRecipe | VocoderRecipe
+KINDS: dict[str, type[Recipe] | type[MelGPTRecipe] | type[VocoderRecipe]] = {
+    "text-to-sound": Recipe,
+    "mel-gpt": MelGPTRecipe,
+    "vocoder": VocoderRecipe,
+}
 
 
 def _mel_spec(mel: MelSpec | str) -> MelSpec:

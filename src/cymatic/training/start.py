@@ -11,16 +11,21 @@ from typing import cast
 import torch
 from torch import nn
 
+from cymatic.codecs.spectrogram import SpectrogramCodec
 from cymatic.config import nearest
 from cymatic.encoders.text import TextEncoder
 from cymatic.errors import ModelError
-from cymatic.hub.parts import load_part
-from cymatic.hub.pipeline_file import read_pipeline
+from cymatic.hub.parts import CONFIG, load_part
+from cymatic.hub.pipeline_file import PipelineFile, read_pipeline
 from cymatic.pipelines.load import starters
 from cymatic.priors.flow import FlowPrior, FlowShape
 from cymatic.training.planning import SIZES, given, is_given
 from cymatic.training.prior_task import PriorTask
-from cymatic.training.recipe import Recipe
+from cymatic.signal.mel import MelSpec
+from cymatic.training.recipe import MelGPTRecipe, Recipe, VocoderSettings
+from cymatic.vocoders import VOCODERS
+from cymatic.vocoders.griffin_lim import GriffinLimConfig, GriffinLimVocoder
+from cymatic.vocoders.vocos import Vocos
 
 USUAL = "starter-sound"
 SHAPE = tuple(name for name in FlowShape.model_fields if name != "dropout")  # what weights depend on
@@ -45,7 +50,7 @@ def load_start(name: str) -> Start:
             f'there is no model "{name}" to start from ({nearest(name, known)}); give the name of a starter, '
             "a folder that cymatic train wrote, or scratch"
         )
-    file = read_pipeline(folder)
+    file = read_pipeline(folder, PipelineFile)
     text = load_part(file.folder(folder, "text"), (TextEncoder,))
     prior = load_part(file.folder(folder, "prior"), (FlowPrior,))
     if not prior.steps_trained:
@@ -108,3 +113,43 @@ def take_over(task: PriorTask, start: Start, longest: int) -> None:
     if longest > before:
         prior.longest.fill_(longest)
         cast(nn.Linear, prior.length[-1]).bias[0] -= math.log(longest / before)
+
+
+def vocoder_for(settings: VocoderSettings, spec: MelSpec) -> GriffinLimVocoder | Vocos:
+    """The vocoder that a run takes over: a trained one of the same mel where there is one, else Griffin-Lim.
+
+    Raises ModelError where `vocos` is asked for and the model named has none for this mel.
+    """
+    if settings.kind != "griffin-lim":
+        try:
+            return load_vocoder(settings.model, spec)
+        except ModelError:
+            if settings.kind == "vocos":
+                raise
+    return GriffinLimVocoder(GriffinLimConfig(mel=spec, rounds=settings.rounds))
+
+
+def load_vocoder(model: str, spec: MelSpec) -> Vocos:
+    """The trained vocoder of a starter, or of a run. Raises ModelError where there is none that speaks of `spec`."""
+    folder = starters().get(model, Path(model))
+    place = folder / "vocoder"
+    if not (place / CONFIG).exists():
+        place = read_pipeline(folder).folder(folder, "vocoder")
+    vocoder = load_part(place, VOCODERS)
+    if not isinstance(vocoder, Vocos) or vocoder.config.mel != spec:
+        raise ModelError(f"{model} has no trained vocoder for this recipe's mel; train one with --recipe vocoder")
+    return vocoder
+
+
+def load_codec(model: str, spec: MelSpec) -> SpectrogramCodec:
+    """The trained spectrogram codec of a run. Raises ModelError where there is none that speaks of `spec`."""
+    folder = starters().get(model, Path(model))
+    place = folder / "codec"
+    if not (place / CONFIG).exists():
+        place = read_pipeline(folder).folder(folder, "codec")
+    codec = load_part(place, (SpectrogramCodec,))
+    if codec.config.mel != spec:
+        raise ModelError(f"the codec of {model} speaks of another mel than this recipe; leave out --from")
+    if not codec.steps_trained:
+        raise ModelError(f"the codec of {model} was never trained; leave out --from")
+    return codec

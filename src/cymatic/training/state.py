@@ -66,11 +66,23 @@ def has_state(folder: Path) -> bool:
     return any(folder.glob("step-*"))
 
 
+def read_progress(folder: Path) -> Progress:
+    """How far the newest state came. Raises ModelError where it is damaged."""
+    values = read_json(_newest(folder) / "state.json")
+    try:
+        return Progress(**values)
+    except TypeError as error:
+        raise ModelError(f"{folder} does not fit this version: {error}") from None
+
+
+def _newest(folder: Path) -> Path:
+    return max(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
+
+
 def load_state(folder: Path, task: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
     """Fills the modules and the optimiser from the newest state. Raises ModelError where it is damaged or another's."""
-    states = sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
-    tensors = read_tensors(states[-1] / "state.safetensors")
-    values = read_json(states[-1] / "state.json")
+    newest = _newest(folder)
+    tensors = read_tensors(newest / "state.safetensors")
     packed = optimizer.state_dict()
     packed["state"] = {}
     for name, tensor in tensors.items():
@@ -81,6 +93,6 @@ def load_state(folder: Path, task: nn.Module, average: nn.Module, optimizer: tor
         for prefix, module in (("task.", task), ("average.", average)):
             module.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
         optimizer.load_state_dict(packed)
-        return Progress(**values)
+        return read_progress(folder)
     except (RuntimeError, TypeError, ValueError, KeyError) as error:
-        raise ModelError(f"{states[-1]} does not fit the run's recipe: {' '.join(str(error).split())[:200]}") from None
+        raise ModelError(f"{newest} does not fit the run's recipe: {' '.join(str(error).split())[:200]}") from None

@@ -19,11 +19,13 @@ from cymatic.training import ranks
 from cymatic.training.data import changes, remember_data
 from cymatic.training.hardware import check_compiler, check_precision, compile_blocks, make_fabric
 from cymatic.training.history import History
-from cymatic.training.jobs import make_job
+from cymatic.training.job import Job
+from cymatic.training.jobs import at_pace, ended, make_job, stages_of
 from cymatic.training.judge_run import judge_run
 from cymatic.training.loop import Outcome, Report, fit
 from cymatic.training.plan import check_disk, check_place, seconds_a_step
 from cymatic.training.recipe import AnyRecipe, TrainingSettings, VocoderRecipe, parse_recipe, write_recipe
+from cymatic.training.state import STATE, has_state
 from cymatic.training.stop import stop_on_signal
 
 RECIPE = "recipe.yaml"
@@ -80,6 +82,7 @@ def train(
         recipe=recipe,
         run=run,
         resume=resume,
+        began=began,
         deadline=deadline,
         compiled=compiled,
         strict=strict,
@@ -96,6 +99,7 @@ def _train_on(
     recipe: AnyRecipe,
     run: Path,
     resume: bool,
+    began: float,
     deadline: float | None,
     compiled: bool,
     strict: bool,
@@ -105,9 +109,49 @@ def _train_on(
     stopped: Callable[[], bool] | None = None,
 ) -> Outcome:
     """One process's part; rank 0 writes, and its `say` and `on_report` are heard. `stopped`: by a signal, if None."""
+    outcome = None
+    stages = stages_of(recipe)
+    for stage in stages:
+        if resume and (done := ended(run, stage, recipe)) is not None:
+            outcome = Outcome(done, finished=True)
+            continue
+        with fabric.rank_zero_first():  # what it computes the others find in the cache
+            job = make_job(recipe, stage, fabric, strict=strict, say=say, run=run, resume=resume)
+        if len(stages) > 1:
+            say(f"stage  {stage}, {stages.index(stage) + 1} of {len(stages)}")
+        recipe, outcome = _fit(
+            job,
+            fabric,
+            run=run,
+            resume=resume,
+            deadline=None if job.minutes is None else (deadline if stage == stages[-1] else time.monotonic() + 60 * job.minutes),
+            compiled=compiled,
+            verdict=verdict and stage == stages[-1],
+            say=say,
+            on_report=on_report,
+            stopped=stopped,
+        )
+        if not outcome.finished:
+            break
+    assert outcome is not None
+    return outcome
+
+
+def _fit(
+    job: Job,
+    fabric: Fabric,
+    *,
+    run: Path,
+    resume: bool,
+    deadline: float | None,
+    compiled: bool,
+    verdict: bool,
+    say: Callable[[str], None],
+    on_report: Callable[[Report], None],
+    stopped: Callable[[], bool] | None,
+) -> tuple[AnyRecipe, Outcome]:
+    """One stage, from its plan to its last checkpoint; the recipe as it stands after."""
     first = fabric.is_global_zero
-    with fabric.rank_zero_first():  # what it computes the others find in the cache
-        job = make_job(recipe, fabric, strict=strict, say=say, resumed=run if resume else None)
     if fabric.broadcast(job.data.fingerprint) != job.data.fingerprint:
         raise Error("the sounds changed while they were read; train again, when they no longer do")
     task = job.task
@@ -117,26 +161,29 @@ def _train_on(
         compile_blocks(task)
     with fabric.autocast():
         pace = fabric.broadcast(seconds_a_step(task, job.batches[0]))
-    if not resume:
-        job, pace = job.at_pace(pace, fabric)
-    recipe, settings = job.recipe, job.recipe.training
+    begun = resume and has_state(run / task.stage / STATE)
+    if not begun:
+        job, pace = at_pace(job, pace, fabric)
+    recipe = job.recipe
     for line in job.plan(pace):
         say(line)
 
     def keep(settings: TrainingSettings) -> None:
+        nonlocal recipe
+        recipe = recipe.model_copy(update={job.settings: settings})
         if first:
-            write_atomically(run / RECIPE, write_recipe(recipe.model_copy(update={"training": settings})).encode())
+            write_atomically(run / RECIPE, write_recipe(recipe).encode())
 
-    if first and not resume:
+    if first and not begun:
         run.mkdir(parents=True, exist_ok=True)
-        keep(settings)
+        keep(job.training)
         remember_data(run, job.data)
     elif first and (changed := changes(run, job.data)):
         say(f"note   {changed}")
     if first and not (run / PIPELINE).exists():  # a resumed run may have been killed before it came this far
         job.complete(run)
 
-    history = History.of_run(run) if resume else History()
+    history = History.of_run(run) if begun else History()
 
     def report(at: Report) -> None:
         if verdict:
@@ -157,10 +204,10 @@ def _train_on(
                 task,
                 job.batches,
                 job.valid,
-                settings,
+                job.training,
                 run,
                 fabric,
-                resume=resume,
+                resume=begun,
                 deadline=deadline,
                 stopped=asked,
                 on_report=report,
@@ -170,7 +217,7 @@ def _train_on(
         fabric.logger.finalize("done")  # writes what it still holds
     if verdict and first and outcome.finished:
         judge_run(run, job, outcome.progress, history, device=fabric.device, say=say)
-    return outcome
+    return recipe, outcome
 
 
 def read_run(run: Path) -> AnyRecipe:
