@@ -50,7 +50,7 @@ def test_codes_are_in_range_and_stand_for_what_is_given(quantizer, places):
     out = quantizer(z)
     assert out.z.shape == z.shape
     assert out.codes.shape == (3, *places) and out.codes.dtype == torch.int64
-    assert 0 <= out.codes.min() and out.codes.max() < SIZE
+    assert out.codes.min() >= 0 and out.codes.max() < SIZE
     assert len(out.codes.unique()) > 3
     assert torch.equal(quantizer.lookup(out.codes), out.z)
     assert torch.equal(quantizer.encode(z), out.codes)

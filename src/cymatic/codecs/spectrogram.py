@@ -162,7 +162,8 @@ class SpectrogramCodec(nn.Module):
         mel = z.new_full((len(z), spec.mels, longest), self._silence)
         for length in frames.unique().tolist():
             items = frames == length
-            made = self.decoder(self.from_codes(z[items, ..., : self.columns(length)]))
+            # However the vectors lie in memory, the result is the same bit for bit.
+            made = self.decoder(self.from_codes(z[items, ..., : self.columns(length)].contiguous()))
             made = made[:, 0, : spec.mels, :length] * self.std + self.mean
             mel[items, :, :length] = made.clamp_min(self._silence)
         return mel

@@ -41,9 +41,7 @@ class PyramidShape(Config):
         if min(self.multiples) < 1 or max(self.multiples) > 64:
             raise ValueError(f"multiples are 1 to 64, and these are {self.multiples}")
         if any(not 0 <= level < len(self.multiples) for level in self.attention):
-            raise ValueError(
-                f"attention {self.attention} names a level that is not among 0 to {len(self.multiples) - 1}"
-            )
+            raise ValueError(f"attention {self.attention} names a level beyond 0 to {len(self.multiples) - 1}")
         if not all(1 <= side <= 64 for side in self.patch):
             raise ValueError(f"the sides of a patch are 1 to 64, and these are {self.patch}")
         blocks = (2 * self.blocks + 1) * 18 * sum(width**2 for width in self.widths)  # 2 x 9 width² weights each
