@@ -90,8 +90,12 @@ def state_dict(path: Path) -> dict[str, Tensor]:
     Raises ModelError for what `read_checkpoint` refuses, and where there are no tensors or something among them is
     none.
     """
-    held: Any = read_checkpoint(path)
-    held = held.get("state_dict", held)
+    return tensors_in(read_checkpoint(path), path)
+
+
+def tensors_in(checkpoint: dict[str, Any], path: Path) -> dict[str, Tensor]:
+    """The same of what `read_checkpoint` gave for `path`, so that a file is read once."""
+    held: Any = checkpoint.get("state_dict", checkpoint)
     if not isinstance(held, dict) or not any(isinstance(value, Tensor) for value in held.values()):
         keys = ", ".join(str(key) for key in list(held)[:8]) if isinstance(held, dict) else type(held).__name__
         raise ModelError(f"{path} has no state_dict and is none itself (it holds {keys or 'nothing'})")

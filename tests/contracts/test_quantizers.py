@@ -1,0 +1,137 @@
+"""What every quantizer promises. A new one is one more row in ROWS."""
+
+import pytest
+import torch
+from torch import nn
+
+from cymatic.errors import Error
+from cymatic.hub.parts import load_weights
+from cymatic.quantizers import QUANTIZERS
+from cymatic.quantizers.vector import VectorQuantizer, VectorQuantizerConfig
+
+DIM, SIZE = 6, 11
+PLACES = {"sequence": (9,), "grid": (4, 3)}
+
+
+def vector(**settings) -> VectorQuantizer:
+    torch.manual_seed(0)
+    quantizer = VectorQuantizer(VectorQuantizerConfig(size=SIZE, dim=DIM, **settings))
+    nn.init.normal_(quantizer.codebook)  # all near zero, as it starts, only few codes would be taken
+    return quantizer.eval()
+
+
+ROWS = {
+    "vector": vector(),
+    "vector, legacy": vector(legacy=True),
+    "vector, cosine": vector(metric="cosine"),
+    "vector, narrow": vector(lookup_dim=3),
+    "vector, narrow cosine": vector(lookup_dim=4, metric="cosine"),
+    "vector, running means": vector(learned="ema"),
+    "vector, running means of directions": vector(learned="ema", metric="cosine", lookup_dim=3),
+    "vector, noise": vector(noise_sigma=2.0),
+    "vector, restarts": vector(restart="encoder"),
+}
+every_quantizer = pytest.mark.parametrize("quantizer", ROWS.values(), ids=ROWS)
+every_layout = pytest.mark.parametrize("places", PLACES.values(), ids=PLACES)
+
+
+def given(places: tuple[int, ...], batch: int = 3) -> torch.Tensor:
+    return torch.randn(batch, DIM, *places, generator=torch.Generator().manual_seed(1))
+
+
+def test_every_quantizer_is_here():
+    assert {type(quantizer) for quantizer in ROWS.values()} == set(QUANTIZERS)
+
+
+@every_quantizer
+@every_layout
+def test_codes_are_in_range_and_stand_for_what_is_given(quantizer, places):
+    z = given(places)
+    out = quantizer(z)
+    assert out.z.shape == z.shape
+    assert out.codes.shape == (3, *places) and out.codes.dtype == torch.int64
+    assert out.codes.min() >= 0 and out.codes.max() < SIZE
+    assert len(out.codes.unique()) > 3
+    assert torch.equal(quantizer.lookup(out.codes), out.z)
+    assert torch.equal(quantizer.encode(z), out.codes)
+    assert out.losses and all(loss.shape == () and loss.isfinite() for loss in out.losses.values())
+
+
+@every_quantizer
+def test_the_same_input_gives_the_same_codes_alone_and_in_a_batch(quantizer):
+    z = given((4, 3))
+    whole = quantizer(z)
+    for i in range(len(z)):
+        alone = quantizer(z[i : i + 1])
+        assert torch.equal(alone.codes, whole.codes[i : i + 1])
+        torch.testing.assert_close(alone.z, whole.z[i : i + 1], atol=1e-6, rtol=0)
+
+
+@every_quantizer
+def test_a_gradient_reaches_the_input_and_every_parameter(quantizer):
+    z = given((4, 30)).requires_grad_()
+    out = quantizer(z)
+    quantizer.zero_grad()
+    (out.z.square().sum() + sum(out.losses.values())).backward()
+    assert z.grad.abs().min() > 0
+    without = [name for name, p in quantizer.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
+    assert not without
+    quantizer.zero_grad(set_to_none=True)
+
+
+@every_quantizer
+def test_padding_reaches_no_loss(quantizer):
+    z = given((9,))
+    mask = torch.arange(9) < torch.tensor([9, 4, 1])[:, None]
+    other = torch.where(mask[:, None], z, 100.0)
+    first, second = quantizer(z, mask=mask), quantizer(other, mask=mask)
+    assert first.losses.keys() == second.losses.keys()
+    for name, loss in first.losses.items():
+        torch.testing.assert_close(loss, second.losses[name])
+    assert (sum(quantizer(other).losses.values()) - sum(first.losses.values())).abs() > 1e-3
+
+
+@every_quantizer
+def test_padding_reaches_no_statistic(quantizer):
+    mask = torch.arange(9) < torch.tensor([9, 4, 1])[:, None]
+    states = []
+    before = {name: tensor.clone() for name, tensor in quantizer.state_dict().items()}
+    for padding in (0.0, 100.0):
+        quantizer.train()
+        z = torch.where(mask[:, None], given((9,)), padding)
+        quantizer(z, torch.Generator().manual_seed(0), mask)
+        states.append({name: tensor.clone() for name, tensor in quantizer.state_dict().items()})
+        quantizer.eval().load_state_dict(before)
+    for name, tensor in states[0].items():
+        assert torch.equal(tensor, states[1][name]), name
+
+
+@every_quantizer
+def test_the_same_generator_gives_the_same_step(quantizer):
+    before = {name: tensor.clone() for name, tensor in quantizer.state_dict().items()}
+    found = []
+    for seed in (0, 0):
+        quantizer.train()
+        for _ in range(3):
+            out = quantizer(given((9,)), torch.Generator().manual_seed(seed))
+        found.append((out.codes, quantizer.lookup(out.codes)))
+        quantizer.eval().load_state_dict(before)
+    assert torch.equal(found[0][0], found[1][0]) and torch.equal(found[0][1], found[1][1])
+
+
+@every_quantizer
+def test_saved_and_loaded_it_is_the_same(quantizer, tmp_path):
+    from safetensors.torch import save_file
+
+    save_file(quantizer.state_dict(), tmp_path / "weights.safetensors")
+    again = type(quantizer)(type(quantizer.config).parse(quantizer.config.model_dump(), "here")).eval()
+    load_weights(again, tmp_path / "weights.safetensors")
+    out, expected = again(given((4, 3))), quantizer(given((4, 3)))
+    assert torch.equal(out.codes, expected.codes) and torch.equal(out.z, expected.z)
+
+
+@every_quantizer
+@pytest.mark.parametrize("code", [-1, SIZE])
+def test_codes_beyond_the_codebook_are_refused(quantizer, code):
+    with pytest.raises(Error, match=f"a code {code} and the codebook holds 0 to {SIZE - 1}"):
+        quantizer.lookup(torch.tensor([[0, code, 3]]))
