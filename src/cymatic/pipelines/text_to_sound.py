@@ -21,9 +21,7 @@ from cymatic.hub.pipeline_file import PipelineFile, read_pipeline
 from cymatic.priors import PRIORS
 from cymatic.priors.flow import FlowPrior
 from cymatic.signal.sound import Sound
-from cymatic.vocoders import VOCODERS
-from cymatic.vocoders.griffin_lim import GriffinLimVocoder
-from cymatic.vocoders.vocos import Vocos
+from cymatic.vocoders import VOCODERS, Vocoder
 
 AT_ONCE = 16  # sounds sampled side by side: more would cost memory and save no time
 FADE = 0.005  # seconds at both ends, against clicks
@@ -40,7 +38,7 @@ class TextToSound:
         self,
         text: TextEncoder,
         prior: FlowPrior,
-        vocoder: GriffinLimVocoder | Vocos,
+        vocoder: Vocoder,
         defaults: PipelineFile,
         *,
         name: str = "unnamed",
@@ -76,7 +74,7 @@ class TextToSound:
         return cls(
             load_part(places["text"], (TextEncoder,)).to(device),
             load_part(places["prior"], PRIORS).to(device),
-            cast(GriffinLimVocoder | Vocos, load_part(places["vocoder"], VOCODERS)).to(device),
+            cast(Vocoder, load_part(places["vocoder"], VOCODERS)).to(device),
             file,
             name=name or folder.name,
             sha256=fingerprint(list(places.values())),
