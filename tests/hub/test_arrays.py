@@ -86,7 +86,7 @@ def attacks(trace) -> list:
         Call(exec, touch),
         Call(eval, touch),
         [ARRAY, Call(os.system, f"touch {trace}")],
-        Call(np.core.multiarray._reconstruct if False else getattr, ARRAY, "tofile"),
+        Call(getattr, ARRAY, "tofile"),
         Call(np.fromfile, str(trace)),
         np.array([Call(os.system, f"touch {trace}")], dtype=object),
     ]
