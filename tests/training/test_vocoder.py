@@ -10,16 +10,23 @@ from cymatic.errors import ModelError
 from cymatic.hub.parts import load_part
 from cymatic.signal.mel import PRESETS
 from cymatic.training.jobs import load_vocoder, vocoder_for
-from cymatic.training.recipe import VocoderSettings, make_recipe
+from cymatic.training.recipe import VocoderSettings, make_recipe, parse_recipe
 from cymatic.training.train import read_run, train
 from cymatic.training.vocoder_task import VocoderTask
 from cymatic.vocoders.griffin_lim import GriffinLimVocoder
+from cymatic.vocoders.melgan import MelGAN
 from cymatic.vocoders.vocos import Vocos
 
 SMALL = [
     "kind=vocoder", "mel=voice-8k", "vocoder.width=16", "vocoder.depth=1", "vocoder.corrections=1", "judges.piece=0.1",
     "judges.alone=6", "judges.judges_warmup=4", "judges.judge_width=4", "training.batch=4", "training.warmup=2",
     "training.learning_rate=3e-3",
+]  # fmt: skip
+
+
+TINY_MELGAN = [
+    "mel=voice-8k", "vocoder.width=32", "vocoder.blocks=1", "vocoder.ratios=[5,5,2,2]", "judges.piece=0.1",
+    "judges.judge_width=1", "judges.judged=2", "training.batch=2", "training.learning_rate=1e-3",
 ]  # fmt: skip
 
 
@@ -77,7 +84,9 @@ def _stop_after(step):
 
 
 def _weights(run):
-    return np.concatenate([p.detach().numpy().ravel() for p in load_part(run / "vocoder", (Vocos,)).parameters()])
+    return np.concatenate(
+        [p.detach().numpy().ravel() for p in load_part(run / "vocoder", (Vocos, MelGAN)).parameters()]
+    )
 
 
 def test_it_goes_on_from_another(folder, run, tmp_path):
@@ -104,13 +113,14 @@ def test_what_a_prior_takes_where_nothing_fits():
         vocoder_for(VocoderSettings(kind="vocos"), spec)
 
 
-def test_one_gradient_is_each_sides_own():
+@pytest.mark.parametrize("settings", [SMALL, [*SMALL, "judges.kind=scales"]], ids=["spectrograms", "scales"])
+def test_one_gradient_is_each_sides_own(settings):
     """What the judges' weights get does not depend on what the vocoder is pushed by, nor the other way round."""
-    job = make_recipe(None, [*SMALL, "judges.alone=0"])
+    job = make_recipe(None, [*settings, "judges.alone=0"])
     batch = 0.1 * torch.randn(4, 1, 800, generator=torch.Generator().manual_seed(0))
 
-    def gradients(*settings: str) -> dict[str, torch.Tensor]:
-        changed = make_recipe(None, [*SMALL, "judges.alone=0", *settings])
+    def gradients(*more: str) -> dict[str, torch.Tensor]:
+        changed = make_recipe(None, [*settings, "judges.alone=0", *more])
         task = VocoderTask(job.vocoder, changed.judges, PRESETS["voice-8k"], seed=0)
         task.steps.fill_(10)
         task(batch, 0)["loss"].backward()
@@ -120,3 +130,54 @@ def test_one_gradient_is_each_sides_own():
     for name in plain:
         same = torch.allclose(plain[name], pushed[name], atol=1e-7)
         assert same == name.startswith("judges"), name
+
+
+def test_a_recipe_of_before_means_vocos():
+    """Recipes of runs that exist name no kind."""
+    written = make_recipe("vocoder", []).model_dump(mode="json")
+    before = {**written, "vocoder": {k: v for k, v in written["vocoder"].items() if k != "kind"}}
+    before["judges"] = {k: v for k, v in written["judges"].items() if k != "kind"}
+    assert parse_recipe(before, "recipe.yaml") == parse_recipe(written, "recipe.yaml")
+    assert before["vocoder"].keys() == {"width", "depth", "widening", "corrections"}
+
+
+def test_the_melgan_recipe_is_the_published_one():
+    recipe = make_recipe("melgan", [])
+    spec = recipe.mel_spec()
+    task = VocoderTask(recipe.vocoder, recipe.judges, spec, seed=0)
+    assert spec == PRESETS["specvqgan-22k"]
+    assert spec.frames(round(recipe.judges.piece * spec.rate)) * spec.hop == 8192
+    assert task.betas == (0.5, 0.9)
+    rates = {group["rate"] for group in task.parameter_groups(recipe.training)}
+    decays = {group.get("weight_decay", 0.0) for group in task.parameter_groups(recipe.training)}
+    assert (rates, decays) == ({1e-4}, {0.0})
+
+
+def test_melgan_trains_resumes_and_speaks(folder, tmp_path):
+    reports = []
+    recipe = make_recipe("melgan", [*TINY_MELGAN, f"data.folder={folder}", "training.steps=6"])
+    train(recipe, tmp_path / "run", say=quiet, on_report=reports.append)
+    assert all({"judges", "fool", "features"} <= report.losses.keys() for report in reports)
+    train(recipe, tmp_path / "again", say=quiet, on_report=_stop_after(3))
+    train(read_run(tmp_path / "again"), tmp_path / "again", resume=True, say=quiet)
+    np.testing.assert_array_equal(_weights(tmp_path / "again"), _weights(tmp_path / "run"))
+    spec = PRESETS["voice-8k"]
+    vocoder = vocoder_for(VocoderSettings(kind="melgan", model=str(tmp_path / "run")), spec)
+    assert isinstance(vocoder, MelGAN) and int(vocoder.steps_trained) == 6
+    assert isinstance(vocoder_for(VocoderSettings(model=str(tmp_path / "run")), spec), MelGAN)
+    with pytest.raises(ModelError, match="is of the kind melgan, and vocoder"):
+        vocoder_for(VocoderSettings(kind="vocos", model=str(tmp_path / "run")), spec)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["vocoder.kind=wavenet"], "wavenet"),
+        (["vocoder.widht=8"], 'unknown key "vocoder.+widht"; did you mean "width"'),
+        (["judges.judge_width=12"], "power of two"),
+        (["vocoder.ratios=[2,2]", "training.steps=1"], "multiply to 4 and the mel's hop is 256"),
+    ],
+)
+def test_a_melgan_recipe_that_can_not_be(folder, tmp_path, settings, said):
+    with pytest.raises(ModelError, match=said):
+        train(make_recipe("melgan", [f"data.folder={folder}", *settings]), tmp_path / "run", say=quiet)

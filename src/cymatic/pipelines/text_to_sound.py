@@ -20,9 +20,7 @@ from cymatic.pipelines.finish import AT_ONCE, check_count, check_seconds, check_
 from cymatic.priors import PRIORS
 from cymatic.priors.flow import FlowPrior
 from cymatic.signal.sound import Sound
-from cymatic.vocoders import VOCODERS
-from cymatic.vocoders.griffin_lim import GriffinLimVocoder
-from cymatic.vocoders.vocos import Vocos
+from cymatic.vocoders import VOCODERS, Vocoder
 
 LONGEST = 600  # seconds that a clip trained on may last; a prior that claims more is damaged
 
@@ -39,7 +37,7 @@ class TextToSound:
         self,
         text: TextEncoder,
         prior: FlowPrior,
-        vocoder: GriffinLimVocoder | Vocos,
+        vocoder: Vocoder,
         defaults: PipelineFile,
         *,
         name: str = "unnamed",
@@ -69,7 +67,7 @@ class TextToSound:
         return cls(
             load_part(places["text"], (TextEncoder,)).to(device),
             load_part(places["prior"], PRIORS).to(device),
-            cast(GriffinLimVocoder | Vocos, load_part(places["vocoder"], VOCODERS)).to(device),
+            cast(Vocoder, load_part(places["vocoder"], VOCODERS)).to(device),
             file,
             name=name or folder.name,
             sha256=fingerprint(list(places.values())),

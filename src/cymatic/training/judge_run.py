@@ -64,6 +64,8 @@ def judge_run(
     try:
         for name in (VERDICT_TEXT, VERDICT_JSON):
             (run / name).unlink(missing_ok=True)
+        if data.spec.normalisation != "natural-log":
+            raise Error(f"its judge counts in nepers, so it hears natural-log mels, not {data.spec.normalisation} ones")
         budget = min(max(SHARE * progress.seconds, LEAST), MOST) if seconds is None else seconds
         say(f"trained; judging what it makes ({budget:.0f} s at most)")
         model = load_maker(run, recipe, device)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from cymatic.config import Config, nearest
 from cymatic.data.augment import Augmentation
@@ -21,7 +21,10 @@ from cymatic.priors.gpt_vae import GPTVAEShape
 from cymatic.priors.samplers import Interval, SamplerName
 from cymatic.quantizers.vector import VectorQuantizerConfig
 from cymatic.signal.mel import PRESETS, MelSpec
+from cymatic.vocoders.melgan import MelGANShape
 from cymatic.vocoders.vocos import VocosShape
+
+MelName = Literal["auto", "sound-24k", "voice-8k", "specvqgan-22k"]
 
 
 class TextSettings(Config):
@@ -33,14 +36,19 @@ class TextSettings(Config):
 class VocoderSettings(Config):
     """`auto` takes over the vocoder of the model named, where it speaks of the recipe's mel, and else Griffin-Lim."""
 
-    kind: Literal["auto", "griffin-lim", "vocos"] = "auto"
+    kind: Literal["auto", "griffin-lim", "vocos", "melgan"] = "auto"
     model: str = "starter-sound"
     rounds: int = Field(default=60, ge=1, le=1000)  # of Griffin-Lim
 
 
 class JudgeSettings(Config):
-    """How a vocoder meets its judges (see `adversarial`)."""
+    """How a vocoder meets its judges (see `adversarial`).
 
+    `spectrograms` are joined by combs, and what they teach is relative to what they see. `scales` are MelGAN's three,
+    with its losses and its betas.
+    """
+
+    kind: Literal["spectrograms", "scales"] = "spectrograms"
     piece: float = Field(default=0.512, gt=0, le=10)  # seconds
     alone: int = Field(default=3000, ge=0)  # steps before the judges come
     judges_warmup: int = Field(default=500, ge=1)  # steps over which their push grows
@@ -49,6 +57,12 @@ class JudgeSettings(Config):
     judge_rate: float = Field(default=4.0, gt=0)  # of their steps, in the vocoder's
     mel_weight: float = Field(default=8.0, ge=0)
     feature_weight: float = Field(default=2.0, ge=0)
+
+    @model_validator(mode="after")
+    def _in_groups(self) -> Self:
+        if self.kind == "scales" and self.judge_width & (self.judge_width - 1):
+            raise ValueError(f"judge_width is {self.judge_width}; for scales give a power of two")
+        return self
 
 
 class TrainingSettings(Config):
@@ -105,7 +119,7 @@ class Recipe(Config):
     """Text to sound by a flow over mels. `mel` is a preset's name, a whole MelSpec, or `auto` (`sound-24k`)."""
 
     kind: Literal["text-to-sound"] = "text-to-sound"
-    mel: MelSpec | Literal["auto", "sound-24k", "voice-8k"] = "auto"
+    mel: MelSpec | MelName = "auto"
     data: CaptionedSettings = CaptionedSettings()
     text: TextSettings = TextSettings()
     prior: FlowShape = FlowShape()
@@ -122,12 +136,17 @@ class VocoderRecipe(Config):
     """A vocoder from sounds alone; captions don't matter. `start`: a model whose vocoder it goes on from."""
 
     kind: Literal["vocoder"]
-    mel: MelSpec | Literal["auto", "sound-24k", "voice-8k"] = "auto"
+    mel: MelSpec | MelName = "auto"
     data: DataSettings = DataSettings(longest=15.0, long="cut")
-    vocoder: VocosShape = VocosShape()
+    vocoder: Annotated[VocosShape | MelGANShape, Field(discriminator="kind")] = VocosShape()
     judges: JudgeSettings = JudgeSettings()
     start: str | None = None
     training: TrainingSettings = TrainingSettings(batch=16, learning_rate=6e-4, clip=100.0)
+
+    @field_validator("vocoder", mode="before")
+    @classmethod
+    def _vocos_unless_said(cls, given: Any) -> Any:
+        return {"kind": "vocos", **given} if isinstance(given, dict) else given
 
     def mel_spec(self) -> MelSpec:
         return _mel_spec(self.mel)

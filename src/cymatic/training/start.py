@@ -23,8 +23,9 @@ from cymatic.training.planning import SIZES, given, is_given
 from cymatic.training.prior_task import PriorTask
 from cymatic.signal.mel import MelSpec
 from cymatic.training.recipe import MelGPTRecipe, Recipe, VocoderSettings
-from cymatic.vocoders import VOCODERS
+from cymatic.vocoders import VOCODERS, Vocoder
 from cymatic.vocoders.griffin_lim import GriffinLimConfig, GriffinLimVocoder
+from cymatic.vocoders.melgan import MelGAN
 from cymatic.vocoders.vocos import Vocos
 
 USUAL = "starter-sound"
@@ -115,28 +116,34 @@ def take_over(task: PriorTask, start: Start, longest: int) -> None:
         cast(nn.Linear, prior.length[-1]).bias[0] -= math.log(longest / before)
 
 
-def vocoder_for(settings: VocoderSettings, spec: MelSpec) -> GriffinLimVocoder | Vocos:
+def vocoder_for(settings: VocoderSettings, spec: MelSpec) -> Vocoder:
     """The vocoder that a run takes over: a trained one of the same mel where there is one, else Griffin-Lim.
 
-    Raises ModelError where `vocos` is asked for and the model named has none for this mel.
+    Raises ModelError where `vocos` or `melgan` is asked for and the model named has none for this mel.
     """
     if settings.kind != "griffin-lim":
         try:
-            return load_vocoder(settings.model, spec)
+            vocoder = load_vocoder(settings.model, spec)
+            if settings.kind not in ("auto", vocoder.config.kind):
+                raise ModelError(
+                    f"the vocoder of {settings.model} is of the kind {vocoder.config.kind}, and vocoder.kind is "
+                    f"{settings.kind}; let them agree, or set vocoder.kind to auto"
+                )
+            return vocoder
         except ModelError:
-            if settings.kind == "vocos":
+            if settings.kind != "auto":
                 raise
     return GriffinLimVocoder(GriffinLimConfig(mel=spec, rounds=settings.rounds))
 
 
-def load_vocoder(model: str, spec: MelSpec) -> Vocos:
+def load_vocoder(model: str, spec: MelSpec) -> Vocos | MelGAN:
     """The trained vocoder of a starter, or of a run. Raises ModelError where there is none that speaks of `spec`."""
     folder = starters().get(model, Path(model))
     place = folder / "vocoder"
     if not (place / CONFIG).exists():
         place = read_pipeline(folder).folder(folder, "vocoder")
     vocoder = load_part(place, VOCODERS)
-    if not isinstance(vocoder, Vocos) or vocoder.config.mel != spec:
+    if not isinstance(vocoder, Vocos | MelGAN) or vocoder.config.mel != spec:
         raise ModelError(f"{model} has no trained vocoder for this recipe's mel; train one with --recipe vocoder")
     return vocoder
 

@@ -13,13 +13,15 @@ from torch.func import functional_call
 
 from cymatic.adversarial.discriminators import Discriminators, Judged
 from cymatic.adversarial.losses import discriminator_loss, feature_loss, generator_loss
+from cymatic.adversarial.scales import ScaleDiscriminators, matching_loss, persuasion_loss
 from cymatic.errors import Error
 from cymatic.hub.parts import save_part
 from cymatic.seeds import mixed
 from cymatic.signal.distances import multi_scale_mel_distance
-from cymatic.signal.mel import MelSpec, log_mel
+from cymatic.signal.mel import MelSpec, log_mel, to_log
 from cymatic.training.muon import groups_of
 from cymatic.training.recipe import JudgeSettings, TrainingSettings
+from cymatic.vocoders.melgan import MelGAN, MelGANConfig, MelGANShape
 from cymatic.vocoders.vocos import Vocos, VocosConfig, VocosShape
 
 MOST_MEASURED = 72
@@ -35,10 +37,17 @@ class VocoderTask(nn.Module):
 
     steps: Tensor
     stage = "vocoder"
-    betas = (0.8, 0.99)
     keeps_best = False  # the distance held out rises a little while the sound gets better
 
-    def __init__(self, shape: VocosShape, settings: JudgeSettings, spec: MelSpec, seed: int, *, ranks: int = 1) -> None:
+    def __init__(
+        self,
+        shape: VocosShape | MelGANShape,
+        settings: JudgeSettings,
+        spec: MelSpec,
+        seed: int,
+        *,
+        ranks: int = 1,
+    ) -> None:
         if settings.judged % ranks:
             raise Error(
                 f"judges.judged is {settings.judged}, which {ranks} devices can't share evenly; give a multiple"
@@ -47,8 +56,12 @@ class VocoderTask(nn.Module):
         self.judged = settings.judged // ranks
         torch.manual_seed(mixed(seed, 0))
         self.settings = settings
-        self.vocoder = Vocos(VocosConfig(mel=spec, **shape.model_dump()))
-        self.judges = Discriminators(width=settings.judge_width)
+        self.vocoder = _built(shape, spec)
+        self.judges: Discriminators | ScaleDiscriminators
+        if settings.kind == "scales":
+            self.judges, self.betas = ScaleDiscriminators(width=settings.judge_width), (0.5, 0.9)
+        else:
+            self.judges, self.betas = Discriminators(width=settings.judge_width), (0.8, 0.99)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def forward(self, batch: Float[Tensor, "batch 1 samples"], seed: int) -> dict[str, Tensor]:
@@ -57,7 +70,7 @@ class VocoderTask(nn.Module):
         batch = batch.to(self.steps.device)
         real_mel = log_mel(batch, spec)
         fake = self.vocoder(real_mel)
-        own = (log_mel(fake, spec) - real_mel).abs().mean()
+        own = (to_log(log_mel(fake, spec), spec) - to_log(real_mel, spec)).abs().mean()
         many = multi_scale_mel_distance(fake, batch, spec.rate)
         terms = {"mel": own, "scales": many, "loss": settings.mel_weight * (own + many)}
         if self.steps >= settings.alone:
@@ -66,7 +79,11 @@ class VocoderTask(nn.Module):
             real = self.judges(batch[some])
             seen: list[Judged] = functional_call(self.judges, frozen, (fake[some],))
             terms["judges"] = discriminator_loss(real, self.judges(fake[some].detach()))
-            terms["fool"], terms["features"] = generator_loss(seen), feature_loss(real, seen)
+            if settings.kind == "scales":
+                terms["judges"] = len(real) * terms["judges"]  # their sum, as the others are
+                terms["fool"], terms["features"] = persuasion_loss(seen), matching_loss(real, seen)
+            else:
+                terms["fool"], terms["features"] = generator_loss(seen), feature_loss(real, seen)
             # A judge that knows nothing yet should not pull: its push grows over the first steps.
             push = min(1.0, float(self.steps - settings.alone) / settings.judges_warmup)
             terms["loss"] = (
@@ -85,7 +102,8 @@ class VocoderTask(nn.Module):
             real = wave.to(self.steps.device)
             mel = log_mel(real, spec)
             fake = self.vocoder.train()(mel)
-            sums["mel"] += (log_mel(fake, spec) - mel).abs().mean().item() / len(waves)
+            difference = to_log(log_mel(fake, spec), spec) - to_log(mel, spec)
+            sums["mel"] += difference.abs().mean().item() / len(waves)
             sums["loss"] += multi_scale_mel_distance(fake[..., : real.shape[-1]], real, spec.rate).item() / len(waves)
         return sums
 
@@ -98,6 +116,14 @@ class VocoderTask(nn.Module):
     def save_parts(self, run: Path, steps: int) -> None:
         self.vocoder.steps_trained.fill_(steps)
         save_part(run / "vocoder", self.vocoder)
+
+
+def _built(shape: VocosShape | MelGANShape, spec: MelSpec) -> Vocos | MelGAN:
+    """Raises ModelError for a shape that this mel does not fit."""
+    values = {"mel": spec, **shape.model_dump()}
+    if isinstance(shape, MelGANShape):
+        return MelGAN(MelGANConfig.parse(values, "this recipe's vocoder"))
+    return Vocos(VocosConfig(**values))
 
 
 def held_out(waves: Sequence[Float[np.ndarray, " samples"]], rate: int) -> list[Float[Tensor, "1 1 samples"]]:

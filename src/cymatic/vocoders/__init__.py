@@ -1,6 +1,8 @@
-"""Log mel -> waveform of exactly frames x hop samples."""
+"""Mel -> waveform of exactly frames x hop samples."""
 
 from cymatic.vocoders.griffin_lim import GriffinLimVocoder
+from cymatic.vocoders.melgan import MelGAN
 from cymatic.vocoders.vocos import Vocos
 
-VOCODERS = (GriffinLimVocoder, Vocos)  # every kind that a model folder may hold
+Vocoder = GriffinLimVocoder | Vocos | MelGAN
+VOCODERS = (GriffinLimVocoder, Vocos, MelGAN)  # every kind that a model folder may hold

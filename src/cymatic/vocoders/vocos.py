@@ -33,10 +33,10 @@ class VocosShape(Config):
     depth: int = Field(default=6, gt=0, le=64)
     widening: int = Field(default=3, gt=0, le=8)
     corrections: int = Field(default=6, ge=0, le=32)
+    kind: Literal["vocos"] = "vocos"
 
 
 class VocosConfig(VocosShape):
-    kind: Literal["vocos"] = "vocos"
     mel: MelSpec
 
 
