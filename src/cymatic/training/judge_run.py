@@ -20,7 +20,7 @@ from cymatic.encoders.text import TextEncoder
 from cymatic.errors import Error
 from cymatic.files import write_atomically
 from cymatic.hub.parts import load_part
-from cymatic.metrics.neighbours import diversity
+from cymatic.metrics.diversity import diversity
 from cymatic.priors.flow import FlowPrior
 from cymatic.training.data import Data
 from cymatic.training.history import History
