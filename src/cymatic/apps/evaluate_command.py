@@ -109,7 +109,7 @@ def check_folder(output: Path) -> None:
 
 
 def _clips(run: str, data: Path | None) -> tuple[Sources, float, Long]:
-    """The clips of `data`, or those that the run was trained on, how long they may be, and what becomes of longer ones."""
+    """The clips of `data` or those that the run was trained on, how long they may be, what becomes of longer ones."""
     if data is not None:
         return read_packs((whole_folder(str(data)),), None), LONGEST, "cut"
     recipe = starters().get(run, Path(run)) / RECIPE

@@ -75,8 +75,8 @@ def said(found: dict[str, Accuracy], held_out: int) -> list[str]:
         )
         if one.weak:
             lines.append(
-                f'warning: that is too weak to judge a model by "{question}"; give it more --minutes, more clips, or an '
-                "easier question"
+                f'warning: that is too weak to judge a model by "{question}"; give it more --minutes, more clips '
+                "or an easier question"
             )
         elif one.misheard:
             meant, heard, count = one.misheard[0]

@@ -211,8 +211,8 @@ def _memory(report: Mapping[str, Any]) -> str:
     said = "Nearest training clip of the same caption; held-out clips went through the model first."
     return (
         f"<h2>Copied? Varied?</h2>{table(header, rows, said)}"
-        "<p class='faint'>First column: 1 is as far as a new recording, towards 0 are copies. Diversity: 1 is as varied "
-        "as recordings of one caption, 0 is one clip again and again.</p>"
+        "<p class='faint'>First column: 1 is as far as a new recording, towards 0 are copies. Diversity: 1 is as "
+        "varied as recordings of one caption, 0 is one clip again and again.</p>"
     )
 
 

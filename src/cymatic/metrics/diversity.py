@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
+
+from cymatic.errors import Error
 
 
 def diversity(
@@ -43,6 +46,18 @@ def by_caption(captions: Sequence[str]) -> dict[str, list[int]]:
     for row, caption in enumerate(captions):
         rows.setdefault(caption, []).append(row)
     return rows
+
+
+def matched(captions: Sequence[str], others: Sequence[str]) -> Float[np.ndarray, " others"]:
+    """A weight for each of `others`, so that each caption weighs as much as it does in `captions`; their sum is 1.
+
+    Raises Error where no caption is on both sides.
+    """
+    wanted, there = Counter(captions), Counter(others)
+    weights = np.array([wanted[caption] / there[caption] for caption in others], dtype=np.float64)
+    if not weights.any():
+        raise Error("no caption is on both sides, so nothing can be compared; give clips of the same captions")
+    return weights / weights.sum()
 
 
 def distances(a: Float[np.ndarray, "a dim"], b: Float[np.ndarray, "b dim"]) -> Float[np.ndarray, "a b"]:

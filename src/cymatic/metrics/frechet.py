@@ -5,13 +5,15 @@ Heusel et al., 2017, arXiv 1706.08500.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from cymatic.errors import Error
-from cymatic.metrics.intervals import Estimate, jackknife
+from cymatic.metrics.diversity import matched
+from cymatic.metrics.intervals import Estimate, groups_of, jackknife
 
 
 def frechet_distance(a: Float[np.ndarray, "a dim"], b: Float[np.ndarray, "b dim"]) -> float:
@@ -22,21 +24,29 @@ def frechet_distance(a: Float[np.ndarray, "a dim"], b: Float[np.ndarray, "b dim"
     diagonal, and fewer clips than dimensions are no trouble to compute. They are a trouble to believe: few clips make
     the distance too large, so compare only distances of equally many.
 
-    Raises Error for fewer than two embeddings on either side, or for embeddings of different widths.
+    Raises Error for fewer than two embeddings on either side.
     """
     _check(a, b)
     return _between(_Gaussian.of(a), _Gaussian.of(b))
 
 
-def frechet_estimate(generated: Float[np.ndarray, "a dim"], reference: Float[np.ndarray, "b dim"]) -> Estimate:
-    """`frechet_distance` with a jackknife interval over the generated side. Raises Error as that does."""
+def frechet_estimate(
+    generated: Float[np.ndarray, "a dim"],
+    generated_captions: Sequence[str],
+    reference: Float[np.ndarray, "b dim"],
+    reference_captions: Sequence[str],
+) -> Estimate:
+    """`frechet_distance` with the reference weighed so that its captions count as they do among the generated clips,
+    and a jackknife interval over those (`intervals.groups_of`). Raises Error as that does, and for clips without
+    reference."""
     _check(generated, reference)
-    real = _Gaussian.of(reference)
+    captions = np.array(generated_captions)
 
     def distance(rows: Int[np.ndarray, " rows"]) -> float:
-        return _between(_Gaussian.of(generated[rows]), real)
+        weights = matched(captions[rows].tolist(), reference_captions)
+        return _between(_Gaussian.of(generated[rows]), _Gaussian.of(reference, weights))
 
-    found = jackknife(distance, len(generated))
+    found = jackknife(distance, groups_of(generated_captions))
     return replace(found, low=max(found.low, 0.0))
 
 
@@ -48,10 +58,15 @@ class _Gaussian:
     factor: Float[np.ndarray, "rows dim"]
 
     @classmethod
-    def of(cls, rows: Float[np.ndarray, "rows dim"]) -> _Gaussian:
+    def of(cls, rows: Float[np.ndarray, "rows dim"], weights: Float[np.ndarray, " rows"] | None = None) -> _Gaussian:
         rows = rows.astype(np.float64)
-        mean = rows.mean(0)
-        factor = (rows - mean) / (len(rows) - 1) ** 0.5
+        if weights is None:
+            weights = np.full(len(rows), 1 / len(rows))
+        rows, weights = rows[weights > 0], weights[weights > 0]
+        mean = weights @ rows
+        # Unbiased, as 1 / (n - 1) is where all weigh the same.
+        scale = max(1 - float((weights**2).sum()), 1e-12)
+        factor = (rows - mean) * np.sqrt(weights / scale)[:, None]
         if len(factor) > factor.shape[1]:
             factor = np.asarray(np.linalg.qr(factor, mode="r"))
         return cls(mean, factor)
@@ -64,8 +79,6 @@ def _between(a: _Gaussian, b: _Gaussian) -> float:
     return max(shift + spreads - 2 * together, 0.0)
 
 
-def _check(a: Float[np.ndarray, "a dim_a"], b: Float[np.ndarray, "b dim_b"]) -> None:
+def _check(a: Float[np.ndarray, "a dim"], b: Float[np.ndarray, "b dim"]) -> None:
     if len(a) < 2 or len(b) < 2:
         raise Error(f"a Fréchet distance needs two clips or more on either side; got {len(a)} and {len(b)}")
-    if a.shape[1] != b.shape[1]:
-        raise Error(f"embeddings of {a.shape[1]} and of {b.shape[1]} numbers can't be compared; use one embedding")

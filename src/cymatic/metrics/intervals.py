@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import nan, sqrt
 from statistics import NormalDist
@@ -79,21 +79,32 @@ def bootstrap(
     return Estimate(value, float(low), float(high), len(samples[0]))
 
 
-def jackknife(statistic: Callable[[Int[np.ndarray, " rows"]], float], count: int, groups: int = 50) -> Estimate:
-    """`statistic(rows)` of all of `count` rows, and an interval from leaving out groups of rows in turn.
+def jackknife(statistic: Callable[[Int[np.ndarray, " rows"]], float], groups: Sequence[int]) -> Estimate:
+    """`statistic(rows)` of all rows, and an interval from leaving out each group of rows in turn.
 
-    With G groups (one row each where there are few rows) and t_g the statistic without group g (Quenouille, 1949;
-    Tukey, 1958): `t -+ 1.96 sqrt((G - 1) / G sum_g (t_g - mean t)^2)`. No row is ever met twice, so a distance
-    between distributions does not grow by it as it would under `bootstrap`. The interval says how much the number
-    would differ with other clips; it does not take away the bias that few clips give.
+    groups: the number of the group that each row belongs to (see `groups_of`). With G groups and t_g the statistic
+    without group g (Quenouille, 1949; Tukey, 1958): `t -+ 1.96 sqrt((G - 1) / G sum_g (t_g - mean t)^2)`. No row is
+    ever met twice, so a distance between distributions does not grow by it as it would under `bootstrap`. The interval
+    says how much the number would differ with other clips; it does not take away the bias that few clips give.
+
+    low and high are NaN where there are fewer than three groups.
     """
-    rows = np.arange(count)
+    given = np.asarray(groups)
+    rows = np.arange(len(given))
     value = float(statistic(rows))
-    several = min(groups, count)
-    if count - -(-count // max(several, 1)) < 2:
-        return Estimate(value, nan, nan, count)
-    left_out = np.array([statistic(rows[rows % several != group]) for group in range(several)])
-    half = NormalDist().inv_cdf(0.975) * sqrt(
-        (several - 1) / several * float(((left_out - left_out.mean()) ** 2).sum())
-    )
-    return Estimate(value, value - half, value + half, count)
+    names = np.unique(given)
+    if len(names) < 3:
+        return Estimate(value, nan, nan, len(given))
+    left_out = np.array([statistic(rows[given != name]) for name in names])
+    spread = (len(names) - 1) / len(names) * float(((left_out - left_out.mean()) ** 2).sum())
+    half = NormalDist().inv_cdf(0.975) * sqrt(spread)
+    return Estimate(value, value - half, value + half, len(given))
+
+
+def groups_of(captions: Sequence[str], *, captions_enough: int = 10, most: int = 50) -> list[int]:
+    """Groups for `jackknife`: whole captions where there are ten or more, since clips of one caption are alike; else
+    clips. Of more than 50 captions or clips, several share a group."""
+    names = {caption: i for i, caption in enumerate(dict.fromkeys(captions))}
+    if len(names) >= captions_enough:
+        return [names[caption] % most for caption in captions]
+    return [row % most for row in range(len(captions))]

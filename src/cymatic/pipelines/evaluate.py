@@ -203,7 +203,7 @@ def _inside(model: Evaluable, corpus: Corpus, found: Evaluation) -> None:
     if not isinstance(model, HasCodec):
         found.missing["codes"] = "this model has no codec"
     else:
-        found.codes = code_use(model.codec, model.mel, corpus.valid.sounds)
+        found.codes = code_use(model.codec, model.mel, corpus.valid.sounds, corpus.valid.captions)
     if not isinstance(model, HasLikelihood) or not isinstance(model, HasCodec):
         found.missing["likelihood"] = "its prior gives no likelihood of codes"
     else:
@@ -249,8 +249,9 @@ def _judge(
             for question in own
         }
         precision, recall = _among(embedded, real[balanced(reference.captions, len(some))])
+        both = (embedded, some.captions, real, reference.captions)
         found.distances[what] = Distances(
-            len(some), frechet_estimate(embedded, real), kernel_estimate(embedded, real), mkl, precision, recall
+            len(some), frechet_estimate(*both), kernel_estimate(*both), mkl, precision, recall
         )
     if MADE not in found.distances:
         found.missing["distances"] = "fewer than two clips are compared"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cymatic.data.mels import mel_of, prepare
 from cymatic.metrics.code_use import perplexity, unused
-from cymatic.metrics.intervals import Estimate, bootstrap, jackknife
+from cymatic.metrics.intervals import Estimate, bootstrap, groups_of, jackknife
 from cymatic.metrics.reconstruction import has_stoi, log_spectral_distance, mel_l1, stoi
 from cymatic.pipelines.evaluable import Codec, Evaluable, HasCodec, HasLikelihood
 from cymatic.signal.distances import multi_scale_mel_distance
@@ -100,7 +100,7 @@ def _mel(samples: np.ndarray, spec: MelSpec) -> np.ndarray:
     return mel
 
 
-def code_use(codec: Codec, spec: MelSpec, sounds: Sequence[Sound]) -> CodeUse | None:
+def code_use(codec: Codec, spec: MelSpec, sounds: Sequence[Sound], captions: Sequence[str]) -> CodeUse | None:
     """Perplexity and unused codes over `sounds`; None where there are none."""
     if not sounds:
         return None
@@ -112,7 +112,7 @@ def code_use(codec: Codec, spec: MelSpec, sounds: Sequence[Sound]) -> CodeUse | 
         rows.append(torch.bincount(codes.flatten().cpu(), minlength=codec.size))
     counts = torch.stack(rows)
     total = counts.sum(0)
-    spread = jackknife(lambda kept: perplexity(counts[torch.from_numpy(kept)].sum(0)), len(counts))
+    spread = jackknife(lambda kept: perplexity(counts[torch.from_numpy(kept)].sum(0)), groups_of(captions))
     ordered = total.sort(descending=True).values
     return CodeUse(codec.size, len(sounds), spread, unused(total), tuple(ordered.tolist()))
 
