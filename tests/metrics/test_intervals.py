@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cymatic.errors import Error
-from cymatic.metrics.intervals import wilson
+from cymatic.metrics.intervals import bootstrap, groups_of, jackknife, share, wilson
 
 
 @pytest.mark.parametrize(
@@ -39,3 +40,45 @@ def test_more_confidence_is_wider_and_more_trials_are_narrower(successes: int) -
 def test_nonsense_is_refused(successes: int, trials: int, confidence: float) -> None:
     with pytest.raises(Error):
         wilson(successes, trials, confidence)
+
+
+def test_a_bootstrap_of_a_mean_is_about_as_wide_as_the_normal_says() -> None:
+    values = np.random.default_rng(0).normal(3, 2, size=400)
+    found = bootstrap(np.mean, values)
+    assert found.value == pytest.approx(values.mean()) and found.n == 400
+    assert found.high - found.low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
+    assert found == bootstrap(np.mean, values)
+
+
+def test_a_bootstrap_of_two_samples_draws_both() -> None:
+    a, b = np.full(50, 6.0), np.random.default_rng(0).uniform(1, 3, size=50)
+    found = bootstrap(lambda x, y: np.median(x) / np.median(y), a, b)
+    assert found.value == 6 / np.median(b) and found.low < found.value < found.high
+
+
+def test_one_number_has_no_interval_and_none_is_an_error() -> None:
+    one = bootstrap(np.mean, np.array([4.0]))
+    assert one.value == 4 and np.isnan(one.low) and np.isnan(one.high)
+    with pytest.raises(Error, match="at least one number"):
+        bootstrap(np.mean, np.array([]))
+
+
+def test_the_jackknife_of_a_mean_is_the_usual_error() -> None:
+    """Leaving out one at a time gives exactly the standard error of a mean."""
+    values = np.random.default_rng(0).normal(size=30)
+    found = jackknife(lambda rows: float(values[rows].mean()), range(30))
+    assert found.value == pytest.approx(values.mean())
+    assert (found.high - found.low) / 2 == pytest.approx(1.959964 * values.std(ddof=1) / 30**0.5, rel=1e-6)
+    assert np.isnan(jackknife(lambda rows: float(len(rows)), [0, 0, 1]).low)
+
+
+def test_groups_are_captions_where_there_are_many() -> None:
+    assert groups_of(["a", "b", "a"]) == [0, 1, 2]
+    many = [str(i // 2) for i in range(40)]
+    assert groups_of(many) == [i // 2 for i in range(40)]
+    assert set(groups_of(["a"] * 120)) == set(range(50))
+
+
+def test_a_share() -> None:
+    found = share(9, 10)
+    assert found.value == 0.9 and (found.low, found.high) == wilson(9, 10) and found.n == 10

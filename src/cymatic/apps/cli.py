@@ -1,4 +1,4 @@
-"""The command line: `cymatic sound`, `cymatic train`, `cymatic plot`, `cymatic data`.
+"""The command line: `cymatic sound`, `train`, `evaluate`, `plot`, `data`, `judge`.
 
 Only typer is imported at the top: `cymatic --help` is instant because torch is loaded by the command that needs it.
 Whatever a user can mend is one line on stderr and exit code 2.
@@ -18,6 +18,7 @@ import typer
 
 from cymatic import __version__
 from cymatic.apps.data_command import data
+from cymatic.apps.judge_command import judge
 from cymatic.apps.verbs import VERBS, numbered
 from cymatic.errors import Error, Note
 from cymatic.files import reason
@@ -35,6 +36,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(data)
+app.add_typer(judge)
 for verb in VERBS:
     app.command()(verb)
 
@@ -233,3 +235,28 @@ def train(
             start,
         )
     )
+
+
+@app.command()
+def evaluate(
+    run: Annotated[
+        str, typer.Argument(help="A folder that cymatic train wrote, or a starter's name.", show_default=False)
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The report's folder.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Real clips to compare with.", show_default="what it was trained on", readable=False),
+    ] = None,
+    judge: Annotated[
+        Path | None,
+        typer.Option(
+            help="A judge's folder (cymatic judge train).", show_default="one is trained within a minute or so"
+        ),
+    ] = None,
+    n: Annotated[int, typer.Option("--n", "-n", help="How many clips to generate.")] = 100,
+    seed: Annotated[int, typer.Option(help="Take i of a caption uses seed + i.")] = 0,
+) -> None:
+    """Measure a model: reconstruction, judged accuracy, distances, memory, variety; as numbers and as a page."""
+    from cymatic.apps.evaluate_command import evaluate_command
+
+    evaluate_command(run, data, judge, n, seed, output)

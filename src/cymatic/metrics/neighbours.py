@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cymatic.errors import Error
+from cymatic.metrics.diversity import by_caption, distances, diversity
 from cymatic.signal.mel import MelSpec, log_mel, to_log
 from cymatic.signal.sound import Sound
 
@@ -75,29 +76,13 @@ def nearest(
     """
     if not len(queries):
         raise Error("there are no sounds to find neighbours for; give at least one")
-    rows = _by_caption(train_captions)
+    rows = by_caption(train_captions)
     found = np.empty(len(queries))
-    for caption, asked in _by_caption(query_captions).items():
+    for caption, asked in by_caption(query_captions).items():
         if caption not in rows:
             raise Error(f'no training sound has the caption "{caption}", so nothing can be its neighbour')
-        found[asked] = _distances(queries[asked], train[rows[caption]]).min(axis=1)
+        found[asked] = distances(queries[asked], train[rows[caption]]).min(axis=1)
     return found
-
-
-def diversity(
-    generated: Float[np.ndarray, "generated dim"],
-    generated_captions: Sequence[str],
-    train: Float[np.ndarray, "train dim"],
-    train_captions: Sequence[str],
-) -> float:
-    """Mean pairwise distance among generated sounds over that among training sounds, averaged over shared captions."""
-    real = _by_caption(train_captions)
-    ratios = [
-        _spread(generated[rows]) / max(_spread(train[real[caption]]), 1e-12)
-        for caption, rows in _by_caption(generated_captions).items()
-        if len(rows) > 1 and len(real.get(caption, ())) > 1
-    ]
-    return float(np.mean(ratios)) if ratios else float("nan")
 
 
 def mel_features(sounds: Sequence[Sound], spec: MelSpec, *, frames: int = 32) -> Float[np.ndarray, "sounds dim"]:
@@ -126,19 +111,3 @@ def aligned(mel: Float[Tensor, "mels _"], frames: int) -> Float[np.ndarray, " di
         mel[None, None], size=(len(mel), frames), mode="bilinear", antialias=True, align_corners=False
     )
     return fitted.flatten().numpy() / (len(mel) * frames) ** 0.5
-
-
-def _by_caption(captions: Sequence[str]) -> dict[str, list[int]]:
-    rows: dict[str, list[int]] = {}
-    for row, caption in enumerate(captions):
-        rows.setdefault(caption, []).append(row)
-    return rows
-
-
-def _distances(a: Float[np.ndarray, "a dim"], b: Float[np.ndarray, "b dim"]) -> Float[np.ndarray, "a b"]:
-    return np.linalg.norm(a[:, None].astype(np.float64) - b[None], axis=-1)
-
-
-def _spread(features: Float[np.ndarray, "sounds dim"]) -> float:
-    count = len(features)
-    return float(_distances(features, features).sum() / (count * (count - 1)))

@@ -19,6 +19,7 @@ from cymatic.hub.pipeline_file import PipelineFile, read_pipeline
 from cymatic.pipelines.finish import AT_ONCE, check_count, check_seconds, check_settings, finished, voiced
 from cymatic.priors import PRIORS
 from cymatic.priors.flow import FlowPrior
+from cymatic.signal.mel import MelSpec
 from cymatic.signal.sound import Sound
 from cymatic.vocoders import VOCODERS, Vocoder
 
@@ -76,7 +77,17 @@ class TextToSound:
     @property
     def rate(self) -> int:
         """Samples a second of what this model makes."""
-        return self.prior.config.mel.rate
+        return self.mel.rate
+
+    @property
+    def mel(self) -> MelSpec:
+        """The mel between its prior and its vocoder."""
+        return self.prior.config.mel
+
+    @property
+    def captions(self) -> tuple[str, ...]:
+        """Those it was trained on; none where nobody knows."""
+        return self.defaults.captions
 
     @property
     def longest(self) -> float:

@@ -223,6 +223,20 @@ def write(
     The file appears whole or not at all. Raises SoundError for an unknown extension, too many channels, info that
     is not JSON, and whatever the file system refuses.
     """
+    data = encoded(samples, rate, info, path)
+    try:
+        return write_atomically(path, data)
+    except Error as error:
+        raise SoundError(str(error)) from error
+
+
+def encoded(
+    samples: Float[np.ndarray, "channels samples"],
+    rate: int,
+    info: Mapping[str, Any] | None,
+    path: str | os.PathLike[str],
+) -> bytes:
+    """The bytes that `write` would put into a file called `path`. Raises SoundError as that does."""
     kind = FORMATS.get(Path(path).suffix.lower())
     if kind is None:
         named = f'extension "{Path(path).suffix}"' if Path(path).suffix else "name without an extension"
@@ -237,8 +251,7 @@ def write(
         samples, rate = np.atleast_2d(soxr.resample(samples.T, rate, allowed, quality="HQ").T), allowed
     peak = max(1.0, float(np.abs(samples).max(initial=0)))
     try:
-        data = _encode(samples / np.float32(peak), rate, container, subtype, _tags(info or {}))
-        return write_atomically(path, data)
+        return _encode(samples / np.float32(peak), rate, container, subtype, _tags(info or {}))
     except (RuntimeError, TypeError, ValueError) as error:
         if isinstance(error, Error):
             raise SoundError(str(error)) from error

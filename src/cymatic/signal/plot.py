@@ -93,6 +93,21 @@ def contact_sheet(path: str | os.PathLike[str], items: Sequence[tuple[str, Sound
     return _save(figure, path)
 
 
+def thumbnail(sound: Sound, columns: int = 200) -> bytes:
+    """A small mel spectrogram as a PNG of `columns` x 96 pixels (fewer for a tiny sound), 80 dB deep, without axes."""
+    from PIL import Image
+
+    levels = 1 + _decibels(sound, columns)[::-1] / RANGE_DB  # 0 to 1, low notes at the bottom
+    picture = Image.fromarray(np.clip(levels * 63, 0, 63).round().astype(np.uint8))
+    anchors = np.array([[int(shade[i : i + 2], 16) for i in (1, 3, 5)] for shade in SHADES])
+    places = np.linspace(0, len(SHADES) - 1, 64)
+    palette = np.stack([np.interp(places, np.arange(len(SHADES)), anchors[:, k]) for k in range(3)], axis=1)
+    picture.putpalette(palette.round().astype(np.uint8).flatten().tolist())
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
 def _draw_waveform(axes: Axes, sound: Sound) -> None:
     low, high = _envelope(sound.samples)
     width = sound.seconds / len(low)

@@ -18,7 +18,7 @@ from torch import Tensor
 from cymatic.data.mels import Clip
 from cymatic.errors import Error
 from cymatic.files import write_atomically
-from cymatic.metrics.neighbours import diversity
+from cymatic.metrics.diversity import diversity
 from cymatic.training.data import Data
 from cymatic.training.history import History
 from cymatic.training.jobs import Job

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from cymatic.metrics.accuracy import ABOVE_CHANCE, ENOUGH, STRONG
 from cymatic.training.own_judge import Heard
 
 FEW = 100  # steps after which a curve begins to say something
@@ -13,9 +14,6 @@ RISEN = 0.05  # of the whole fall: a rise that is no noise
 RESTING = 0.005  # of the whole fall, held out over the last quarter of the steps: below it nothing happens any more
 RESTING_TRAIN = 0.03  # the same for the loss in training, which is noisier
 LATE = 0.8  # of the steps: a best after this is the end
-STRONG = 0.6  # share of real clips that a judge must hear rightly to be believed
-ABOVE_CHANCE = 0.15
-ENOUGH = 6  # real clips that a judge must have been tried on
 FAILS = 0.5  # share of made clips heard rightly at which a caption fails, with two misses at least
 NAMED = 4
 USUAL_MINUTES = 15
