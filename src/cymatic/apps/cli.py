@@ -18,6 +18,7 @@ import typer
 
 from cymatic import __version__
 from cymatic.apps.data_command import data
+from cymatic.apps.import_command import import_command
 from cymatic.apps.judge_command import judge
 from cymatic.apps.verbs import VERBS, numbered
 from cymatic.errors import Error, Note
@@ -39,6 +40,7 @@ app.add_typer(data)
 app.add_typer(judge)
 for verb in VERBS:
     app.command()(verb)
+app.command("import")(import_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -137,12 +139,12 @@ def sound(
     check_output(output, FORMATS)
     if plot is not None:
         check_output(plot, PLOTS)
-    from cymatic.pipelines.load import load
     from cymatic.pipelines.finish import AT_ONCE, check_count, check_settings
+    from cymatic.pipelines.load import load
 
     check_count(seed, n)
     how = {"guidance": guidance, "steps": steps, "temperature": temperature, "top_k": top_k, "top_p": top_p}
-    given = {name: value for name, value in how.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in how.items() if value is not None}
     check_settings(**given)
     if n > 1:
         for i in range(1, n + 1):

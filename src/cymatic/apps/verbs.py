@@ -52,7 +52,9 @@ def vary(
     output: Output,
     model: Model,
     n: Annotated[int, typer.Option("-n", help="How many.")] = 4,
-    amount: Annotated[float, typer.Option(help="How far from it: 0 is the sound as the model has it.")] = 1.0,
+    amount: Annotated[
+        float, typer.Option(help="How far from it: 0 is the sound as the model has it, 1 forgets it.")
+    ] = 0.5,
     prompt: Prompt = None,
     seed: Seed = 0,
     device: Device = "cpu",
@@ -85,7 +87,7 @@ def numbered(path: Path, i: int, n: int) -> Path:
 
 
 def _ready(verb: str, model: str, device: str, output: Path, n: int, *audio: Path) -> tuple[list[Sound], Any]:
-    """The sounds and the model. Raises Error for an output that can't be written, ModelError where it lacks the verb."""
+    """The sounds and the model. Raises Error for an output that can't be written, ModelError for a lack of the verb."""
     from cymatic.errors import ModelError
     from cymatic.files import check_output
     from cymatic.signal.files import FORMATS

@@ -10,7 +10,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cymatic.data.mels import order
-from cymatic.data.vas import fitted
 from cymatic.errors import Error
 from cymatic.share import Share
 
@@ -39,21 +38,19 @@ class CodesBatch:
     captions: list[str]
     codes: Int[Tensor, "batch rows columns"]
     columns: Int[Tensor, " batch"]
-    features: Float[Tensor, "batch steps dim"] | None = None
+    features: list[Float[Tensor, "_ dim"]] | None = None
     share: Share | None = None
 
 
 def collate_codes(clips: Sequence[Coded], variant: int = 0, share: Share | None = None) -> CodesBatch:
-    """A batch of one variant of each clip; features shorter than the longest begin anew."""
+    """A batch of one variant of each clip."""
     codes = [clip.variants[variant % len(clip.variants)] for clip in clips]
     columns = torch.tensor([one.shape[1] for one in codes])
     padded = torch.zeros(len(codes), codes[0].shape[0], int(columns.max()), dtype=torch.int64)
     for row, one in zip(padded, codes, strict=True):
         row[:, : one.shape[1]] = one
-    seen = [clip.features for clip in clips if clip.features is not None]
-    steps = max((len(one) for one in seen), default=0)
-    features = torch.stack([fitted(one, steps) for one in seen]) if seen else None
-    return CodesBatch([clip.caption for clip in clips], padded, columns, features, share)
+    features = [clip.features for clip in clips if clip.features is not None]
+    return CodesBatch([clip.caption for clip in clips], padded, columns, features or None, share)
 
 
 class CodesBatches:

@@ -24,7 +24,7 @@ class Pieces:
 
 
 class MelCrops:
-    """Batches of pieces `[batch, mels, frames]` cut from clips; clips shorter than a piece lie somewhere in it, in silence.
+    """Batches of pieces `[batch, mels, frames]` cut from clips; a shorter clip lies somewhere in its piece, in silence.
 
     Each clip is drawn as often as the root of its length: long ones hold more, and short ones would hardly be seen
     otherwise. Any step's batch can be asked for at once. Of `ranks` processes each gives every `ranks`th piece of each

@@ -68,6 +68,8 @@ class CodesFile(Parts):
     top_p: float | None = Field(default=None, gt=0, le=1)
 
 
+PARTS_OF_CODES = ("condition", "codec", "prior", "vocoder")
+
 F = TypeVar("F", bound=Parts)
 FILES: tuple[type[PipelineFile] | type[CodesFile], ...] = (PipelineFile, CodesFile)
 

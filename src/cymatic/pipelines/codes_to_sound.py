@@ -5,34 +5,40 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, cast, overload
+from typing import Any, ClassVar, cast, overload
 
+import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from cymatic.codecs.spectrogram import SpectrogramCodec
 from cymatic.cond import Cond
 from cymatic.data.mels import mel_of, prepare
+from cymatic.encoders.classes import ClassEncoder
 from cymatic.encoders.familiarity import Familiarity
+from cymatic.encoders.features import FeatureEncoder
 from cymatic.encoders.text import TextEncoder
 from cymatic.errors import Error, ModelError, Note
-from cymatic.hub.parts import CONFIG, fingerprint, load_part
-from cymatic.hub.pipeline_file import CodesFile, read_pipeline
+from cymatic.hub.parts import fingerprint, load_part
+from cymatic.hub.pipeline_file import PARTS_OF_CODES, CodesFile, read_pipeline
 from cymatic.pipelines.finish import AT_ONCE, check_count, check_seconds, check_settings, finished, voiced
 from cymatic.priors.gpt import GPTPrior
 from cymatic.priors.gpt_vae import GPTVAE
 from cymatic.signal.mel import MelSpec
 from cymatic.signal.sound import Sound
-from cymatic.vocoders import VOCODERS
-from cymatic.vocoders.griffin_lim import GriffinLimVocoder
-from cymatic.vocoders.vocos import Vocos
+from cymatic.vocoders import VOCODERS, Vocoder
 
-PARTS = ("text", "codec", "prior", "vocoder")
+
+
+Prompt = str | Float[np.ndarray, "frames features"]  # words or a class, or what a video's frames show
+Encoder = TextEncoder | ClassEncoder | FeatureEncoder
+ENCODERS: tuple[type[Encoder], ...] = (TextEncoder, ClassEncoder, FeatureEncoder)
+CODE_PRIORS: tuple[type[GPTPrior] | type[GPTVAE], ...] = (GPTPrior, GPTVAE)
 
 
 class CodesToSound:
-    """A model of four parts: text encoder, prior over codes, spectrogram codec, vocoder.
+    """A model of four parts: encoder of the condition, prior over codes, spectrogram codec, vocoder.
 
     Built from parts, or from a folder by `cymatic.load`. Raises ModelError for parts that don't fit each other.
     """
@@ -41,10 +47,10 @@ class CodesToSound:
 
     def __init__(
         self,
-        text: TextEncoder,
+        condition: TextEncoder | ClassEncoder | FeatureEncoder,
         prior: GPTPrior | GPTVAE,
         codec: SpectrogramCodec,
-        vocoder: GriffinLimVocoder | Vocos,
+        vocoder: Vocoder,
         defaults: CodesFile,
         *,
         name: str = "unnamed",
@@ -54,18 +60,19 @@ class CodesToSound:
             raise ModelError(
                 f"{name}: its codec and its vocoder speak of different mels; take parts with the same MelSpec"
             )
-        if text.config.dim != prior.config.cond_dim:
+        shape = prior.config.decoder if isinstance(prior, GPTVAE) else prior.config
+        if condition.config.dim != shape.cond_dim:
             raise ModelError(
-                f"{name}: its text encoder gives tokens of {text.config.dim} numbers and its prior reads "
-                f"{prior.config.cond_dim}; take parts that were trained together"
+                f"{name}: its condition has tokens of {condition.config.dim} numbers and its prior reads "
+                f"{shape.cond_dim}; take parts that were trained together"
             )
         size = codec.config.quantizer.size
-        if (prior.config.codes, prior.config.rows) != (size, codec.rows):
+        if (shape.codes, shape.rows) != (size, codec.rows):
             raise ModelError(
                 f"{name}: its codec has {size} codes in columns of {codec.rows}, and its prior speaks of "
-                f"{prior.config.codes} in columns of {prior.config.rows}; take parts that were trained together"
+                f"{shape.codes} in columns of {shape.rows}; take parts that were trained together"
             )
-        self.text, self.prior = text.eval(), prior.eval()
+        self.condition, self.prior, self.shape = condition.eval(), prior.eval(), shape
         self.codec, self.vocoder = codec.eval(), vocoder.eval()
         self.defaults, self.name, self.sha256 = defaults, name, sha256
         self.familiarity = Familiarity(defaults.captions)
@@ -74,12 +81,12 @@ class CodesToSound:
     def from_folder(cls, folder: Path, *, device: str = "cpu", name: str | None = None) -> CodesToSound:
         """Raises ModelError where a part is missing, damaged or of the wrong kind."""
         file = read_pipeline(folder, CodesFile)
-        places = file.places(folder, PARTS)
+        places = file.places(folder, PARTS_OF_CODES)
         return cls(
-            load_part(places["text"], (TextEncoder,)).to(device),
-            cast(GPTPrior | GPTVAE, load_part(places["prior"], (GPTPrior, GPTVAE))).to(device),
+            load_part(places["condition"], ENCODERS).to(device),
+            load_part(places["prior"], CODE_PRIORS).to(device),
             load_part(places["codec"], (SpectrogramCodec,)).to(device),
-            cast(GriffinLimVocoder | Vocos, load_part(places["vocoder"], VOCODERS)).to(device),
+            cast(Vocoder, load_part(places["vocoder"], VOCODERS)).to(device),
             file,
             name=name or folder.name,
             sha256=fingerprint(list(places.values())),
@@ -103,25 +110,25 @@ class CodesToSound:
     @property
     def longest(self) -> float:
         """The longest sound that may be asked for, in seconds: the longest trained on."""
-        return self.codec.config.mel.seconds(self.prior.config.longest * self.codec.config.cell[1])
+        return self.codec.config.mel.seconds(self.shape.longest * self.codec.config.cell[1])
 
     @overload
     def __call__(
-        self, prompt: str, *, seed: int = ..., n: None = ..., guidance: float | None = ...,
+        self, prompt: Prompt, *, seed: int = ..., n: None = ..., guidance: float | None = ...,
         temperature: float | None = ..., top_k: int | None = ..., top_p: float | None = ..., greedy: bool = ...,
         seconds: float | None = ..., allow_untrained: bool = ...,
     ) -> Sound: ...  # fmt: skip
 
     @overload
     def __call__(
-        self, prompt: str, *, n: int, seed: int = ..., guidance: float | None = ..., temperature: float | None = ...,
+        self, prompt: Prompt, *, n: int, seed: int = ..., guidance: float | None = ..., temperature: float | None = ...,
         top_k: int | None = ..., top_p: float | None = ..., greedy: bool = ..., seconds: float | None = ...,
         allow_untrained: bool = ...,
     ) -> list[Sound]: ...  # fmt: skip
 
     def __call__(
         self,
-        prompt: str,
+        prompt: Prompt,
         *,
         seed: int = 0,
         n: int | None = None,
@@ -146,18 +153,18 @@ class CodesToSound:
         self._doubt(prompt)
         codes: list[Tensor] = []
         with torch.inference_mode():
-            cond = self.text([prompt])
+            cond = self._cond(prompt)
             for first in range(0, count, AT_ONCE):
                 seeds = range(seed + first, seed + min(count, first + AT_ONCE))
                 wanted = None if columns is None else torch.full((len(seeds),), columns)
                 codes += self._sample(
-                    cond.repeat(len(seeds)), seeds, guidance, temperature, top_k, top_p, greedy,
+                    _times(cond, len(seeds)), seeds, guidance, temperature, top_k, top_p, greedy,
                     columns=wanted, allow_untrained=allow_untrained,
                 )  # fmt: skip
         sounds = self._sounds(codes)
         if seconds is not None:
             sounds = [sound.cut(0, seconds) for sound in sounds]
-        info = {"prompt": prompt, "model": self.name, "sha256": self.sha256}
+        info = {"prompt": _said(prompt), "model": self.name, "sha256": self.sha256}
         done = finished(sounds, seed, info)
         return done[0] if n is None else done
 
@@ -165,7 +172,7 @@ class CodesToSound:
         self,
         sound: Sound,
         *,
-        prompt: str | None = None,
+        prompt: Prompt | None = None,
         keep: float | None = None,
         seconds: float | None = None,
         seed: int = 0,
@@ -184,12 +191,12 @@ class CodesToSound:
         """
         check_count(seed, n)
         self._doubt(prompt)
-        codes, frames = self.codes_of(sound)
+        codes, _ = self.codes_of(sound)
         spec, whole = self.codec.config.mel, codes.shape[-1]
         kept = whole // 2 if keep is None else round(keep * spec.rate / (spec.hop * self.codec.config.cell[1]))
-        if not 1 <= kept <= min(whole, self.prior.config.longest - 1):
+        if not 1 <= kept <= min(whole, self.shape.longest - 1):
             column = spec.seconds(self.codec.config.cell[1])
-            most = min(whole, self.prior.config.longest - 1) * column
+            most = min(whole, self.shape.longest - 1) * column
             raise Error(
                 f"{kept * column:.2f} s are to be kept; this model goes on from {column:.2f} to {most:.2f} s of that "
                 "sound; give --keep in that range"
@@ -198,16 +205,20 @@ class CodesToSound:
         if columns is not None and columns <= kept:
             raise Error(f"{seconds:g} s were asked for, no more than is kept; give more seconds, or keep less")
         with torch.inference_mode():
-            cond = self._cond(prompt).repeat(n)
+            cond = _times(self._cond(prompt), n)
             made = self._sample(
                 cond, range(seed, seed + n), 1.0 if prompt is None else guidance, temperature, top_k, top_p, greedy,
                 start=codes[:, :kept].expand(n, -1, -1),
                 columns=None if columns is None else torch.full((n,), columns),
             )  # fmt: skip
-        info = {"extends": f"{spec.seconds(kept * self.codec.config.cell[1]):.2f} s", "prompt": prompt or "", "model": self.name}
+        info = {
+            "extends": f"{spec.seconds(kept * self.codec.config.cell[1]):.2f} s",
+            "prompt": _said(prompt),
+            "model": self.name,
+        }
         return finished(self._sounds(made), seed, {**info, "sha256": self.sha256})
 
-    def blend(self, first: Sound, second: Sound, *, steps: int = 5, prompt: str | None = None) -> list[Sound]:
+    def blend(self, first: Sound, second: Sound, *, steps: int = 5, prompt: Prompt | None = None) -> list[Sound]:
         """`steps` sounds from one to the other, evenly spaced in the latent of a GPT-VAE.
 
         Raises ModelError where the prior has no latent, Error for fewer than 2 steps.
@@ -217,14 +228,14 @@ class CodesToSound:
             raise Error(f"{steps} steps were asked for; give a number from 2 to 1000")
         with torch.inference_mode():
             a, b = (self.codes_of(sound)[0] for sound in (first, second))
-            codes, columns = prior.blend(a, b, steps, self._cond(prompt))
-        info = {"blend": steps, "prompt": prompt or "", "model": self.name, "sha256": self.sha256}
+            codes, columns = prior.blend(a, b, steps, cond=self._cond(prompt), **self._usual(prompt))
+        info = {"blend": steps, "prompt": _said(prompt), "model": self.name, "sha256": self.sha256}
         return finished(self._sounds(_cut(codes, columns)), 0, info)
 
     def vary(
-        self, sound: Sound, *, n: int = 4, amount: float = 1.0, seed: int = 0, prompt: str | None = None
+        self, sound: Sound, *, n: int = 4, amount: float = 0.5, seed: int = 0, prompt: Prompt | None = None
     ) -> list[Sound]:
-        """`n` sounds near `sound` in the latent of a GPT-VAE; `amount`: standard deviations of what it is unsure of.
+        """`n` sounds near `sound` in the latent of a GPT-VAE; `amount`: 0 stays there, 1 forgets it.
 
         Raises ModelError where the prior has no latent.
         """
@@ -232,9 +243,9 @@ class CodesToSound:
         check_count(seed, n)
         with torch.inference_mode():
             codes, columns = prior.vary(
-                self.codes_of(sound)[0], range(seed, seed + n), amount, self._cond(prompt).repeat(n)
+                self.codes_of(sound)[0], n, amount, cond=self._cond(prompt), seed=seed, **self._usual(prompt)
             )
-        info = {"varies": amount, "prompt": prompt or "", "model": self.name, "sha256": self.sha256}
+        info = {"varies": amount, "prompt": _said(prompt), "model": self.name, "sha256": self.sha256}
         return finished(self._sounds(_cut(codes, columns)), seed, info)
 
     def codes_of(self, sound: Sound) -> tuple[Int[Tensor, "rows columns"], int]:
@@ -254,22 +265,22 @@ class CodesToSound:
         (made,) = voiced(self.vocoder, mel, [frames], self.rate, self.name)
         return made
 
-    def nll(self, sound: Sound, prompt: str) -> tuple[float, int]:
+    def nll(self, sound: Sound, prompt: Prompt) -> tuple[float, int]:
         """The negative log-likelihood of a recording's codes under the prompt, in nats, and how many codes it has.
 
         Its end counts, too. Raises Error where the recording is longer than any that the prior was trained on.
         """
         codes, _ = self.codes_of(sound)
-        if codes.shape[1] > self.prior.config.longest:
+        if codes.shape[1] > self.shape.longest:
             raise Error(f"a sound of {sound.seconds:.2f} s was given and this model knows at most {self.longest:.2f} s")
         columns = torch.tensor([codes.shape[1]], device=codes.device)
         with torch.inference_mode():
-            terms = self.prior.loss(codes[None], columns, self.text([prompt]), torch.Generator().manual_seed(0))
+            terms = self.prior.loss(codes[None], columns, self._cond(prompt), torch.Generator().manual_seed(0))
         return terms["nll"].item() * codes.numel(), codes.numel()
 
     def _sample(
         self,
-        cond: Cond,
+        cond: Cond | None,
         seeds: Sequence[int],
         guidance: float | None,
         temperature: float | None,
@@ -300,6 +311,11 @@ class CodesToSound:
         )
         return _cut(codes, lengths)
 
+    def _usual(self, prompt: Prompt | None) -> dict[str, Any]:
+        usual = self.defaults
+        guidance = 1.0 if prompt is None else usual.guidance
+        return {"guidance": guidance, "temperature": usual.temperature, "top_k": usual.top_k, "top_p": usual.top_p}
+
     def _sounds(self, codes: Sequence[Int[Tensor, "rows _"]]) -> list[Sound]:
         sounds = []
         for one in codes:
@@ -309,8 +325,17 @@ class CodesToSound:
                 sounds += voiced(self.vocoder, mel, [frames], self.rate, self.name)
         return sounds
 
-    def _cond(self, prompt: str | None) -> Cond:
-        return self.text(["sound"]).null() if prompt is None else self.text([prompt])
+    def _cond(self, prompt: Prompt | None) -> Cond | None:
+        """Raises Error for a prompt of another kind than the model was trained with."""
+        if prompt is None:
+            return None
+        seen = not isinstance(prompt, str)
+        if seen != isinstance(self.condition, FeatureEncoder):
+            raise Error(
+                f"{self.name} hears from {'words' if seen else 'features of a video'}; give those instead of "
+                f"{'features' if seen else 'words'}"
+            )
+        return self.condition([torch.as_tensor(prompt, dtype=torch.float32) if seen else prompt])
 
     def _columns(self, seconds: float) -> int:
         check_seconds(seconds, self.longest)
@@ -324,10 +349,20 @@ class CodesToSound:
             )
         return self.prior
 
-    def _doubt(self, prompt: str | None) -> None:
-        if prompt is not None and (doubt := self.familiarity.doubt(prompt)):
+    def _doubt(self, prompt: Prompt | None) -> None:
+        if isinstance(prompt, str) and (doubt := self.familiarity.doubt(prompt)):
             warnings.warn(doubt, Note, stacklevel=3)
 
 
 def _cut(codes: Int[Tensor, "batch rows columns"], columns: Int[Tensor, " batch"]) -> list[Int[Tensor, "rows _"]]:
     return [one[:, :n] for one, n in zip(codes, columns.tolist(), strict=True)]
+
+
+def _said(prompt: Prompt | None) -> str:
+    if isinstance(prompt, str) or prompt is None:
+        return prompt or ""
+    return f"features of {len(prompt)} frames"
+
+
+def _times(cond: Cond | None, times: int) -> Cond | None:
+    return None if cond is None else cond.repeat(times)

@@ -13,7 +13,7 @@ from cymatic.cond import Cond
 from cymatic.data.mels import mel_of, prepare
 from cymatic.encoders.familiarity import Familiarity
 from cymatic.encoders.text import TextEncoder
-from cymatic.errors import Error, ModelError, Note
+from cymatic.errors import ModelError, Note
 from cymatic.hub.parts import fingerprint, load_part
 from cymatic.hub.pipeline_file import PipelineFile, read_pipeline
 from cymatic.pipelines.finish import AT_ONCE, check_count, check_seconds, check_settings, finished, voiced

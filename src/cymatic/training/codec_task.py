@@ -48,7 +48,7 @@ class CodecTask(nn.Module):
         self.codec = SpectrogramCodec(
             SpectrogramCodecConfig(mel=spec, quantizer=recipe.quantizer, **recipe.codec.model_dump())
         )
-        dim = recipe.text.dim if recipe.judge.conditional else None
+        dim = recipe.condition.dim if recipe.judge.conditional else None
         self.words = None if dim is None else TextEncoder(TextConfig(dim=dim))  # the judge's own
         self.judge = PatchDiscriminator(width=recipe.judge.width, cond_dim=dim)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))

@@ -8,14 +8,13 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
-from torch.nn.functional import pad
 
 from cymatic.codecs.spectrogram import SpectrogramCodec
 from cymatic.data.codes import Coded, CodesBatches
 from cymatic.data.crops import MelCrops
 from cymatic.data.mels import Clip
 from cymatic.hub.parts import load_part, save_part
-from cymatic.hub.pipeline_file import MOST_CAPTIONS, CodesFile, write_pipeline
+from cymatic.hub.pipeline_file import MOST_CAPTIONS, PARTS_OF_CODES, CodesFile, write_pipeline
 from cymatic.seeds import mixed
 from cymatic.training.codec_task import CodecTask
 from cymatic.training.codes_task import CodesTask
@@ -26,7 +25,7 @@ from cymatic.training.recipe import MelGPTRecipe, TrainingSettings
 from cymatic.training.start import load_codec, vocoder_for
 from cymatic.vocoders.vocos import Vocos
 
-PARTS = ("text", "codec", "prior", "vocoder")
+AT_ONCE = 64  # sounds encoded side by side
 
 
 def codec_job(recipe: MelGPTRecipe, fabric: Fabric, *, strict: bool, say: Callable[[str], None], run: Path) -> Job:
@@ -79,7 +78,8 @@ def codes_job(recipe: MelGPTRecipe, fabric: Fabric, *, strict: bool, say: Callab
     once = {id(clip): clip for clip in data.train}  # a pack may repeat its clips
     coded = dict(zip(once, encoded(list(once.values()), codec, recipe.codes.variants), strict=True))
     train, valid = [coded[id(clip)] for clip in data.train], encoded(data.valid, codec, 1)
-    task = CodesTask(recipe, codec, longest=max(one.columns for one in train))
+    longest = max(one.columns for one in train)
+    task = CodesTask(recipe, codec, train, longest=longest)
     seed = recipe.training.seed
     batches = CodesBatches(
         train, recipe.training.batch, mixed(seed, 1), rank=fabric.global_rank, ranks=fabric.world_size
@@ -93,8 +93,7 @@ def codes_job(recipe: MelGPTRecipe, fabric: Fabric, *, strict: bool, say: Callab
     about = (
         *describe_data(data),
         f"model  {parameters(task) / 1e6:.1f} M parameters, batches of {batches.batch}",
-        f"codes  {codec.config.quantizer.size} of them, {codec.rows} in a column, at most {task.prior.config.longest} "
-        "columns",
+        f"codes  {codec.config.quantizer.size} of them, {codec.rows} in a column, at most {longest} columns",
     )
     return Job(recipe, data, task, batches, valid, about, complete, share=1 - recipe.codes.codec_share if own else 1.0)
 
@@ -104,13 +103,25 @@ def encoded(clips: list[Clip], codec: SpectrogramCodec, variants: int) -> list[C
     """The codes of each clip, in `variants` that begin up to a column later, in silence."""
     spec, stride = codec.config.mel, codec.config.cell[1]
     shifts = [i * stride // variants for i in range(min(variants, stride))]
-
-    def codes(mel: Tensor, shift: int) -> Tensor:
-        latent = codec.encode(pad(mel, (shift, 0), value=spec.silence)[None].to(codec.mean.device))
-        assert latent.codes is not None
-        return latent.codes[0].cpu()
-
-    return [Coded(clip.caption, tuple(codes(clip.mel, shift) for shift in shifts)) for clip in clips]
+    # The codec fills a sound up to whole columns with silence; done here, sounds of about one length go in together.
+    by_columns: dict[int, list[tuple[int, int]]] = {}
+    for i, clip in enumerate(clips):
+        for shift in shifts:
+            by_columns.setdefault(codec.columns(shift + clip.mel.shape[1]), []).append((i, shift))
+    found: dict[tuple[int, int], Tensor] = {}
+    for columns, places in by_columns.items():
+        for start in range(0, len(places), AT_ONCE):
+            some = places[start : start + AT_ONCE]
+            mels = torch.full((len(some), spec.mels, columns * stride), spec.silence)
+            for mel, (i, shift) in zip(mels, some, strict=True):
+                mel[:, shift : shift + clips[i].mel.shape[1]] = clips[i].mel
+            codes = codec.encode(mels.to(codec.mean.device)).codes
+            assert codes is not None
+            found.update(zip(some, codes.cpu(), strict=True))
+    return [
+        Coded(clip.caption, tuple(found[i, shift] for shift in shifts), getattr(clip, "features", None))
+        for i, clip in enumerate(clips)
+    ]
 
 
 def _lasting(recipe: MelGPTRecipe) -> TrainingSettings:
@@ -126,5 +137,5 @@ def _complete(run: Path, recipe: MelGPTRecipe, data: Data) -> None:
     vocoder = vocoder_for(recipe.vocoder, data.spec)
     save_part(run / "vocoder", vocoder, half=isinstance(vocoder, Vocos))
     captions = tuple(sorted({clip.caption for clip in data.train}))[:MOST_CAPTIONS]
-    file = CodesFile(parts={name: name for name in PARTS}, captions=captions, **recipe.sampling.model_dump())
+    file = CodesFile(parts={name: name for name in PARTS_OF_CODES}, captions=captions, **recipe.sampling.model_dump())
     write_pipeline(run, file)

@@ -10,67 +10,115 @@ import torch
 from torch import Tensor, nn
 
 from cymatic.codecs.spectrogram import SpectrogramCodec
+from cymatic.cond import Cond
 from cymatic.data.codes import Coded, CodesBatch, codes_in_order
+from cymatic.encoders.classes import ClassConfig, ClassEncoder
+from cymatic.encoders.features import FeatureConfig, FeatureEncoder
 from cymatic.encoders.text import TextConfig, TextEncoder
+from cymatic.errors import Error
 from cymatic.hub.parts import save_part
 from cymatic.priors.gpt import GPTConfig, GPTPrior
-from cymatic.priors.gpt_vae import GPTVAE, GPTVAEConfig, GPTVAEShape
+from cymatic.priors.gpt_vae import GPTVAE, GPTVAEConfig
+from cymatic.priors.variational import ramp
 from cymatic.seeds import mixed
 from cymatic.training.muon import groups_of
-from cymatic.training.recipe import MelGPTRecipe, TrainingSettings
+from cymatic.training.recipe import (
+    ClassCondition,
+    FeatureCondition,
+    GPTVAESettings,
+    MelGPTRecipe,
+    TrainingSettings,
+)
+
+Encoder = TextEncoder | ClassEncoder | FeatureEncoder
 
 
 class CodesTask(nn.Module):
-    """A text encoder and a prior over codes as one module whose `forward` is the loss of a batch."""
+    """A condition's encoder and a prior over codes as one module whose `forward` is the loss of a batch.
 
+    `clips` say which classes there are and how wide features are; `longest`: columns of the longest sound.
+    """
+
+    steps: Tensor
     stage = "prior"
     betas = (0.9, 0.95)
     keeps_best = True
 
-    def __init__(self, recipe: MelGPTRecipe, codec: SpectrogramCodec, *, longest: int) -> None:
+    def __init__(self, recipe: MelGPTRecipe, codec: SpectrogramCodec, clips: Sequence[Coded], *, longest: int) -> None:
         super().__init__()
         torch.manual_seed(mixed(recipe.training.seed, 0))
-        self.condition_dropout, dim = recipe.training.condition_dropout, recipe.text.dim
-        self.text = TextEncoder(TextConfig(dim=dim))
-        shape = {**recipe.prior.model_dump(), "codes": codec.config.quantizer.size, "rows": codec.rows}
-        shape.update(longest=longest, cond_dim=dim)
+        self.condition_dropout, self.settings = recipe.training.condition_dropout, recipe.prior
+        self.encoder = encoder_of(recipe, clips)
+        size = recipe.prior.model_dump(include={"width", "depth", "heads", "dropout", "pkeep"})
+        shape = GPTConfig(
+            codes=codec.config.quantizer.size, rows=codec.rows, longest=longest, cond_dim=recipe.condition.dim, **size
+        )
         self.prior: GPTPrior | GPTVAE
-        if isinstance(recipe.prior, GPTVAEShape):
-            self.prior = GPTVAE(GPTVAEConfig(**shape))
+        if isinstance(recipe.prior, GPTVAESettings):
+            own = recipe.prior.model_dump(include={"encoder_depth", "latent", "free_bits", "target"})
+            self.prior = GPTVAE(GPTVAEConfig(decoder=shape, **own))
         else:
-            self.prior = GPTPrior(GPTConfig(**shape))
+            self.prior = GPTPrior(shape)
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def forward(self, batch: CodesBatch, seed: int) -> dict[str, Tensor]:
         """`{"loss": ..., and its terms}` of one batch."""
         share = batch.share
         torch.manual_seed(mixed(seed, share.rank) if share and share.rank else seed)  # for dropout
         generator = torch.Generator().manual_seed(seed)
-        cond = self.text(batch.captions).drop(self.condition_dropout, generator, share)
-        device = self.prior.steps_trained.device
-        return self.prior.loss(batch.codes.to(device), batch.columns.to(device), cond, generator, share)
+        cond = self.condition(batch).drop(self.condition_dropout, generator, share)
+        codes, columns = batch.codes.to(self.steps.device), batch.columns.to(self.steps.device)
+        if isinstance(self.prior, GPTPrior):
+            return self.prior.loss(codes, columns, cond, generator, share)
+        assert isinstance(self.settings, GPTVAESettings)
+        weight = self.settings.beta * ramp(int(self.steps), self.settings.kl_start, self.settings.warmup)
+        if self.training:
+            self.steps += 1
+        return self.prior.loss(codes, columns, cond, generator, share, weight=weight)
+
+    def condition(self, batch: CodesBatch) -> Cond:
+        """What the batch's sounds are to be drawn from. Raises Error where features are wanted and a clip has none."""
+        if not isinstance(self.encoder, FeatureEncoder):
+            return self.encoder(batch.captions)
+        if batch.features is None or len(batch.features) != len(batch.captions):
+            raise Error("this model hears from features, and there are clips without; give a folder that has them")
+        return self.encoder(batch.features)
 
     @torch.no_grad()
     def measure(self, clips: Sequence[Coded], batch: int) -> dict[str, float]:
-        """Mean terms over the codes of `clips`; the modules must be in eval mode."""
-        generator = torch.Generator().manual_seed(1)
+        """Mean terms over the codes of `clips`, by the code; the modules must be in eval mode. `loss` is that of the
+        codes alone, given the latent where there is one."""
+        generator, clips = torch.Generator().manual_seed(1), self._known(clips)
         sums: dict[str, float] = {}
-        device, count = self.prior.steps_trained.device, 0
+        count = 0
         for piece in codes_in_order(clips, batch):
             weight = int(piece.columns.sum())
             terms = self.prior.loss(
-                piece.codes.to(device), piece.columns.to(device), self.text(piece.captions), generator
+                piece.codes.to(self.steps.device),
+                piece.columns.to(self.steps.device),
+                self.condition(piece),
+                generator,
             )
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + value.item() * weight
             count += weight
-        return {name: value / count for name, value in sums.items()}
+        means = {name: value / count for name, value in sums.items()}
+        return {**means, "loss": means["nll"]}
+
+    def _known(self, clips: Sequence[Coded]) -> list[Coded]:
+        """Those no longer than the longest trained on, of classes that were."""
+        longest = self.prior.config.longest if isinstance(self.prior, GPTPrior) else self.prior.config.decoder.longest
+        known = self.encoder.number if isinstance(self.encoder, ClassEncoder) else None
+        return [one for one in clips if one.columns <= longest and (known is None or one.caption in known)]
 
     def parameter_groups(self, settings: TrainingSettings) -> list[dict[str, object]]:
         """Muon's steps for the matrices inside the blocks, AdamW's for the rest."""
+        prior = self.prior
+        trunks = [prior.trunk] if isinstance(prior, GPTPrior) else [prior.decoder.trunk, prior.encoder]
         inside = [
             cast(nn.Parameter, layer.weight)
-            for blocks in self.prior.stacks()
-            for layer in blocks.modules()
+            for trunk in trunks
+            for layer in trunk.blocks.modules()
             if isinstance(layer, nn.Linear)
         ]
         return groups_of(self, settings, inside)
@@ -78,5 +126,20 @@ class CodesTask(nn.Module):
     def save_parts(self, run: Path, steps: int) -> None:
         """Writes the parts as they stand into `run`, marked as trained for `steps`."""
         self.prior.steps_trained.fill_(steps)
-        save_part(run / "text", self.text)
+        save_part(run / "condition", self.encoder)
         save_part(run / "prior", self.prior)
+
+
+def encoder_of(recipe: MelGPTRecipe, clips: Sequence[Coded]) -> Encoder:
+    """The encoder that a recipe asks for, untrained."""
+    wanted = recipe.condition
+    if isinstance(wanted, ClassCondition):
+        return ClassEncoder(ClassConfig(names=tuple(sorted({clip.caption for clip in clips})), dim=wanted.dim))
+    if isinstance(wanted, FeatureCondition):
+        widths = {clip.features.shape[1] for clip in clips if clip.features is not None}
+        if len(widths) != 1:
+            raise Error("there are no features of one width beside these sounds; give a folder that has them")
+        fewer = "cut" if wanted.frames == 212 else "spread"
+        config = FeatureConfig(features=widths.pop(), dim=wanted.dim, frames=wanted.frames, fewer=fewer)
+        return FeatureEncoder(config)
+    return TextEncoder(TextConfig(dim=wanted.dim))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,13 +16,14 @@ from cymatic.data.clips import Loaded, load_clips, say_trouble
 from cymatic.data.layouts import check_strictly
 from cymatic.data.mels import Clip
 from cymatic.data.packs import Source, Sources, fingerprint, read_packs, whole_folder
+from cymatic.data.vas import is_given_mels, read_vas
 from cymatic.data.waves import load_waves
 from cymatic.encoders.text import normalise
 from cymatic.errors import Error
 from cymatic.files import write_atomically
 from cymatic.signal.mel import MelSpec
 from cymatic.training.planning import Facts
-from cymatic.training.recipe import MelGPTRecipe, Recipe, VocoderRecipe
+from cymatic.training.recipe import FeatureCondition, MelGPTRecipe, Recipe, VocoderRecipe
 from cymatic.training.start import Start
 
 DATA = "data.json"
@@ -81,6 +83,8 @@ def load_data(recipe: Recipe | MelGPTRecipe, *, strict: bool = False, say: Calla
     can't be read, and with `strict` where any file or line is broken.
     """
     settings = recipe.data
+    if isinstance(recipe, MelGPTRecipe) and not settings.packs and is_given_mels(settings.folder or "."):
+        return _given(recipe, strict=strict, say=say)
     packs = settings.packs or (whole_folder(settings.folder or "."),)
     sources = read_packs(packs, Path(settings.folder) if settings.folder is not None else None)
     cache = Cache()
@@ -107,6 +111,28 @@ def load_data(recipe: Recipe | MelGPTRecipe, *, strict: bool = False, say: Calla
     say_trouble(cache)
     _account(sources, train, valid, strict, say)
     return Data(repeated, valid.clips, spec, sources, fingerprint(train.items + valid.items))
+
+
+def _given(recipe: MelGPTRecipe, *, strict: bool, say: Callable[[str], None]) -> Data:
+    """Mels that are there already, in the layout of VAS or VGGSound. Raises Error where the recipe's mel is another."""
+    folder = Path(recipe.data.folder or ".")
+    features = recipe.condition.of if isinstance(recipe.condition, FeatureCondition) else None
+    given = read_vas(folder, features=features, strict=strict)
+    if recipe.mel != "auto" and recipe.mel_spec() != given.spec:
+        raise Error(f"{folder} holds mels at {given.spec.rate} Hz as SpecVQGAN makes them; set mel to specvqgan-22k")
+    train, valid = given.splits["train"], given.splits["valid"]
+    say(f"reading {len(train) + len(valid)} mels of {folder} (by the lists of {given.layout})")
+    for one in given.skipped[:MOST_NAMED]:
+        say(f"skipped {one.name}: {one.why}")
+    for note in given.notes:
+        say(f"note   {note}")
+    if not train:
+        raise Error(f"{folder} has no mel of the list to train on; copy more of them, or mend the lists")
+    digest = hashlib.sha256()
+    for clip in (*train, *valid):
+        digest.update(f"{clip.name}\0{clip.caption}\0".encode())
+        digest.update(clip.mel.numpy().tobytes())
+    return Data(list(train), list(valid), given.spec, Sources(), digest.hexdigest())
 
 
 def at_other_pitches(data: Data, recipe: Recipe) -> list[Clip]:

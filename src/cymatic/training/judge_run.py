@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
 
 from cymatic.data.mels import Clip
 from cymatic.errors import Error
@@ -21,12 +20,12 @@ from cymatic.files import write_atomically
 from cymatic.metrics.diversity import diversity
 from cymatic.training.data import Data
 from cymatic.training.history import History
-from cymatic.training.jobs import Job
-from cymatic.training.own_judge import MOST_CLIPS, Heard, OwnJudge, compared, normalised, outline, squares
+from cymatic.training.job import Job
 from cymatic.training.makers import Maker, load_maker
+from cymatic.training.own_judge import MOST_CLIPS, Heard, OwnJudge, compared, normalised, outline, squares
 from cymatic.training.recipe import MelGPTRecipe, Recipe, VocoderRecipe
 from cymatic.training.state import Progress
-from cymatic.training.verdict import Curve, Heed, Memory, Numbers, Trial, failing, sentences, weak
+from cymatic.training.verdict import Curve, Memory, Numbers, Trial, failing, sentences, weak
 
 VERDICT_TEXT, VERDICT_JSON = "verdict.txt", "verdict.json"
 SHARE, LEAST, MOST = 0.06, 10.0, 60.0  # of the training time; seconds

@@ -15,6 +15,7 @@ from torch import Tensor
 from cymatic.codecs.spectrogram import SpectrogramCodec
 from cymatic.cond import Cond
 from cymatic.data.mels import Clip, in_order
+from cymatic.encoders.classes import ClassEncoder
 from cymatic.encoders.text import TextEncoder
 from cymatic.errors import Error
 from cymatic.hub.parts import load_part
@@ -34,7 +35,8 @@ Mels = list[Float[Tensor, "mels _"]]
 class Sampler(Protocol):
     """What knows how to sample mels, and how likely one is."""
 
-    guidance: float
+    @property
+    def guidance(self) -> float: ...
 
     def sample(self, cond: Cond, seeds: Sequence[int], guidance: float) -> Mels: ...
 
@@ -105,7 +107,7 @@ class CodesSampler:
 class Maker:
     """A text encoder and what samples from its conditions."""
 
-    text: TextEncoder
+    text: TextEncoder | ClassEncoder
     sampler: Sampler
 
     @property
@@ -123,7 +125,9 @@ class Maker:
         while len(made) < len(wanted) and (not made or time.monotonic() < until):
             some = wanted[len(made) : len(made) + (AT_ONCE if made else 1)]  # the first shows how long it takes
             cond = self.text([caption for caption, _ in some])
-            mels = self.sampler.sample(cond, [seed for _, seed in some], self.guidance if guidance is None else guidance)
+            mels = self.sampler.sample(
+                cond, [seed for _, seed in some], self.guidance if guidance is None else guidance
+            )
             if not all(mel.isfinite().all() for mel in mels):
                 raise Error("it makes NaN or infinity instead of sound")
             made += mels
@@ -148,10 +152,11 @@ class Maker:
 
 def load_maker(run: Path, recipe: Recipe | MelGPTRecipe, device: torch.device | str = "cpu") -> Maker:
     """What a run has become."""
-    text = load_part(run / "text", (TextEncoder,)).to(device)
     if isinstance(recipe, Recipe):
+        text = load_part(run / "text", (TextEncoder,)).to(device)
         return Maker(text, FlowSampler(load_part(run / "prior", (FlowPrior,)).to(device), recipe.sampling))
     kinds: tuple[type[GPTPrior] | type[GPTVAE], ...] = (GPTPrior, GPTVAE)
     prior = load_part(run / "prior", kinds).to(device)
     codec = load_part(run / "codec", (SpectrogramCodec,)).to(device)
-    return Maker(text, CodesSampler(prior, codec, recipe.sampling))
+    encoders: tuple[type[TextEncoder] | type[ClassEncoder], ...] = (TextEncoder, ClassEncoder)
+    return Maker(load_part(run / "condition", encoders).to(device), CodesSampler(prior, codec, recipe.sampling))

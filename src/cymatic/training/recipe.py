@@ -7,17 +7,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from cymatic.codecs.spectrogram import SpectrogramShape
 from cymatic.config import Config, nearest
 from cymatic.data.augment import Augmentation
 from cymatic.data.clips import Long
 from cymatic.data.packs import Pack
 from cymatic.errors import ModelError
-from cymatic.codecs.spectrogram import SpectrogramShape
 from cymatic.priors.flow import FlowShape
-from cymatic.priors.gpt import GPTShape
-from cymatic.priors.gpt_vae import GPTVAEShape
 from cymatic.priors.samplers import Interval, SamplerName
 from cymatic.quantizers.vector import VectorQuantizerConfig
 from cymatic.signal.mel import PRESETS, MelSpec
@@ -188,6 +186,32 @@ class FeatureCondition(Config):
     dim: int = Field(default=192, gt=0, le=8192)
 
 
+class GPTSettings(Config):
+    """The size of a GPT; `pkeep`: share of the codes that it reads as they are in training, the rest are any codes."""
+
+    kind: Literal["gpt"] = "gpt"
+    width: int = Field(default=256, gt=0, le=16384)
+    depth: int = Field(default=6, gt=0, le=256)
+    heads: int = Field(default=4, gt=0)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    pkeep: float = Field(default=1.0, gt=0, le=1)
+
+
+class GPTVAESettings(GPTSettings):
+    """A GPT that reads one latent, and the encoder that gives it. `beta`: weight of the KL, which begins at `kl_start`
+    of it and is whole after `warmup` steps; 0 is a plain autoencoder. `free_bits`, `target`: see `priors.variational`.
+    """
+
+    kind: Literal["gpt-vae"]  # type: ignore[assignment]
+    encoder_depth: int | None = Field(default=None, gt=0, le=256)
+    latent: int | None = Field(default=None, gt=0, le=16384)
+    beta: float = Field(default=1.0, ge=0)
+    kl_start: float = Field(default=0.0, ge=0, le=1)
+    warmup: int = Field(default=500, ge=1)
+    free_bits: Literal[0, 1, 2, 3] = 2
+    target: float = Field(default=8.0, ge=0)
+
+
 class CodesSettings(Config):
     """The sounds as a prior over codes meets them."""
 
@@ -197,7 +221,7 @@ class CodesSettings(Config):
 
 
 class CodesSampling(Config):
-    """What a model over codes does where the user says nothing; `top_k` and `top_p` of the likeliest codes are drawn."""
+    """What a model over codes does where the user says nothing; `top_k` and `top_p` of the likeliest are drawn."""
 
     guidance: float = Field(default=2.0, ge=0, le=100)
     temperature: float = Field(default=1.0, gt=0, le=100)
@@ -206,7 +230,8 @@ class CodesSampling(Config):
 
 
 class MelGPTRecipe(Config):
-    """Words, classes or pictures to sound by codes: a spectrogram codec, then a prior over its codes, then a vocoder that is there already.
+    """Words, classes or pictures to sound by codes: a spectrogram codec, a prior over its codes, and a vocoder that is
+    there already.
 
     `start`: a model whose codec it takes over, so that the first stage is left out. Where only `training` says how
     long, `codes.codec_share` of those minutes, or as many steps, go to the codec.
@@ -222,12 +247,18 @@ class MelGPTRecipe(Config):
     quantizer: VectorQuantizerConfig = VectorQuantizerConfig(size=1024, dim=64)
     judge: PatchSettings = PatchSettings()
     codes: CodesSettings = CodesSettings()
-    prior: Annotated[GPTShape | GPTVAEShape, Field(discriminator="kind")] = GPTShape()
+    prior: Annotated[GPTSettings | GPTVAESettings, Field(discriminator="kind")] = GPTSettings()
     vocoder: VocoderSettings = VocoderSettings()
     start: str | None = None
     codec_training: TrainingSettings = TrainingSettings(learning_rate=5e-4, decay=0.3)
     training: TrainingSettings = TrainingSettings()
     sampling: CodesSampling = CodesSampling()
+
+    @field_validator("condition", "prior", mode="before")
+    @classmethod
+    def _usual_unless_said(cls, values: Any, about: ValidationInfo) -> Any:
+        usual = {"condition": "text", "prior": "gpt"}[str(about.field_name)]
+        return {"kind": usual, **values} if isinstance(values, dict) else values
 
     def mel_spec(self) -> MelSpec:
         return _mel_spec(self.mel)

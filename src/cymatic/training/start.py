@@ -19,10 +19,10 @@ from cymatic.hub.parts import CONFIG, load_part
 from cymatic.hub.pipeline_file import PipelineFile, read_pipeline
 from cymatic.pipelines.load import starters
 from cymatic.priors.flow import FlowPrior, FlowShape
+from cymatic.signal.mel import MelSpec
 from cymatic.training.planning import SIZES, given, is_given
 from cymatic.training.prior_task import PriorTask
-from cymatic.signal.mel import MelSpec
-from cymatic.training.recipe import MelGPTRecipe, Recipe, VocoderSettings
+from cymatic.training.recipe import Recipe, VocoderSettings
 from cymatic.vocoders import VOCODERS, Vocoder
 from cymatic.vocoders.griffin_lim import GriffinLimConfig, GriffinLimVocoder
 from cymatic.vocoders.melgan import MelGAN

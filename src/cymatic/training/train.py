@@ -82,7 +82,6 @@ def train(
         recipe=recipe,
         run=run,
         resume=resume,
-        began=began,
         deadline=deadline,
         compiled=compiled,
         strict=strict,
@@ -99,7 +98,6 @@ def _train_on(
     recipe: AnyRecipe,
     run: Path,
     resume: bool,
-    began: float,
     deadline: float | None,
     compiled: bool,
     strict: bool,
@@ -124,7 +122,9 @@ def _train_on(
             fabric,
             run=run,
             resume=resume,
-            deadline=None if job.minutes is None else (deadline if stage == stages[-1] else time.monotonic() + 60 * job.minutes),
+            deadline=None
+            if job.minutes is None
+            else (deadline if stage == stages[-1] else time.monotonic() + 60 * job.minutes),
             compiled=compiled,
             verdict=verdict and stage == stages[-1],
             say=say,
@@ -135,6 +135,13 @@ def _train_on(
             break
     assert outcome is not None
     return outcome
+
+
+def _until(job: Job, deadline: float | None, *, last: bool) -> float | None:
+    """When a stage is to end (of `time.monotonic`), where minutes say so: the last one with the whole run."""
+    if job.minutes is None:
+        return None
+    return deadline if last and deadline is not None else time.monotonic() + 60 * job.minutes
 
 
 def _fit(

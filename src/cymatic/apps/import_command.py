@@ -1,0 +1,56 @@
+"""`cymatic import`: models of SpecVQGAN, MelSpec_GPT_VQVAE and MelGAN -> a model folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def import_command(
+    output: Annotated[Path, typer.Option("--output", "-o", help="A new folder for the model.")],
+    codec: Annotated[
+        Path | None, typer.Option(help="A codec: SpecVQGAN's or MelSpec_GPT_VQVAE's .ckpt.", show_default=False)
+    ] = None,
+    codec_config: Annotated[Path | None, typer.Option(help="Its YAML.", show_default=False)] = None,
+    prior: Annotated[Path | None, typer.Option(help="A GPT over its codes: a .ckpt.", show_default=False)] = None,
+    prior_config: Annotated[Path | None, typer.Option(help="Its YAML.", show_default=False)] = None,
+    classes: Annotated[
+        Path | None, typer.Option(help="A text file with the name of one class a line.", show_default=False)
+    ] = None,
+    vocoder: Annotated[Path | None, typer.Option(help="MelGAN's best_netG.pt.", show_default=False)] = None,
+    vocoder_args: Annotated[
+        Path | None, typer.Option(help="Its args.yml.", show_default="the one beside it")
+    ] = None,
+    mel: Annotated[str, typer.Option(help="The mel that they were trained on.")] = "specvqgan-22k",
+) -> None:
+    """Read models of SpecVQGAN, MelSpec_GPT_VQVAE and MelGAN."""
+    from cymatic.config import nearest
+    from cymatic.errors import Error, ModelError
+    from cymatic.files import reason
+    from cymatic.hub.importing import import_model
+    from cymatic.signal.mel import PRESETS
+
+    if mel not in PRESETS:
+        raise ModelError(f'there is no mel "{mel}"; {nearest(mel, PRESETS)}')
+    names = None
+    if classes is not None:
+        try:
+            names = [line.strip() for line in classes.read_text(encoding="utf-8").splitlines() if line.strip()]
+        except UnicodeDecodeError:
+            raise Error(f"{classes} is not UTF-8 text; give one class a line") from None
+        except OSError as error:
+            raise Error(f"{classes} can't be read: {reason(error)}") from None
+    import_model(
+        output,
+        mel=PRESETS[mel],
+        codec=codec,
+        codec_config=codec_config,
+        prior=prior,
+        prior_config=prior_config,
+        classes=names,
+        vocoder=vocoder,
+        vocoder_args=vocoder_args,
+    )
+    print(f"{output} holds the model")

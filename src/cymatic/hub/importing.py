@@ -1,0 +1,90 @@
+"""Other projects' files -> a model folder of ours, whole or of the parts that were given."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from torch import nn
+
+from cymatic.errors import Error, ModelError
+from cymatic.hub.melgan import import_melgan
+from cymatic.hub.mingpt import read_gpt
+from cymatic.hub.parts import save_part
+from cymatic.hub.pipeline_file import PARTS_OF_CODES, CodesFile, write_pipeline
+from cymatic.hub.specvqgan import read_codec
+from cymatic.signal.mel import MelSpec
+from cymatic.vocoders.griffin_lim import GriffinLimConfig, GriffinLimVocoder
+
+NAMED = 4
+
+
+def import_model(
+    folder: Path,
+    *,
+    mel: MelSpec,
+    codec: Path | None = None,
+    codec_config: Path | None = None,
+    prior: Path | None = None,
+    prior_config: Path | None = None,
+    classes: Sequence[str] | None = None,
+    vocoder: Path | None = None,
+    vocoder_args: Path | None = None,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Writes the parts that were given into `folder`; with a codec and a prior that is a model, heard by Griffin-Lim
+    where no vocoder was given. All is read before anything is written.
+
+    codec, prior: checkpoints of SpecVQGAN or MelSpec_GPT_VQVAE, with their YAML where there is one; classes: the names
+    of the prior's classes, in the order of their numbers; vocoder: MelGAN's `best_netG.pt`, with its `args.yml`.
+
+    Raises Error for a folder that is in the way and where nothing was given, ModelError for what does not fit.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise Error(f"{folder} is there already; give a new folder")
+    parts: dict[str, nn.Module] = {}
+    if codec is not None:
+        imported = read_codec(codec, mel, codec_config)
+        parts["codec"] = imported.codec
+        say(_left_out(codec, imported.left_out))
+    names: tuple[str, ...] = ()
+    if prior is not None:
+        gpt = read_gpt(prior, prior_config, names=classes)
+        if gpt.classes is not None and gpt.features is not None:
+            raise ModelError(
+                f"{prior} hears from features and classes at once, which no pipeline here does; read it in Python with "
+                "cymatic.hub.mingpt.read_gpt"
+            )
+        encoder = gpt.classes or gpt.features
+        if encoder is None:
+            raise ModelError(f"{prior} has no condition, neither classes nor features; give a GPT that has one")
+        names = gpt.classes.config.names if gpt.classes is not None else ()
+        parts |= {"prior": gpt.prior, "condition": encoder}
+        say(_left_out(prior, gpt.left_out))
+    if vocoder is not None:
+        parts["vocoder"] = import_melgan(vocoder, vocoder_args, mel=mel)
+    if not parts:
+        raise Error("nothing was given to import; give --codec, --prior, --vocoder or several of them")
+    whole = {"codec", "prior"} <= parts.keys()
+    if whole and "vocoder" not in parts:
+        parts["vocoder"] = GriffinLimVocoder(GriffinLimConfig(mel=mel))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+        made = Path(scratch) / "model"
+        for name, part in parts.items():
+            save_part(made / name, part)
+        if whole:
+            places = {name: name for name in PARTS_OF_CODES}
+            write_pipeline(made, CodesFile(parts=places, captions=names, guidance=1.0, top_k=100))
+        if folder.exists():
+            folder.rmdir()
+        shutil.move(made, folder)
+
+
+def _left_out(path: Path, names: Sequence[str]) -> str:
+    if not names:
+        return f"{path.name}: every tensor was taken over"
+    some = ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
+    return f"{path.name}: left out {len(names)} tensors that only training needs, or that are another part's ({some})"
