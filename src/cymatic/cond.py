@@ -85,6 +85,19 @@ def concatenate(first: Cond, second: Cond) -> Cond:
     )
 
 
+def joined(first: Cond, second: Cond) -> Cond:
+    """The same items' conditions by two encoders as one: the tokens of both, `first`'s before `second`'s.
+
+    The vector is the sum at unit norm where both have one, else there is none.
+    """
+    if first.tokens is None or second.tokens is None or first.mask is None or second.mask is None:
+        raise ValueError("only conditions with tokens can be joined")
+    vector = None
+    if first.vector is not None and second.vector is not None:
+        vector = torch.nn.functional.normalize(first.vector + second.vector, dim=-1)
+    return Cond(torch.cat([first.tokens, second.tokens], 1), torch.cat([first.mask, second.mask], 1), vector)
+
+
 def guide(conditional: Tensor, unconditional: Tensor, weight: float) -> Tensor:
     """Classifier-free guidance `u + w * (c - u)`: 0 ignores the condition, 1 is no guidance, more exaggerates it.
 

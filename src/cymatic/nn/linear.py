@@ -9,7 +9,7 @@ is asked for (another device or type, autocast, a graph to compile), the layer i
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -40,11 +40,13 @@ def linear(
     return _product(x, weight, bias)
 
 
-def gelu_linear(x: Float[Tensor, "*batch inside"], layer: nn.Linear) -> Float[Tensor, "*batch outside"]:
-    """`gelu(layer(x))` with tanh's GELU; in one pass over the memory where no gradient is asked for."""
+def gelu_linear(
+    x: Float[Tensor, "*batch inside"], layer: nn.Linear, approximate: Literal["tanh", "none"] = "tanh"
+) -> Float[Tensor, "*batch outside"]:
+    """`gelu(layer(x))` by tanh, or exactly with `none`; in one pass over the memory where no gradient is asked for."""
     if torch.is_grad_enabled() or not _suits(x, layer.weight):
-        return functional.gelu(layer(x), approximate="tanh")
-    return _product(x, layer.weight, layer.bias, "gelu", "tanh")
+        return functional.gelu(layer(x), approximate=approximate)
+    return _product(x, layer.weight, layer.bias, "gelu", approximate)
 
 
 def _suits(x: Tensor, weight: Tensor) -> bool:

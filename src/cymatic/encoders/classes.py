@@ -1,0 +1,51 @@
+"""Names of classes -> condition: one learned token each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field, field_validator
+from torch import nn
+
+from cymatic.cond import Cond
+from cymatic.config import Config, nearest
+from cymatic.errors import PromptError
+
+
+class ClassConfig(Config):
+    """names: the classes, in the order of their tokens; dim: width of a token."""
+
+    kind: Literal["class"] = "class"
+    names: tuple[str, ...] = Field(min_length=1, max_length=65536)
+    dim: int = Field(default=192, gt=0, le=16384)
+
+    @field_validator("names")
+    @classmethod
+    def _distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f'the class "{twice[0]}" is there twice')
+        return names
+
+
+class ClassEncoder(nn.Module):
+    """Names -> `Cond(tokens [batch, 1, dim], mask, vector [batch, dim])`; the vector is the token at unit norm."""
+
+    config_class: ClassVar[type[ClassConfig]] = ClassConfig
+
+    def __init__(self, config: ClassConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.number = {name: i for i, name in enumerate(config.names)}
+        self.token = nn.Embedding(len(config.names), config.dim)
+
+    def forward(self, batch: Sequence[str]) -> Cond:
+        """Raises PromptError for a name that is none of the classes."""
+        for name in batch:
+            if name not in self.number:
+                raise PromptError(f'there is no class "{name}"; {nearest(str(name), self.number)}')
+        numbers = torch.tensor([self.number[name] for name in batch], device=self.token.weight.device)
+        tokens = self.token(numbers)[:, None]
+        mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+        return Cond(tokens, mask, nn.functional.normalize(tokens[:, 0], dim=-1))
