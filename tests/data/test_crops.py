@@ -29,7 +29,9 @@ def test_a_piece_is_cut_from_one_clip_or_holds_all_of_it():
         assert sound[0] // 1000 == k
         assert len(sound) == (5 if k == 1 else 8)
     assert set(pieces.captions) == {"clip 0", "clip 1", "clip 2"}
-    starts = {float(piece[0]) for caption, piece in zip(pieces.captions, pieces.mel[:, 0], strict=True) if "0" in caption}
+    starts = {
+        float(piece[0]) for caption, piece in zip(pieces.captions, pieces.mel[:, 0], strict=True) if "0" in caption
+    }
     assert len(starts) > 4, "pieces begin anywhere"
 
 

@@ -20,9 +20,7 @@ def import_command(
         Path | None, typer.Option(help="A text file with the name of one class a line.", show_default=False)
     ] = None,
     vocoder: Annotated[Path | None, typer.Option(help="MelGAN's best_netG.pt.", show_default=False)] = None,
-    vocoder_args: Annotated[
-        Path | None, typer.Option(help="Its args.yml.", show_default="the one beside it")
-    ] = None,
+    vocoder_args: Annotated[Path | None, typer.Option(help="Its args.yml.", show_default="the one beside it")] = None,
     mel: Annotated[str, typer.Option(help="The mel that they were trained on.")] = "specvqgan-22k",
 ) -> None:
     """Read models of SpecVQGAN, MelSpec_GPT_VQVAE and MelGAN."""

@@ -29,8 +29,6 @@ from cymatic.signal.mel import MelSpec
 from cymatic.signal.sound import Sound
 from cymatic.vocoders import VOCODERS, Vocoder
 
-
-
 Prompt = str | Float[np.ndarray, "frames features"]  # words or a class, or what a video's frames show
 Encoder = TextEncoder | ClassEncoder | FeatureEncoder
 ENCODERS: tuple[type[Encoder], ...] = (TextEncoder, ClassEncoder, FeatureEncoder)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from cymatic.codecs.spectrogram import SpectrogramShape
 from cymatic.config import Config, nearest
@@ -254,11 +254,15 @@ class MelGPTRecipe(Config):
     training: TrainingSettings = TrainingSettings()
     sampling: CodesSampling = CodesSampling()
 
-    @field_validator("condition", "prior", mode="before")
+    @field_validator("condition", mode="before")
     @classmethod
-    def _usual_unless_said(cls, values: Any, about: ValidationInfo) -> Any:
-        usual = {"condition": "text", "prior": "gpt"}[str(about.field_name)]
-        return {"kind": usual, **values} if isinstance(values, dict) else values
+    def _text_unless_said(cls, values: Any) -> Any:
+        return {"kind": "text", **values} if isinstance(values, dict) else values
+
+    @field_validator("prior", mode="before")
+    @classmethod
+    def _gpt_unless_said(cls, values: Any) -> Any:
+        return {"kind": "gpt", **values} if isinstance(values, dict) else values
 
     def mel_spec(self) -> MelSpec:
         return _mel_spec(self.mel)
