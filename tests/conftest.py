@@ -149,6 +149,18 @@ def tiny_run(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_codes_run(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run over codes on `tones`: 40 steps of a codec, 45 of a GPT, checkpoints every 15; read only."""
+    from cymatic.training.train import train
+    from tests.helpers import TINY_CODES_STEPS, tiny_codes_recipe
+
+    run = tmp_path_factory.mktemp("runs") / "tiny-codes"
+    outcome = train(tiny_codes_recipe(tones, *TINY_CODES_STEPS), run, say=lambda line: None)
+    assert outcome.finished and outcome.progress.step == 45
+    return run
+
+
+@pytest.fixture(scope="session")
 def digits_dir(data_dir: Path) -> Path:
     """Six voices, ten digits: FLAC files with `manifest.jsonl`."""
     return _folder(data_dir / "digits")

@@ -10,7 +10,7 @@ import numpy as np
 from cymatic.signal.sound import Sound
 
 if TYPE_CHECKING:
-    from cymatic.training.recipe import Recipe
+    from cymatic.training.recipe import MelGPTRecipe, Recipe
 
 # Small enough for a test, and the same parts as any model.
 TINY = [
@@ -41,3 +41,27 @@ def tone_folder(root: Path, takes: int = 4) -> Path:
             seconds = 0.2 + 0.05 * take
             tone(hz * (1 + 0.01 * take), seconds, seed=take).write(root / f"{caption.replace(' ', '-')}_{take}.wav")
     return root
+
+
+# The same for a model over codes.
+TINY_CODES = [
+    "kind=mel-gpt", "mel=voice-8k", "condition.dim=16", "vocoder.rounds=2", "codec.width=16", "codec.multiples=[1,2]",
+    "codec.blocks=1", "codec.attention=[]", "codec.latent=16", "codec.patch=[8,4]", "codec.groups=4",
+    "quantizer.size=32", "quantizer.dim=16", "quantizer.lookup_dim=4", "quantizer.metric=cosine",
+    "quantizer.restart=encoder", "codes.piece=3", "codes.variants=2", "judge.width=4", "judge.start=10",
+    "judge.warmup=5", "prior.width=32", "prior.depth=1", "prior.heads=2", "codec_training.batch=8",
+    "codec_training.warmup=5", "training.batch=8", "training.warmup=5",
+]  # fmt: skip
+
+TINY_CODES_STEPS = (
+    "codec_training.steps=40", "codec_training.checkpoint_steps=15", "training.steps=45", "training.checkpoint_steps=15"
+)  # fmt: skip
+
+
+def tiny_codes_recipe(folder: Path, *settings: str) -> MelGPTRecipe:
+    """A recipe of `TINY_CODES` for the sounds in `folder`, with more settings laid over."""
+    from cymatic.training.recipe import MelGPTRecipe, make_recipe
+
+    recipe = make_recipe(None, [*TINY_CODES, f"data.folder={folder}", *settings])
+    assert isinstance(recipe, MelGPTRecipe)
+    return recipe

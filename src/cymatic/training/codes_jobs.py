@@ -53,7 +53,6 @@ def codec_job(recipe: MelGPTRecipe, fabric: Fabric, *, strict: bool, say: Callab
         f"model  {size}; batches of {settings.batch} pieces of {data.spec.seconds(frames):.2g} s",
         f"codes  {recipe.quantizer.size} of them, each for {cells} of mels and frames",
     )
-    whole = recipe.training.minutes is None
     return Job(
         recipe,
         data,
@@ -63,7 +62,6 @@ def codec_job(recipe: MelGPTRecipe, fabric: Fabric, *, strict: bool, say: Callab
         about,
         lambda run: _complete(run, recipe, data),
         settings="codec_training",
-        share=1.0 if whole else recipe.codes.codec_share,
     )
 
 

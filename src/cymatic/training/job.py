@@ -39,9 +39,9 @@ class Job:
 
     @property
     def minutes(self) -> float | None:
-        """What of the recipe's minutes is this stage's own, where minutes are given."""
-        own, whole = self.training.minutes, self.recipe.training.minutes
-        return own if own is not None or whole is None else whole * self.share
+        """What this stage may take, where minutes are given."""
+        minutes = self.training.minutes
+        return None if minutes is None else minutes * self.share
 
     def plan(self, pace: float) -> list[str]:
         """What it will do, in a few lines; `pace`: seconds of a step."""

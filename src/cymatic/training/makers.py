@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from jaxtyping import Float
@@ -30,17 +29,6 @@ STEPS = 6  # of a sampler over mels
 AT_ONCE = 8
 
 Mels = list[Float[Tensor, "mels _"]]
-
-
-class Sampler(Protocol):
-    """What knows how to sample mels, and how likely one is."""
-
-    @property
-    def guidance(self) -> float: ...
-
-    def sample(self, cond: Cond, seeds: Sequence[int], guidance: float) -> Mels: ...
-
-    def loss(self, clips: Sequence[Clip], cond: Cond, seed: int) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -108,7 +96,7 @@ class Maker:
     """A text encoder and what samples from its conditions."""
 
     text: TextEncoder | ClassEncoder
-    sampler: Sampler
+    sampler: FlowSampler | CodesSampler
 
     @property
     def guidance(self) -> float:

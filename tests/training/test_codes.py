@@ -1,0 +1,189 @@
+"""Training over codes on a folder of tones: both stages learn, resume bit for bit, and leave a model."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from tests.helpers import TINY_CODES, TINY_CODES_STEPS
+from tests.helpers import tiny_codes_recipe as recipe
+
+import cymatic
+from cymatic.codecs.spectrogram import SpectrogramCodec
+from cymatic.data.mels import Clip
+from cymatic.errors import Error, ModelError
+from cymatic.hub.parts import load_part
+from cymatic.signal.mel import PRESETS
+from cymatic.training.codes_jobs import encoded
+from cymatic.training.loop import Report
+from cymatic.training.recipe import make_recipe
+from cymatic.training.train import read_run, train
+
+PARTS = ("codec", "condition", "prior")
+
+
+def quiet(line: str) -> None:
+    pass
+
+
+def reports(settings, run) -> list[Report]:
+    kept: list[Report] = []
+    assert train(settings, run, say=quiet, on_report=kept.append).finished
+    return kept
+
+
+def weights(run):
+    return {part: (run / part / "model.safetensors").read_bytes() for part in PARTS}
+
+
+def test_a_run_holds_both_stages(tiny_codes_run):
+    model = cymatic.load(tiny_codes_run)
+    sound = model("low tone", seed=3)
+    assert sound.rate == 8000 and 0 < sound.seconds <= model.longest
+    assert sound.info["prompt"] == "low tone"
+    assert {path.name for path in tiny_codes_run.iterdir()} == {
+        *("codec", "condition", "prior", "vocoder", "pipeline.json", "recipe.yaml", "data.json", "logs")
+    }
+    file = json.loads((tiny_codes_run / "pipeline.json").read_text())
+    assert file["kind"] == "mel-gpt" and file["captions"] == ["high tone", "low tone"]
+    resolved = yaml.safe_load((tiny_codes_run / "recipe.yaml").read_text())
+    assert resolved["codec_training"]["steps"] == 40 and resolved["training"]["steps"] == 45
+
+
+@pytest.mark.parametrize("at", [(1, 20), (1, 38), (2, 38)], ids=["codec", "codec, later", "prior"])
+def test_a_resumed_run_equals_an_uninterrupted_one(tones, tiny_codes_run, tmp_path, at):
+    stage, last = 0, 1_000
+
+    def break_off(report):
+        nonlocal stage, last
+        stage += report.step < last
+        last = report.step
+        if (stage, report.step) == at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe(tones, *TINY_CODES_STEPS), tmp_path / "cut", say=quiet, on_report=break_off)
+    torch.rand(7)  # whatever else drew random numbers in between
+    assert train(read_run(tmp_path / "cut"), tmp_path / "cut", resume=True, say=quiet).finished
+    assert weights(tmp_path / "cut") == weights(tiny_codes_run)
+
+
+def test_resuming_a_finished_run_changes_nothing(tiny_codes_run, tmp_path):
+    run = shutil.copytree(tiny_codes_run, tmp_path / "run")
+    assert train(read_run(run), run, resume=True, say=quiet).finished
+    assert weights(run) == weights(tiny_codes_run)
+
+
+def test_a_run_stopped_after_its_first_stage_says_what_it_lacks(tones, tmp_path):
+    def break_off(report):
+        if report.step == 40:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe(tones, *TINY_CODES_STEPS), tmp_path / "run", say=quiet, on_report=break_off)
+    with pytest.raises(ModelError, match=r"lacks its condition .* finish it with cymatic train --resume"):
+        cymatic.load(tmp_path / "run")
+
+
+def test_minutes_are_shared_by_the_stages(tones, tmp_path):
+    said: list[str] = []
+    outcome = train(recipe(tones, "training.minutes=0.2"), tmp_path / "run", say=said.append)
+    resolved = yaml.safe_load((tmp_path / "run/recipe.yaml").read_text())
+    assert outcome.finished
+    assert resolved["training"]["steps"] == outcome.progress.step >= 30
+    assert resolved["codec_training"]["steps"] >= 30
+    assert sum(line.startswith("time   0.1 minutes") for line in said) == 2
+    assert [line for line in said if line.startswith("stage")] == ["stage  codec, 1 of 2", "stage  prior, 2 of 2"]
+
+
+def test_the_codec_of_a_run_can_be_taken_over(tones, tiny_codes_run, tmp_path):
+    settings = recipe(tones, f"start={tiny_codes_run}", "training.steps=30", "prior.kind=gpt-vae", "prior.latent=8")
+    assert train(settings, tmp_path / "run", say=quiet).finished
+    codecs = [(run / "codec/model.safetensors").read_bytes() for run in (tmp_path / "run", tiny_codes_run)]
+    assert codecs[0] == codecs[1]
+    assert cymatic.load(tmp_path / "run")("low tone").seconds > 0
+    other = recipe(tones, f"start={tiny_codes_run}", "training.steps=30", "mel=sound-24k")
+    with pytest.raises(ModelError, match="speaks of another mel"):
+        train(other, tmp_path / "other", say=quiet)
+
+
+@pytest.mark.slow
+def test_both_stages_learn_eight_sounds_by_heart(tones, tmp_path):
+    settings = recipe(
+        tones, "codec_training.steps=300", "training.steps=200", "codec_training.learning_rate=0.003",
+        "judge.weight=0", "prior.dropout=0", "codes.variants=1", "training.condition_dropout=0",
+    )  # fmt: skip
+    kept = reports(settings, tmp_path / "run")
+    codec, prior = kept[:300], kept[300:]
+    assert codec[-1].losses["mel"] < 0.35 * codec[0].losses["mel"]
+    assert prior[-1].losses["nll"] < 0.3 * prior[0].losses["nll"]
+
+
+def test_a_conditional_judge_hears_the_captions(tones, tmp_path):
+    kept = reports(recipe(tones, *TINY_CODES_STEPS, "judge.conditional=true", "judge.start=2"), tmp_path / "run")
+    assert "fool" in kept[10].losses and "fool" not in kept[0].losses
+
+
+def test_variants_are_the_codes_of_a_sound_that_begins_later(tiny_codes_run):
+    codec = load_part(tiny_codes_run / "codec", (SpectrogramCodec,))
+    generator = torch.Generator().manual_seed(0)
+    clips = [Clip(f"noise {n}", torch.randn(64, n, generator=generator) - 6) for n in (9, 16, 23)]
+    for clip, coded in zip(clips, encoded(clips, codec, 2), strict=True):
+        for shift, codes in zip((0, 4), coded.variants, strict=True):
+            later = torch.nn.functional.pad(clip.mel, (shift, 0), value=codec.config.mel.silence)
+            alone = codec.encode(later[None]).codes[0]
+            assert codes.shape == alone.shape
+            assert (codes == alone).float().mean() > 0.95, "but for ties"
+
+
+def test_mels_that_are_there_are_trained_on_as_they_are(tmp_path):
+    folder = given_mels(tmp_path / "vas", features=6)
+    settings = make_recipe(None, [*VAS, f"data.folder={folder}", *TINY_CODES_STEPS])
+    said: list[str] = []
+    assert train(settings, tmp_path / "run", say=said.append).finished
+    assert any("by the lists of VAS" in line for line in said)
+    model = cymatic.load(tmp_path / "run")
+    assert model("dog", seconds=0.5).rate == 22_050
+    with pytest.raises(Error, match='there is no class "cow"'):
+        model("cow")
+
+
+def test_video_features_are_what_a_sound_is_drawn_from(tmp_path):
+    folder = given_mels(tmp_path / "vas", features=6)
+    keys = ("condition.kind=features", "condition.of=feature_rgb", "condition.frames=5")
+    settings = make_recipe(None, [*VAS, f"data.folder={folder}", *TINY_CODES_STEPS, *keys])
+    assert train(settings, tmp_path / "run", say=quiet).finished
+    model = cymatic.load(tmp_path / "run")
+    seen = np.load(folder / "features/dog/feature_rgb/video_00000.npy")
+    assert model(seen, seconds=0.5).info["prompt"] == "features of 215 frames"
+    with pytest.raises(Error, match="hears from features of a video"):
+        model("dog")
+    with pytest.raises(Error, match="numbers a frame"):
+        model(seen[:, :3])
+
+
+VAS = [
+    *(one for one in TINY_CODES if not one.startswith(("mel=", "codec.patch"))),
+    "codec.patch=[20,53]", "condition.kind=class",
+]  # fmt: skip
+
+
+def given_mels(folder, features: int):
+    """Mels and features of two classes in VAS's layout."""
+    chance = np.random.default_rng(0)
+    for split, takes in (("train", range(4)), ("valid", range(4, 6))):
+        names = [f"{label}/video_{take:05d}" for label in ("dog", "drum") for take in takes]
+        folder.mkdir(exist_ok=True)
+        (folder / f"vas_{split}.txt").write_text("\n".join(names))
+        for name in names:
+            label, video = name.split("/")
+            mels, seen = (folder / "features" / label / kind for kind in ("melspec_10s_22050hz", "feature_rgb"))
+            for place in (mels, seen):
+                place.mkdir(parents=True, exist_ok=True)
+            level = 0.3 if label == "dog" else 0.7
+            mel = np.clip(chance.normal(level, 0.05, (PRESETS["specvqgan-22k"].mels, 860)), 0, 1)
+            np.save(mels / f"{video}_mel.npy", mel.astype(np.float32))
+            np.save(seen / f"{video}.npy", chance.normal(level, 0.1, (215, features)).astype(np.float32))
+    return folder
