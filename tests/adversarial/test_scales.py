@@ -51,9 +51,9 @@ def test_a_gradient_reaches_every_parameter():
 def test_they_learn_to_tell_noise_from_tones():
     torch.manual_seed(0)
     judges = ScaleDiscriminators(width=4, depth=2)
-    optimizer = torch.optim.AdamW(judges.parameters(), lr=3e-3, betas=(0.5, 0.9))
+    optimizer = torch.optim.AdamW(judges.parameters(), lr=3e-3, betas=(0.9, 0.99))
     generator = torch.Generator().manual_seed(1)
-    for _ in range(40):
+    for _ in range(100):
         hz = 200 + 1000 * torch.rand(4, 1, 1, generator=generator)
         tones = 0.2 * torch.sin(2 * torch.pi * hz * torch.arange(1200) / 8000)
         noise = 0.1 * torch.randn(4, 1, 1200, generator=generator)

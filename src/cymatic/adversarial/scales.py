@@ -1,6 +1,6 @@
 """MelGAN's judges of waveforms, each at half the rate of the one before, and what they teach.
 
-Kumar et al., 2019, arXiv 1910.06711, section 2.2 and equations 1 to 4.
+Kumar et al., 2019, arXiv 1910.06711, sections 2.2 and 2.3.
 """
 
 from __future__ import annotations
