@@ -27,6 +27,7 @@ LEFT_OUT = ("loss.", "discriminator.")  # what trained the codec, and is no part
 QKV = ("q", "k", "v")
 # The same three parts in the two projects; the rest of the names is alike.
 SPECVQGAN = ("encoder.", "decoder.", "quantize.embedding.")
+FIRST_STAGE = "first_stage_model."
 MELSPEC = ("_encoder.", "_decoder.", "_vq_vae._embedding.")
 
 
@@ -42,7 +43,7 @@ def read_codec(checkpoint: Path, mel: MelSpec, config: Path | None = None, *, le
     """A SpecVQGAN codec (`codebook.ckpt`) or a MelSpec_GPT_VQVAE one, as Lightning checkpoint or bare state_dict.
 
     `mel` is on a scale from 0 to 1, and the network sees `2 m - 1`. `config` is SpecVQGAN's YAML, whose sizes must be
-    those of the tensors. `legacy` says which term of the quantizer's loss beta weighs (see `VectorQuantizerConfig`);
+    those of the tensors; the codec inside the checkpoint of a GPT is read, too. `legacy` says which term of the quantizer's loss beta weighs (see `VectorQuantizerConfig`);
     SpecVQGAN's order is the legacy one and MelSpec_GPT_VQVAE's is not, and without `legacy` the file decides.
 
     Raises ModelError naming every tensor that is missing, unexpected or of another shape.
@@ -50,6 +51,9 @@ def read_codec(checkpoint: Path, mel: MelSpec, config: Path | None = None, *, le
     held = read_checkpoint(checkpoint)
     tensors = tensors_in(held, checkpoint)
     left_out = sorted(name for name in tensors if name.startswith(LEFT_OUT))
+    if any(name.startswith(FIRST_STAGE) for name in tensors):  # a GPT that was saved with its codec
+        left_out = sorted(name for name in tensors if not name.startswith(FIRST_STAGE))
+        tensors = {n.removeprefix(FIRST_STAGE): t for n, t in tensors.items() if n.startswith(FIRST_STAGE)}
     kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(LEFT_OUT)}
     published = not any(name.startswith(MELSPEC) for name in kept)
     named = {name if published else _translated(name, MELSPEC, SPECVQGAN): tensor for name, tensor in kept.items()}
