@@ -50,11 +50,11 @@ def evaluate_command(run: str, data: Path | None, judge: Path | None, n: int, se
     model = cast(Evaluable, load(run))
     given = load_part(judge, (Judge,)) if judge is not None else None
     sources, longest, long = _clips(run, data)
-    say(f"reading {', '.join(str(source.folder.root) for source in sources.packs)}")
     corpus = read_corpus(sources, model.rate, longest=longest, long=long)
     check_corpus(model, corpus)
     if given is not None and judge is not None:
         check_judge(given, judge.name, model, corpus)
+    say(f"{len(corpus.train)} clips trained on and {len(corpus.valid)} held out, of {', '.join(corpus.names)}")
     no_judge = None
     origin = "given with --judge"
     if given is None:

@@ -9,7 +9,7 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int, Num
 
 from cymatic.errors import Error
 
@@ -58,7 +58,7 @@ def share(successes: int, trials: int) -> Estimate:
 
 
 def bootstrap(
-    statistic: Callable[..., Any], *samples: Float[np.ndarray, " _"], draws: int = 1000, seed: int = 0
+    statistic: Callable[..., Any], *samples: Num[np.ndarray, " _"], draws: int = 1000, seed: int = 0
 ) -> Estimate:
     """`statistic(*samples)` and its percentile interval (Efron, 1979): each sample drawn anew from itself, `draws`
     times, and the 2.5th and 97.5th percentiles of what the statistic then is.

@@ -37,6 +37,7 @@ class Evaluable(Protocol):
         """A recording through mel, codec (where there is one) and vocoder."""
 
 
+@runtime_checkable
 class Codec(Protocol):
     """A codec of mels."""
 

@@ -150,21 +150,29 @@ def _text(value: object) -> str | None:
 
 
 def tried(judge: Judge, recordings: Recordings, truth: Mapping[str, Mapping[str, str]]) -> dict[str, Accuracy]:
-    """How much of `recordings` the judge hears as meant, for each question that some of them answer."""
-    rows = [row for row, caption in enumerate(recordings.captions) if any(caption in one for one in truth.values())]
-    if not rows:
-        return {}
+    """How much of `recordings` the judge hears as meant, for each question that some of them answer: by a field of the
+    question's name, else by what their caption answers in `truth` (see `truths`)."""
+    meant = {
+        question: [
+            _own(question, fields, answers) or truth.get(question, {}).get(caption)
+            for caption, fields in zip(recordings.captions, recordings.fields, strict=True)
+        ]
+        for question, answers in judge.config.labels.items()
+    }
+    rows = [row for row in range(len(recordings)) if any(column[row] is not None for column in meant.values())]
     heard = judge.judge([recordings.sounds[row] for row in rows])
     found = {}
-    for question, answers in truth.items():
-        pairs = [
-            (got, answers[recordings.captions[row]])
-            for row, got in zip(rows, heard[question], strict=True)
-            if recordings.captions[row] in answers
-        ]
-        if pairs:
-            found[question] = accuracy(*(list(column) for column in zip(*pairs, strict=True)))
+    for question, column in meant.items():
+        pairs = [(got, column[row]) for row, got in zip(rows, heard[question], strict=True)]
+        known = [(got, want) for got, want in pairs if want is not None]
+        if known:
+            found[question] = accuracy([got for got, _ in known], [want for _, want in known])
     return found
+
+
+def _own(question: str, fields: Mapping[str, object], answers: Sequence[str]) -> str | None:
+    said = _text(fields.get(question)) if question != CAPTION else None
+    return said if said in answers else None
 
 
 def sources_of(folder: str) -> Sources:

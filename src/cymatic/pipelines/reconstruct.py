@@ -123,5 +123,5 @@ def likelihood(model: HasLikelihood, sounds: Sequence[Sound], captions: Sequence
         return None
     pairs = np.array([model.nll(sound, caption) for sound, caption in zip(sounds, captions, strict=True)])
     nats, codes = pairs.T
-    found = bootstrap(lambda rows: nats[rows.astype(int)].sum() / codes[rows.astype(int)].sum(), np.arange(len(nats)))
+    found = bootstrap(lambda rows: nats[rows].sum() / codes[rows].sum(), np.arange(len(nats)))
     return Likelihood(found, float(np.log(size)))
