@@ -13,7 +13,7 @@ from typing import Any, cast
 import torch
 from rich.console import Console
 
-import cymatic
+from cymatic import __version__
 from cymatic.apps.report_page import page
 from cymatic.apps.terminal import printable
 from cymatic.data.clips import Long, usual_rate
@@ -129,7 +129,7 @@ def report_of(model: Evaluable, corpus: Corpus, found: Evaluation, n: int) -> di
     spec = model.mel.model_dump(mode="json")
     return {
         "format": FORMAT,
-        "cymatic": cymatic.__version__,
+        "cymatic": __version__,
         "commit": commit(),
         "torch": torch.__version__,
         "model": {"name": model.name, "sha256": model.sha256, "rate": model.rate, "mel": spec},
