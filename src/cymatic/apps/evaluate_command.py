@@ -163,7 +163,7 @@ def report_of(model: Evaluable, corpus: Corpus, found: Evaluation, n: int) -> di
 
 def commit() -> str | None:
     """The commit of the checkout that this code runs from; None where it is installed, or git is not there."""
-    here = Path(cymatic.__file__).parent
+    here = Path(__file__).parent
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(here), *arguments]

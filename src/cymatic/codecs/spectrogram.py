@@ -82,6 +82,11 @@ class SpectrogramCodec(nn.Module):
         """Codes in a column."""
         return -(-self.config.mel.mels // self.config.cell[0])
 
+    @property
+    def size(self) -> int:
+        """Codes in the codebook."""
+        return self.config.quantizer.size
+
     def columns(self, frames: int) -> int:
         """Columns that cover `frames` frames."""
         return -(-frames // self.config.cell[1])

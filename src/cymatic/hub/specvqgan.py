@@ -43,8 +43,9 @@ def read_codec(checkpoint: Path, mel: MelSpec, config: Path | None = None, *, le
     """A SpecVQGAN codec (`codebook.ckpt`) or a MelSpec_GPT_VQVAE one, as Lightning checkpoint or bare state_dict.
 
     `mel` is on a scale from 0 to 1, and the network sees `2 m - 1`. `config` is SpecVQGAN's YAML, whose sizes must be
-    those of the tensors; the codec inside the checkpoint of a GPT is read, too. `legacy` says which term of the quantizer's loss beta weighs (see `VectorQuantizerConfig`);
-    SpecVQGAN's order is the legacy one and MelSpec_GPT_VQVAE's is not, and without `legacy` the file decides.
+    those of the tensors; the codec inside the checkpoint of a GPT is read, too. `legacy` says which term of the
+    quantizer's loss beta weighs (see `VectorQuantizerConfig`); SpecVQGAN's order is the legacy one and
+    MelSpec_GPT_VQVAE's is not, and without `legacy` the file decides.
 
     Raises ModelError naming every tensor that is missing, unexpected or of another shape.
     """
