@@ -1,0 +1,121 @@
+"""A model over codes: what it makes, and what it makes of sounds that are there."""
+
+import numpy as np
+import pytest
+from tests.helpers import TINY_CODES_STEPS, tiny_codes_recipe, tone
+
+import cymatic
+from cymatic.errors import Error, ModelError
+from cymatic.training.train import train
+
+
+@pytest.fixture(scope="module")
+def model(tiny_codes_run):
+    return cymatic.load(tiny_codes_run)
+
+
+@pytest.fixture(scope="module")
+def latent_model(tones, tiny_codes_run, tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "latent"
+    keys = (f"start={tiny_codes_run}", "training.steps=30", "prior.kind=gpt-vae", "prior.latent=8")
+    assert train(tiny_codes_recipe(tones, *keys), run, say=lambda line: None).finished
+    return cymatic.load(run)
+
+
+SOUND = tone(440, seconds=0.3)
+
+
+def test_several_equal_single_calls(model):
+    several = model("low tone", seed=5, n=3)
+    for i, sound in enumerate(several):
+        alone = model("low tone", seed=5 + i)
+        assert sound.info["seed"] == 5 + i
+        np.testing.assert_allclose(sound.samples, alone.samples, atol=1e-5)
+    assert not np.array_equal(several[0].samples[:, :800], several[1].samples[:, :800])
+
+
+def test_a_length_that_was_asked_for(model):
+    assert model("low tone", seconds=0.2).seconds == pytest.approx(0.2)
+    with pytest.raises(Error, match="9 seconds were asked for"):
+        model("low tone", seconds=9.0)
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ({"n": 0}, "0 sounds were asked for"),
+        ({"seed": -1}, "the seed is -1"),
+        ({"guidance": -1.0}, "the guidance is -1"),
+        ({"temperature": 0.0}, "the temperature is 0"),
+        ({"top_k": 0}, "top-k is 0"),
+        ({"top_p": 1.5}, "top-p is 1.5"),
+    ],
+)
+def test_settings_out_of_range(model, setting, says):
+    with pytest.raises(Error, match=says):
+        model("low tone", **setting)
+
+
+def test_an_extension_begins_as_the_sound_does(model):
+    codes, _ = model.codes_of(SOUND)
+    column = model.mel.seconds(model.codec.config.cell[1])
+    made = model.extend(SOUND, keep=2 * column, seed=1, n=2, seconds=0.3)
+    assert [sound.info["seed"] for sound in made] == [1, 2]
+    assert all(sound.seconds >= 0.3 for sound in made)
+    drawn = model._sample(None, [1], 1.0, None, None, None, False, start=codes[None, :, :2])
+    assert (drawn[0][:, :2] == codes[:, :2]).all()
+    assert made[0].info["extends"] == f"{2 * column:.2f} s"
+
+
+def test_bad_extensions(model):
+    with pytest.raises(Error, match="give --keep in that range"):
+        model.extend(SOUND, keep=0.0)
+    with pytest.raises(Error, match="no more than is kept"):
+        model.extend(SOUND, keep=0.2, seconds=0.1)
+
+
+def test_what_a_perfect_prior_would_give(model):
+    again = model.revocode(SOUND)
+    assert again.rate == 8000
+    assert abs(again.seconds - SOUND.seconds) < 0.02
+
+
+def test_how_likely_a_sound_is(model):
+    nats, count = model.nll(SOUND, "low tone")
+    codes, _ = model.codes_of(SOUND)
+    assert count == codes.numel() and 0 < nats / count < 10
+
+
+def test_a_model_without_a_latent_says_so(model):
+    with pytest.raises(ModelError, match="can't vary, for its prior"):
+        model.vary(SOUND)
+    with pytest.raises(ModelError, match="can't blend"):
+        model.blend(SOUND, SOUND)
+
+
+def test_blends_walk_from_one_sound_to_another(latent_model):
+    ends = tone(220, seconds=0.2), tone(880, seconds=0.3)
+    made = latent_model.blend(*ends, steps=4)
+    assert len(made) == 4
+    lengths = [sound.seconds for sound in made]
+    assert lengths == sorted(lengths) and lengths[0] < lengths[-1]
+    with pytest.raises(Error, match="1 steps were asked for"):
+        latent_model.blend(*ends, steps=1)
+
+
+def test_variations_have_the_sounds_length(latent_model):
+    made = latent_model.vary(SOUND, n=3, seed=2)
+    assert len(made) == 3 and len({sound.seconds for sound in made}) == 1
+    with pytest.raises(Error, match="amount"):
+        latent_model.vary(SOUND, amount=2.0)
+
+
+def test_parts_that_do_not_fit(tones, tmp_path, tiny_codes_run):
+    other = tmp_path / "other"
+    assert train(
+        tiny_codes_recipe(tones, *TINY_CODES_STEPS, "quantizer.size=16"), other, say=lambda line: None
+    ).finished
+    for name in ("config.json", "model.safetensors"):
+        (other / "prior" / name).write_bytes((tiny_codes_run / "prior" / name).read_bytes())
+    with pytest.raises(ModelError, match=r"16 codes in columns of .* its prior speaks of 32"):
+        cymatic.load(other)
