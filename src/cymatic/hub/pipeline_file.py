@@ -96,4 +96,5 @@ def _kind(file: type[Parts]) -> str:
 
 
 def write_pipeline(model: Path, pipeline: Parts) -> None:
-    write_json(model / PIPELINE, {"format": FORMAT, **pipeline.model_dump(mode="json")})
+    values = pipeline.model_dump(mode="json")
+    write_json(model / PIPELINE, {"format": FORMAT, "kind": values.pop("kind"), **values})
