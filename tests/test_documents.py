@@ -18,6 +18,8 @@ LINK = re.compile(r"\]\(([^)#:]+)(#[^)]*)?\)")
 QUICK = {"--minutes 15": "--steps 40", "--minutes 60": "--steps 40"}
 TINY_RUN = " --set prior.width=32 --set prior.depth=1 --set prior.heads=2 --set vocoder.rounds=2"
 
+TINY_CODEC = " --set codec.width=8 --set codec.groups=4 --set judge.width=4 --set codec_training.batch=8"
+
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
@@ -49,7 +51,7 @@ def run_line(line: str, capsys) -> None:
     for long, quick in QUICK.items():
         line = line.replace(long, quick)
     if words[1] == "train" and "--resume" not in line:
-        line += TINY_RUN
+        line += TINY_RUN + (TINY_CODEC if "melspec-gpt-small" in words else "")
     with warnings.catch_warnings():
         code = cli.run(shlex.split(line)[1:])
     assert code == 0, f"{line}: {capsys.readouterr().err}"

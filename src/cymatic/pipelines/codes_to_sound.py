@@ -191,7 +191,7 @@ class CodesToSound:
         self._doubt(prompt)
         codes, _ = self.codes_of(sound)
         spec, whole = self.codec.config.mel, codes.shape[-1]
-        kept = whole // 2 if keep is None else round(keep * spec.rate / (spec.hop * self.codec.config.cell[1]))
+        kept = max(1, whole // 2) if keep is None else round(keep * spec.rate / (spec.hop * self.codec.config.cell[1]))
         if not 1 <= kept <= min(whole, self.shape.longest - 1):
             column = spec.seconds(self.codec.config.cell[1])
             most = min(whole, self.shape.longest - 1) * column
