@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from lightning_fabric import Fabric
 from tests.helpers import TINY_CODES, TINY_CODES_STEPS
 from tests.helpers import tiny_codes_recipe as recipe
 
@@ -15,8 +16,9 @@ from cymatic.codecs.spectrogram import SpectrogramCodec
 from cymatic.data.mels import Clip
 from cymatic.errors import Error, ModelError
 from cymatic.hub.parts import load_part
+from cymatic.priors.gpt_vae import GPTVAE
 from cymatic.signal.mel import PRESETS
-from cymatic.training.codes_jobs import encoded
+from cymatic.training.codes_jobs import codes_job, encoded
 from cymatic.training.loop import Report
 from cymatic.training.recipe import make_recipe
 from cymatic.training.train import read_run, train
@@ -107,6 +109,25 @@ def test_the_codec_of_a_run_can_be_taken_over(tones, tiny_codes_run, tmp_path):
     other = recipe(tones, f"start={tiny_codes_run}", "training.steps=30", "mel=sound-24k")
     with pytest.raises(ModelError, match="speaks of another mel"):
         train(other, tmp_path / "other", say=quiet)
+
+
+def test_a_latent_prior_takes_over_the_encoder_of_an_autoencoder(tones, tiny_codes_run, tmp_path):
+    keys = (f"start={tiny_codes_run}", "training.steps=30", "prior.kind=gpt-vae", "prior.latent=8")
+    assert train(recipe(tones, *keys, "prior.beta=0"), tmp_path / "first", say=quiet).finished
+    kept: list[Report] = []
+    second = recipe(tones, *keys, f"prior.start={tmp_path / 'first'}", "training.warmup=30")
+    job = codes_job(second, Fabric(accelerator="cpu", devices=1), strict=False, say=quiet, run=tmp_path / "second")
+    first = load_part(tmp_path / "first/prior", (GPTVAE,))
+    own = job.task.prior.state_dict()
+    for name, tensor in first.state_dict().items():
+        same = torch.equal(own[name], tensor)
+        if name.startswith(("encoder.", "write_latent.")):
+            assert same, name
+    assert not torch.equal(own["decoder.head.weight"], first.state_dict()["decoder.head.weight"])
+    assert train(second, tmp_path / "second", say=quiet, on_report=kept.append).finished
+    assert {"nll", "kl"} <= kept[-1].losses.keys()
+    with pytest.raises(ModelError):
+        train(recipe(tones, *keys, f"prior.start={tiny_codes_run}"), tmp_path / "third", say=quiet)
 
 
 @pytest.mark.slow

@@ -14,14 +14,17 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.helpers import TINY, tiny_recipe
+from tests.helpers import TINY, tiny_codes_recipe, tiny_recipe
 
 import cymatic
+from cymatic.data.codes import Coded, CodesBatches
 from cymatic.data.mels import Batches, Clip
 from cymatic.data.waves import Crops
 from cymatic.errors import Error
 from cymatic.signal.mel import PRESETS
 from cymatic.training import hardware
+from cymatic.training.codec_task import CodecTask
+from cymatic.training.codes_task import CodesTask
 from cymatic.training.hardware import check_devices, check_precision, make_fabric
 from cymatic.training.loop import Outcome, fit
 from cymatic.training.prior_task import PriorTask
@@ -65,6 +68,38 @@ def test_the_mean_over_shares_is_the_whole_batch(tmp_path, count, ranks):
     sums = dict.fromkeys(whole, 0.0)
     for rank in range(ranks):
         terms = task(Batches(some, count, 3, rank=rank, ranks=ranks)[2], 11)
+        (terms["loss"] / ranks).backward()
+        sums = {name: sums[name] + terms[name].item() / ranks for name in sums}
+    assert sums == pytest.approx({name: value.item() for name, value in whole.items()}, rel=1e-5)
+    got = gradients(task)
+    assert got.keys() == wanted.keys()
+    for name, gradient in wanted.items():
+        torch.testing.assert_close(
+            got[name], gradient, rtol=1e-3, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+@pytest.mark.parametrize("kind", ["gpt", "gpt-vae"])
+@pytest.mark.parametrize(("count", "ranks"), [(8, 2), (7, 2), (5, 4)])
+def test_the_mean_over_shares_is_the_whole_batch_of_codes(tmp_path, count, ranks, kind):
+    keys = ("training.condition_dropout=0.5", "prior.pkeep=0.8", "prior.dropout=0", f"prior.kind={kind}")
+    recipe = tiny_codes_recipe(tmp_path, "training.steps=1", *keys)
+    codec = CodecTask(recipe, VOICE).codec
+    draws = torch.Generator().manual_seed(0)
+    some = [
+        Coded(f"{'low' if i % 2 else 'high'} tone", (torch.randint(32, (codec.rows, 2 + i), generator=draws),))
+        for i in range(count)
+    ]
+    task = CodesTask(recipe, codec, some, longest=12).eval()
+    for module in (task.prior, *task.prior.children()):  # codes are corrupted in training only
+        module.training = True
+    whole = task(CodesBatches(some, count, 3)[2], 11)
+    whole["loss"].backward()
+    wanted = gradients(task)
+    task.zero_grad()
+    sums = dict.fromkeys(whole, 0.0)
+    for rank in range(ranks):
+        terms = task(CodesBatches(some, count, 3, rank=rank, ranks=ranks)[2], 11)
         (terms["loss"] / ranks).backward()
         sums = {name: sums[name] + terms[name].item() / ranks for name in sums}
     assert sums == pytest.approx({name: value.item() for name, value in whole.items()}, rel=1e-5)

@@ -13,6 +13,7 @@ from torch import Tensor
 from cymatic.data.mels import Clip
 from cymatic.errors import Error
 from cymatic.seeds import mixed
+from cymatic.share import Share
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Pieces:
 
     captions: list[str]
     mel: Float[Tensor, "batch mels frames"]
+    share: Share | None = None
 
 
 class MelCrops:
@@ -67,4 +69,5 @@ class MelCrops:
                     piece.copy_(clip.mel[:, start : start + self.frames])
                 else:
                     piece[:, start : start + clip.mel.shape[1]] = clip.mel
-        return Pieces(captions, pieces)
+        share = Share.of([self.frames] * self.batch, self.rank, self.ranks) if self.ranks > 1 else None
+        return Pieces(captions, pieces, share)

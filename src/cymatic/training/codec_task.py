@@ -57,7 +57,8 @@ class CodecTask(nn.Module):
         """`{"loss": ..., and its terms}` of a batch of pieces."""
         settings, step = self.settings, int(self.steps)
         torch.manual_seed(seed)  # dropout draws from the global generator
-        wanted, made, quantized = self.codec(batch.mel.to(self.steps.device), torch.Generator().manual_seed(seed))
+        mel, generator = batch.mel.to(self.steps.device), torch.Generator().manual_seed(seed)
+        wanted, made, quantized = self.codec(mel, generator, share=batch.share)
         own = (wanted - made).abs().mean()
         terms = {"mel": own, **quantized.losses, "loss": own + sum(quantized.losses.values())}
         if (pushed := push(step, start=settings.start, warmup=settings.warmup)) and settings.weight:

@@ -15,14 +15,15 @@ from cymatic.data.crops import MelCrops
 from cymatic.data.mels import Clip
 from cymatic.hub.parts import load_part, save_part
 from cymatic.hub.pipeline_file import MOST_CAPTIONS, PARTS_OF_CODES, CodesFile, write_pipeline
+from cymatic.priors.gpt_vae import GPTVAE
 from cymatic.seeds import mixed
 from cymatic.training.codec_task import CodecTask
 from cymatic.training.codes_task import CodesTask
 from cymatic.training.data import Data, load_data
 from cymatic.training.job import Job
 from cymatic.training.plan import describe_data, parameters
-from cymatic.training.recipe import MelGPTRecipe, TrainingSettings
-from cymatic.training.start import load_codec, vocoder_for
+from cymatic.training.recipe import GPTVAESettings, MelGPTRecipe, TrainingSettings
+from cymatic.training.start import load_codec, load_latent_prior, vocoder_for
 from cymatic.vocoders.vocos import Vocos
 
 AT_ONCE = 64  # sounds encoded side by side
@@ -78,6 +79,9 @@ def codes_job(recipe: MelGPTRecipe, fabric: Fabric, *, strict: bool, say: Callab
     train, valid = [coded[id(clip)] for clip in data.train], encoded(data.valid, codec, 1)
     longest = max(one.columns for one in train)
     task = CodesTask(recipe, codec, train, longest=longest)
+    if isinstance(recipe.prior, GPTVAESettings) and recipe.prior.start is not None:
+        assert isinstance(task.prior, GPTVAE)
+        task.prior.take_encoder(load_latent_prior(recipe.prior.start))
     seed = recipe.training.seed
     batches = CodesBatches(
         train, recipe.training.batch, mixed(seed, 1), rank=fabric.global_rank, ranks=fabric.world_size

@@ -200,6 +200,7 @@ class GPTSettings(Config):
 class GPTVAESettings(GPTSettings):
     """A GPT that reads one latent, and the encoder that gives it. `beta`: weight of the KL, which begins at `kl_start`
     of it and is whole after `warmup` steps; 0 is a plain autoencoder. `free_bits`, `target`: see `priors.variational`.
+    `start`: a run whose encoder it takes over, such as one with a beta of 0.
     """
 
     kind: Literal["gpt-vae"]  # type: ignore[assignment]
@@ -210,6 +211,7 @@ class GPTVAESettings(GPTSettings):
     warmup: int = Field(default=500, ge=1)
     free_bits: Literal[0, 1, 2, 3] = 2
     target: float = Field(default=8.0, ge=0)
+    start: str | None = None
 
 
 class CodesSettings(Config):

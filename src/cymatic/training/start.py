@@ -16,9 +16,10 @@ from cymatic.config import nearest
 from cymatic.encoders.text import TextEncoder
 from cymatic.errors import ModelError
 from cymatic.hub.parts import CONFIG, load_part
-from cymatic.hub.pipeline_file import PipelineFile, read_pipeline
+from cymatic.hub.pipeline_file import CodesFile, PipelineFile, read_pipeline
 from cymatic.pipelines.load import starters
 from cymatic.priors.flow import FlowPrior, FlowShape
+from cymatic.priors.gpt_vae import GPTVAE
 from cymatic.signal.mel import MelSpec
 from cymatic.training.planning import SIZES, given, is_given
 from cymatic.training.prior_task import PriorTask
@@ -160,3 +161,8 @@ def load_codec(model: str, spec: MelSpec) -> SpectrogramCodec:
     if not codec.steps_trained:
         raise ModelError(f"the codec of {model} was never trained; leave out --from")
     return codec
+
+
+def load_latent_prior(model: str) -> GPTVAE:
+    """The GPT-VAE of a run. Raises ModelError where there is none."""
+    return load_part(read_pipeline(Path(model), CodesFile).folder(Path(model), "prior"), (GPTVAE,))
