@@ -9,10 +9,15 @@ from cymatic.signal.distances import multi_scale_mel_distance
 from cymatic.signal.mel import PRESETS, MelSpec, framed
 from cymatic.signal.stft import istft, overlap_add, stft
 
-SPECS = [PRESETS["voice-8k"], PRESETS["sound-24k"], MelSpec(rate=8000, n_fft=200, hop=60, mels=10, fmax=4000)]
+SPECS = [
+    PRESETS["voice-8k"],
+    PRESETS["sound-24k"],
+    PRESETS["specvqgan-22k"],
+    MelSpec(rate=8000, n_fft=200, hop=60, mels=10, fmax=4000),
+]
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=["400/100", "1024/256", "200/60"])
+@pytest.mark.parametrize("spec", SPECS, ids=["400/100", "1024/256", "centred", "200/60"])
 @pytest.mark.parametrize("frames", [1, 2, 9])
 def test_the_inverse_gives_back_the_waveform(spec, frames):
     wave = torch.randn(2, 1, frames * spec.hop, generator=torch.Generator().manual_seed(0))
@@ -21,7 +26,7 @@ def test_the_inverse_gives_back_the_waveform(spec, frames):
     torch.testing.assert_close(istft(spectrum, spec), wave, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=["400/100", "1024/256", "200/60"])
+@pytest.mark.parametrize("spec", SPECS, ids=["400/100", "1024/256", "centred", "200/60"])
 def test_is_the_stft_of_torch(spec):
     wave = torch.randn(2, 1, 7 * spec.hop + 3, generator=torch.Generator().manual_seed(0))
     window = torch.hann_window(spec.n_fft)

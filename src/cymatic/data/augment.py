@@ -19,7 +19,7 @@ from cymatic.config import Config
 from cymatic.data.mels import Clip
 from cymatic.data.transpose import transposed_caption
 from cymatic.seeds import mixed
-from cymatic.signal.mel import MelSpec
+from cymatic.signal.mel import MelSpec, from_log, to_log
 
 NEPERS = math.log(10) / 20  # a decibel
 WAVES = 4  # cosines across the mels that an equaliser is made of
@@ -65,6 +65,7 @@ def is_texture(mel: Float[Tensor, "mels frames"], spec: MelSpec) -> bool:
     count = mel.shape[1] // frames
     if count < 4:
         return False
+    mel = to_log(mel, spec)
     means = mel[:, : count * frames].unflatten(1, (count, frames)).mean(2)
     return bool(means.std(1).mean() < STEADY and mel.diff(dim=1).abs().mean() > ROUGH)
 
@@ -73,8 +74,8 @@ class Augmenter:
     """Changes clips as `settings` say. Which it overlays is decided once, from `clips`."""
 
     def __init__(self, settings: Augmentation, clips: Sequence[Clip], spec: MelSpec, seed: int) -> None:
-        self.settings, self.seed = settings, seed
-        self.floor = math.log(spec.floor)
+        self.settings, self.spec, self.seed = settings, spec, seed
+        self.silence = float(to_log(torch.tensor(spec.silence), spec))
         self.reach = round(settings.shift * spec.rate / spec.hop)  # frames
         self.textures: dict[str, list[Clip]] = defaultdict(list)
         if settings.mix:
@@ -86,7 +87,8 @@ class Augmenter:
     def __call__(self, clip: Clip, step: int, place: int) -> Clip:
         """`clip` as it is met at `place` in the batch of `step`: finite, and at least one frame long."""
         chance = torch.Generator().manual_seed(mixed(self.seed, step, place))
-        settings, mel = self.settings, clip.mel
+        settings = self.settings
+        mel = before = to_log(clip.mel, self.spec)
         if id(clip) in self.mixed and torch.rand((), generator=chance) < settings.mix:
             mel = self._overlaid(mel, self.textures[clip.caption], chance)
         if self.reach:
@@ -95,13 +97,13 @@ class Augmenter:
             mel = mel + settings.filter * NEPERS * _curve(len(mel), chance)[:, None]
         if settings.gain:
             mel = mel + settings.gain * NEPERS * (2 * torch.rand((), generator=chance) - 1)
-        return clip if mel is clip.mel else Clip(clip.caption, mel.clamp_min(self.floor))
+        return clip if mel is before else Clip(clip.caption, from_log(mel, self.spec))
 
     def _overlaid(
         self, mel: Float[Tensor, "mels frames"], others: Sequence[Clip], chance: torch.Generator
     ) -> Float[Tensor, "mels frames"]:
         """The sum of two sounds' powers at one sound's loudness; the other begins anywhere and goes round."""
-        other = others[int(torch.randint(len(others), (), generator=chance))].mel
+        other = to_log(others[int(torch.randint(len(others), (), generator=chance))].mel, self.spec)
         start = int(torch.randint(other.shape[1], (), generator=chance))
         other = other[:, (start + torch.arange(mel.shape[1])) % other.shape[1]]
         decibels = QUIETER * (2 * torch.rand((), generator=chance) - 1)
@@ -113,7 +115,7 @@ class Augmenter:
         ends = torch.randint(-self.reach, self.reach + 1, (2,), generator=chance).clamp(max=most).tolist()
         cut = [max(0, end) for end in ends]
         mel = mel[:, cut[0] : mel.shape[1] - cut[1]]
-        return torch.nn.functional.pad(mel, (max(0, -ends[0]), max(0, -ends[1])), value=self.floor)
+        return torch.nn.functional.pad(mel, (max(0, -ends[0]), max(0, -ends[1])), value=self.silence)
 
 
 def _curve(mels: int, chance: torch.Generator) -> Float[Tensor, " mels"]:

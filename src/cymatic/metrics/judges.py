@@ -21,7 +21,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from cymatic.config import Config
 from cymatic.errors import Error
-from cymatic.signal.mel import MelSpec, log_mel
+from cymatic.signal.mel import MelSpec, log_mel, to_log
 from cymatic.signal.sound import Sound
 
 LEVEL = 0.1  # root mean square of every clip as a judge hears it, so that loudness is no cue
@@ -112,7 +112,7 @@ class Judge(nn.Module):
         power = waveform.square().sum((1, 2)) / lengths
         waveform = waveform * (LEVEL / power.sqrt().clamp_min(1e-8))[:, None, None]
         # Between the floor and about e^0 for speech at this level.
-        return log_mel(waveform, spec) / 3 + 1.5, -(-lengths // spec.hop)
+        return to_log(log_mel(waveform, spec), spec) / 3 + 1.5, -(-lengths // spec.hop)
 
     def answer(self, embedding: Float[Tensor, "batch dim"]) -> dict[str, Float[Tensor, "batch answers"]]:
         """Logits for each question from `features`."""

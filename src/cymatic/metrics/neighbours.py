@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cymatic.errors import Error
-from cymatic.signal.mel import MelSpec, log_mel
+from cymatic.signal.mel import MelSpec, log_mel, to_log
 from cymatic.signal.sound import Sound
 
 LEVEL = 0.1  # root mean square to which sounds are brought before their mels are compared
@@ -115,7 +115,7 @@ def mel_features(sounds: Sequence[Sound], spec: MelSpec, *, frames: int = 32) ->
 def _aligned(sound: Sound, spec: MelSpec, frames: int) -> Float[np.ndarray, " dim"]:
     samples = sound.mono().resample(spec.rate).samples
     samples = samples * (LEVEL / max(float(np.sqrt(np.mean(samples**2))), 1e-8))
-    return aligned(log_mel(torch.from_numpy(samples.astype(np.float32))[None], spec)[0], frames)
+    return aligned(to_log(log_mel(torch.from_numpy(samples.astype(np.float32))[None], spec)[0], spec), frames)
 
 
 def aligned(mel: Float[Tensor, "mels _"], frames: int) -> Float[np.ndarray, " dim"]:

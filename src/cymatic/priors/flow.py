@@ -205,7 +205,7 @@ class FlowPrior(nn.Module):
 
         x = SAMPLERS[sampler](see, noise, grid(steps))
         mel = x * self.std + self.mean
-        silence = torch.tensor(self.config.mel.floor).log().item()
+        silence = self.config.mel.silence
         return mel.clamp_min(silence).masked_fill(~mask, silence), frames
 
     def _condition(

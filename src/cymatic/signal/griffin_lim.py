@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cymatic.signal.mel import MelSpec, filterbank
+from cymatic.signal.mel import MelSpec, filterbank, to_magnitude
 from cymatic.signal.stft import istft, stft
 
 
@@ -26,7 +26,7 @@ def magnitude_from_mel(
     (2001): `s <- s * (F' m) / (F' F s)`.
     """
     filters = torch.from_numpy(filterbank(spec)).to(mel)
-    target = mel.exp()
+    target = to_magnitude(mel, spec)
     magnitude = (_inverse_filterbank(spec).to(mel) @ target).clamp_min(spec.floor)
     wanted = filters.T @ target
     gram = filters.T @ filters

@@ -6,6 +6,7 @@ each other. Importing this module needs numpy alone; torch is loaded by the func
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
@@ -19,11 +20,22 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class MelSpec(Config):
-    """One way to look at sound: log-compressed mel magnitudes, `[mels, frames]`, `frames = ceil(samples / hop)`.
+NEPERS = 5 * math.log(10)  # that decibel-unit's 100 dB are
+FULL = 0.8  # where decibel-unit puts a magnitude of 1
 
-    Frame i is centred on sample `i * hop + hop / 2`; the sound is extended with silence on both sides, so any length
-    from one sample up has a mel, and a frame never depends on how much padding follows it.
+
+class MelSpec(Config):
+    """One way to look at sound: compressed mel magnitudes, `[mels, frames]`, `frames = ceil(samples / hop)`.
+
+    `framing`: where frame i looks. `middle`: at sample `i * hop + hop / 2`; the sound is extended with silence on both
+    sides, so a frame never depends on how much silence follows. `centred`, as librosa 0.8 and SpecVQGAN have it: at
+    sample `i * hop`; the sound is reflected at both ends, so its last frames depend on where it ends. Of the frames
+    that librosa gives, one that lies at the very end of a sound of whole hops is left out, since it covers no sample.
+    A sound too short for its reflection (n_fft / 2 samples or fewer) is extended with silence first. Either way any
+    length from one sample up has a mel.
+
+    `normalisation` of a mel magnitude m: `natural-log` is `ln(max(m, floor))`; `decibel-unit` is
+    `clip((20 log10(max(m, floor)) - 20 + 100) / 100, 0, 1)`, so 0 is -80 dB and 1 is +20 dB.
     """
 
     rate: int = Field(gt=0, le=768_000)  # Hz
@@ -33,8 +45,9 @@ class MelSpec(Config):
     fmin: float = Field(default=0.0, ge=0)  # Hz
     fmax: float = Field(gt=0)  # Hz
     scale: Literal["slaney"] = "slaney"
-    normalisation: Literal["natural-log"] = "natural-log"
+    normalisation: Literal["natural-log", "decibel-unit"] = "natural-log"
     floor: float = Field(default=1e-5, gt=0)  # magnitudes below this are silence
+    framing: Literal["middle", "centred"] = "middle"
 
     @model_validator(mode="after")
     def _consistent(self) -> MelSpec:
@@ -44,7 +57,18 @@ class MelSpec(Config):
             raise ValueError(f"fmin {self.fmin:g} Hz is not below fmax {self.fmax:g} Hz")
         if self.hop > self.n_fft:
             raise ValueError(f"hop {self.hop} is longer than the window ({self.n_fft}), so samples would be lost")
+        if self.framing == "centred" and self.hop > self.n_fft // 2:
+            raise ValueError(
+                f"hop {self.hop} is longer than half the window ({self.n_fft}), so the last samples would be lost"
+            )
         return self
+
+    @property
+    def silence(self) -> float:
+        """What a mel holds where there is no sound: `ln(floor)`, or 0 for `decibel-unit` with its usual floor."""
+        if self.normalisation == "natural-log":
+            return math.log(self.floor)
+        return min(max(math.log(self.floor) / NEPERS + FULL, 0.0), 1.0)
 
     def frames(self, samples: int) -> int:
         """Frames that cover `samples` samples."""
@@ -60,6 +84,10 @@ PRESETS: dict[str, MelSpec] = {
     "sound-24k": MelSpec(rate=24_000, n_fft=1024, hop=256, mels=100, fmax=12_000),
     # For recordings that hold nothing above 4 kHz (telephone bandwidth): 80 frames a second.
     "voice-8k": MelSpec(rate=8_000, n_fft=400, hop=100, mels=64, fmax=4_000),
+    # SpecVQGAN's (Iashin and Rahtu, 2021, arXiv 2110.08791), for its weights and its mels; see `signal/specvqgan.py`.
+    "specvqgan-22k": MelSpec(
+        rate=22_050, n_fft=1024, hop=256, mels=80, fmin=125, fmax=7_600, normalisation="decibel-unit", framing="centred"
+    ),
 }
 
 
@@ -90,17 +118,22 @@ def filterbank(spec: MelSpec) -> Float[np.ndarray, "mels bins"]:
 
 
 def framed(waveform: Float[Tensor, "*batch samples"], spec: MelSpec) -> Float[Tensor, "*batch padded"]:
-    """`waveform` extended with silence so that its STFT without centring has exactly ceil(samples / hop) frames."""
+    """`waveform` extended so that its STFT without centring has exactly ceil(samples / hop) frames (see `MelSpec`)."""
     from torch.nn.functional import pad
 
     samples = waveform.shape[-1]
-    extra = spec.n_fft - spec.hop
-    left = extra // 2
-    return pad(waveform, (left, spec.frames(samples) * spec.hop - samples + extra - left))
+    needed = spec.n_fft + (spec.frames(samples) - 1) * spec.hop
+    if spec.framing == "centred":
+        half = spec.n_fft // 2
+        long_enough = pad(waveform, (0, max(0, half + 1 - samples)))
+        rows = long_enough.reshape(-1, 1, long_enough.shape[-1])  # torch reflects rows of channels only
+        return pad(rows, (half, half), mode="reflect").reshape(*waveform.shape[:-1], -1)[..., :needed]
+    left = (spec.n_fft - spec.hop) // 2
+    return pad(waveform, (left, needed - samples - left))
 
 
 def log_mel(waveform: Float[Tensor, "batch 1 samples"], spec: MelSpec) -> Float[Tensor, "batch mels frames"]:
-    """Waveform at `spec.rate` -> log mel, `ln(max(filterbank @ |STFT|, floor))`."""
+    """Waveform at `spec.rate` -> mel, `filterbank @ |STFT|` on the scale of `spec.normalisation`."""
     import torch
 
     window = torch.hann_window(spec.n_fft, dtype=waveform.dtype, device=waveform.device)
@@ -109,4 +142,27 @@ def log_mel(waveform: Float[Tensor, "batch 1 samples"], spec: MelSpec) -> Float[
     )
     filters = torch.from_numpy(filterbank(spec)).to(waveform)
     with torch.autocast(waveform.device.type, enabled=False):  # a mel is no place to save digits
-        return (filters @ stft.abs()).clamp_min(spec.floor).log()
+        return from_magnitude(filters @ stft.abs(), spec)
+
+
+def from_magnitude(magnitude: Float[Tensor, "*shape"], spec: MelSpec) -> Float[Tensor, "*shape"]:
+    """Linear mel magnitudes on the scale of `spec`; what lies below its floor, or above +20 dB, is cut off."""
+    logarithm = magnitude.clamp_min(spec.floor).log()
+    return logarithm if spec.normalisation == "natural-log" else from_log(logarithm, spec)
+
+
+def to_magnitude(mel: Float[Tensor, "*shape"], spec: MelSpec) -> Float[Tensor, "*shape"]:
+    """The linear magnitudes behind a mel on the scale of `spec`; what was cut off stays so."""
+    return to_log(mel, spec).exp()
+
+
+def from_log(logarithm: Float[Tensor, "*shape"], spec: MelSpec) -> Float[Tensor, "*shape"]:
+    """Natural logarithms of magnitudes on the scale of `spec`, none below its silence."""
+    if spec.normalisation == "natural-log":
+        return logarithm.clamp_min(spec.silence)
+    return (logarithm / NEPERS + FULL).clamp(spec.silence, 1.0)
+
+
+def to_log(mel: Float[Tensor, "*shape"], spec: MelSpec) -> Float[Tensor, "*shape"]:
+    """Natural logarithms of the magnitudes behind a mel, for whatever counts in nepers; of `natural-log`, the mel."""
+    return mel if spec.normalisation == "natural-log" else (mel - FULL) * NEPERS

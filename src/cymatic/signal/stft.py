@@ -11,7 +11,7 @@ from cymatic.signal.mel import MelSpec, framed
 
 
 def stft(waveform: Float[Tensor, "batch 1 samples"], spec: MelSpec) -> Complex[Tensor, "batch bins frames"]:
-    """Frame i is centred on sample `i * hop + hop / 2`; silence lies beyond both ends."""
+    """The frames of `framed`, one a column; where they lie is the spec's framing."""
     return Transform(spec, spec.frames(waveform.shape[-1]), waveform).forward(waveform).mT
 
 
@@ -29,7 +29,7 @@ class Transform:
     def __init__(self, spec: MelSpec, frames: int, like: Tensor) -> None:
         self.spec = spec
         self.window = torch.hann_window(spec.n_fft, dtype=like.dtype, device=like.device)
-        left = (spec.n_fft - spec.hop) // 2
+        left = spec.n_fft // 2 if spec.framing == "centred" else (spec.n_fft - spec.hop) // 2
         self.span = slice(left, left + frames * spec.hop)
         squares = (self.window * self.window).expand(1, frames, -1)
         self.overlaps = overlap_add(squares, spec.hop)[:, self.span].clamp_min(1e-8)

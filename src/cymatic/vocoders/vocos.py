@@ -19,7 +19,7 @@ from torch.nn.functional import conv2d, pad
 from cymatic.config import Config
 from cymatic.errors import ModelError
 from cymatic.nn.linear import Linear, gelu_linear, linear
-from cymatic.signal.mel import MelSpec, filterbank
+from cymatic.signal.mel import MelSpec, filterbank, from_magnitude, to_log
 from cymatic.signal.stft import Transform
 
 MOST_CORRECTED = 3.0  # natural log, 26 dB: the most by which one correction turns a bin up or down
@@ -95,23 +95,23 @@ class Vocos(nn.Module):
         filters = torch.from_numpy(filterbank(spec)).to(mel)
         share = filters.T / filters.sum(0).clamp_min(1e-9)[:, None]  # of each mel in each bin
         transform = Transform(spec, mel.shape[-1], mel)
-        wanted, waveform = mel.mT, transform.inverse(self.spectrum(mel))
+        wanted, waveform = to_log(mel, spec).mT, transform.inverse(self.spectrum(mel))
         with torch.autocast(mel.device.type, enabled=False):  # bf16 has too few digits to correct with
             for strength in self.strengths:
                 # Real and imaginary parts apart: torch's complex abs and product with a real are four times slower. In
                 # place where the gradient allows it, as fresh memory costs as much as the arithmetic.
                 parts = torch.view_as_real(transform.forward(waveform))
                 magnitude = parts[..., 0].square().add_(parts[..., 1].square()).add_(1e-14).sqrt_()
-                lacking = wanted - linear(magnitude, filters).clamp_min(spec.floor).log()
+                lacking = wanted - to_log(from_magnitude(linear(magnitude, filters), spec), spec)
                 gain = linear((strength * lacking).clamp(-MOST_CORRECTED, MOST_CORRECTED), share)
                 waveform = transform.inverse(torch.view_as_complex(parts * gain.exp()[..., None]))
         return waveform
 
     def spectrum(self, mel: Float[Tensor, "batch mels frames"]) -> Complex[Tensor, "batch frames bins"]:
         """`exp(m) * (cos p + i sin p)` for the network's m and p; the phase needs no unwrapping that way."""
-        floor = torch.tensor(self.config.mel.floor).log().item()
+        spec = self.config.mel
         # Beyond both ends lies silence, as for the mel itself.
-        frames = pad(mel, (3, 3), value=floor).transpose(1, 2)
+        frames = to_log(pad(mel, (3, 3), value=spec.silence), spec).transpose(1, 2)
         near = frames.unfold(1, 7, 1).flatten(2)
         x = self.first_norm(self.read(near / 4 + 1))  # log mels lie between -11.5 and 5
         for block in self.blocks:
