@@ -29,7 +29,7 @@ from cymatic.adversarial.weight import adaptive_weight, settled
 from cymatic.codecs.spectrogram import SpectrogramCodec, SpectrogramCodecConfig, SpectrogramShape, specvqgan
 from cymatic.nn import grid
 from cymatic.quantizers.vector import VectorQuantizerConfig
-from cymatic.signal.mel import MelSpec
+from cymatic.signal.mel import PRESETS
 
 SMALL = SpectrogramShape(width=64, multiples=(1, 2), blocks=1, patch=(4, 4), latent=64)
 
@@ -75,10 +75,10 @@ def main() -> None:
     args = parser.parse_args()
     torch.manual_seed(0)
     if args.small:
-        spec, frames = MelSpec(rate=24_000, n_fft=1024, hop=256, mels=100, fmax=12_000), 48
+        spec, frames = PRESETS["sound-24k"], 48
         batch, shape, width = 64, SMALL, 32
     else:
-        spec, frames = MelSpec(rate=22_050, n_fft=1024, hop=256, mels=80, fmax=7_600), 848
+        spec, frames = PRESETS["specvqgan-22k"], 848
         batch, shape, width = 4, specvqgan(), 64
     quantizer = VectorQuantizerConfig(size=1024, dim=shape.latent)
     codec = SpectrogramCodec(SpectrogramCodecConfig(mel=spec, quantizer=quantizer, **shape.model_dump())).train()

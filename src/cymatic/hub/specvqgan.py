@@ -45,8 +45,14 @@ def read_codec(checkpoint: Path, mel: MelSpec, config: Path | None = None, *, le
     those of the tensors. `legacy` says which term of the quantizer's loss beta weighs (see `VectorQuantizerConfig`);
     SpecVQGAN's order is the legacy one and MelSpec_GPT_VQVAE's is not, and without `legacy` the file decides.
 
-    Raises ModelError naming every tensor that is missing, unexpected or of another shape.
+    Raises ModelError naming every tensor that is missing, unexpected or of another shape, and for a mel on another
+    scale.
     """
+    if mel.normalisation != "decibel-unit":
+        raise ModelError(
+            f'{checkpoint} reads mels from 0 to 1 ("decibel-unit") and was given "{mel.normalisation}"; '
+            "give the mel specvqgan-22k"
+        )
     held = read_checkpoint(checkpoint)
     tensors = tensors_in(held, checkpoint)
     left_out = sorted(name for name in tensors if name.startswith(LEFT_OUT))
