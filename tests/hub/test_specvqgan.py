@@ -117,7 +117,7 @@ def test_the_judge_of_specvqgan_is_read_too(fixtures_dir):
 
 
 def test_a_mel_on_another_scale_is_refused(fixtures_dir):
-    with pytest.raises(ModelError, match='from 0 to 1 .* and was given "natural-log"; give the mel specvqgan-22k'):
+    with pytest.raises(ModelError, match=r'from 0 to 1 .* and was given "natural-log"; give the mel specvqgan-22k'):
         read_codec(fixtures_dir / "specvqgan_vqmodel/codebook.ckpt", PRESETS["sound-24k"])
 
 

@@ -20,7 +20,6 @@ from cymatic.codecs.spectrogram import SpectrogramCodec, SpectrogramCodecConfig
 from cymatic.errors import ModelError
 from cymatic.files import reason
 from cymatic.hub.checkpoints import read_checkpoint, tensors_in
-from cymatic.quantizers.vector import VectorQuantizerConfig
 from cymatic.signal.mel import MelSpec
 
 LEFT_OUT = ("loss.", "discriminator.")  # what trained the codec, and is no part of it
@@ -71,9 +70,11 @@ def read_codec(checkpoint: Path, mel: MelSpec, config: Path | None = None, *, le
             {
                 "mel": mel,
                 **{name: sizes[name] for name in ("width", "multiples", "blocks", "attention", "latent")},
-                "quantizer": VectorQuantizerConfig(
-                    size=sizes["codes"], dim=sizes["dim"], legacy=published if legacy is None else legacy
-                ),
+                "quantizer": {
+                    "size": sizes["codes"],
+                    "dim": sizes["dim"],
+                    "legacy": published if legacy is None else legacy,
+                },
             },
             str(checkpoint),
         )
