@@ -15,6 +15,7 @@ Time is that of the processor, so that other processes count little; memory is t
 from __future__ import annotations
 
 import argparse
+import contextlib
 import resource
 import time
 
@@ -29,7 +30,7 @@ from cymatic.adversarial.weight import adaptive_weight, settled
 from cymatic.codecs.spectrogram import SpectrogramCodec, SpectrogramCodecConfig, SpectrogramShape, specvqgan
 from cymatic.nn import grid
 from cymatic.quantizers.vector import VectorQuantizerConfig
-from cymatic.signal.mel import MelSpec
+from cymatic.signal.mel import PRESETS
 
 SMALL = SpectrogramShape(width=64, multiples=(1, 2), blocks=1, patch=(4, 4), latent=64)
 
@@ -70,15 +71,15 @@ def main() -> None:
     parser.add_argument("--as-published", action="store_true")
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--batch", type=int)
-    parser.add_argument("--steps", type=int, default=1, help="that are timed, after one that is not")
+    parser.add_argument("--steps", type=int, default=1, help="the fastest counts; the first is always slower")
     parser.add_argument("--costs", type=int, default=0)
     args = parser.parse_args()
     torch.manual_seed(0)
     if args.small:
-        spec, frames = MelSpec(rate=24_000, n_fft=1024, hop=256, mels=100, fmax=12_000), 48
+        spec, frames = PRESETS["sound-24k"], 48
         batch, shape, width = 64, SMALL, 32
     else:
-        spec, frames = MelSpec(rate=22_050, n_fft=1024, hop=256, mels=80, fmax=7_600), 848
+        spec, frames = PRESETS["specvqgan-22k"], 848
         batch, shape, width = 4, specvqgan(), 64
     quantizer = VectorQuantizerConfig(size=1024, dim=shape.latent)
     codec = SpectrogramCodec(SpectrogramCodecConfig(mel=spec, quantizer=quantizer, **shape.model_dump())).train()
@@ -87,22 +88,20 @@ def main() -> None:
     step = as_published if args.as_published else ours
     if args.as_published:
         one_by_one()
-    error = step(codec, judge, mel)
-    gradient = sum(p.grad.double().square().sum() for p in codec.parameters()) ** 0.5
-    of_judge = sum(p.grad.double().square().sum() for p in judge.parameters()) ** 0.5
-    print(f"reconstruction {error:.7f}, gradient {gradient:.6g}, of the judge {of_judge:.6g}")
     times = []
-    for _ in range(args.steps):
-        codec.zero_grad(), judge.zero_grad()
-        started = time.process_time()
-        step(codec, judge, mel)
-        times.append(time.process_time() - started)
+    with torch.profiler.profile() if args.costs else contextlib.nullcontext() as profile:
+        for _ in range(args.steps):
+            codec.zero_grad()
+            judge.zero_grad()
+            started = time.process_time()
+            error = step(codec, judge, mel)
+            times.append(time.process_time() - started)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"{min(times, default=0):.3f} s a step ({torch.get_num_threads()} threads), peak {peak:.2f} GiB")
-    if args.costs:
-        with torch.profiler.profile(record_shapes=True) as profile:
-            step(codec, judge, mel)
-        averages = profile.key_averages(group_by_input_shape=False)
+    of_codec, of_judge = (torch.stack([p.grad.norm() for p in part.parameters()]).norm() for part in (codec, judge))
+    print(f"reconstruction {error:.6f}, gradient {of_codec:.5g}, of the judge {of_judge:.5g}")
+    print(f"{min(times):.2f} s a step ({torch.get_num_threads()} threads), peak {peak:.2f} GiB")
+    if profile is not None:
+        averages = profile.key_averages()
         print(averages.table(sort_by="self_cpu_time_total", row_limit=args.costs, max_name_column_width=50))
 
 

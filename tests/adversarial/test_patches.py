@@ -178,7 +178,7 @@ def test_two_processes_weigh_as_one_does():
     workers = [context.Process(target=_process, args=(r, port, ends[r][1])) for r in range(2)]
     for worker in workers:
         worker.start()
-    found = [here.recv() if here.poll(60) else None for here, _ in ends]
+    found = [here.recv() if here.poll(300) else None for here, _ in ends]
     for worker in workers:
         worker.join(10)
     assert found == pytest.approx([weight_of(slice(0, 4))] * 2, rel=1e-4)

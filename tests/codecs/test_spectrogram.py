@@ -6,7 +6,7 @@ import torch
 from cymatic.codecs.spectrogram import SpectrogramCodec, SpectrogramCodecConfig, specvqgan
 from cymatic.errors import ModelError
 from cymatic.quantizers.vector import VectorQuantizerConfig
-from cymatic.signal.mel import MelSpec
+from cymatic.signal.mel import PRESETS, MelSpec
 
 SPEC = MelSpec(rate=8000, n_fft=256, hop=100, mels=10, fmax=4000)
 
@@ -21,7 +21,7 @@ def small(**quantizer) -> SpectrogramCodec:
 def test_the_published_size():
     with torch.device("meta"):
         config = SpectrogramCodecConfig(
-            mel=MelSpec(rate=22_050, n_fft=1024, hop=256, mels=80, fmax=7_600),
+            mel=PRESETS["specvqgan-22k"],
             quantizer=VectorQuantizerConfig(size=1024, dim=256),
             **specvqgan().model_dump(),
         )
@@ -57,11 +57,10 @@ def test_padded_columns_count_in_no_loss_of_the_quantizer():
 def test_quiet_frames_and_rows_are_filled_up_with_silence():
     codec = small()
     codec.fit_statistics([torch.randn(10, 50)])
-    silence = torch.tensor(SPEC.floor).log()
     picture = codec._picture(torch.zeros(1, 10, 5))
     assert picture.shape == (1, 1, 12, 8)
     rows = torch.cat([torch.arange(10), torch.tensor([9, 9])])
-    expected = ((silence - codec.mean) / codec.std)[rows]
+    expected = ((SPEC.silence - codec.mean) / codec.std)[rows]
     torch.testing.assert_close(picture[0, 0, :, 5:], expected.expand(12, 3))
     torch.testing.assert_close(picture[0, 0, 10:], expected[10:].expand(2, 8))
 

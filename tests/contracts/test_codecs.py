@@ -12,7 +12,7 @@ from cymatic.quantizers.vector import VectorQuantizerConfig
 from cymatic.signal.mel import MelSpec
 
 SPEC = MelSpec(rate=8000, n_fft=256, hop=100, mels=10, fmax=4000)
-SILENCE = torch.tensor(SPEC.floor).log().item()
+SILENCE = SPEC.silence
 
 
 def mels(*lengths: int) -> list[torch.Tensor]:

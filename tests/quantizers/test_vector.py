@@ -243,7 +243,7 @@ def test_two_processes_learn_what_one_does_with_the_whole_batch(free_port):
     workers = [context.Process(target=_process, args=(r, free_port, ends[r][1])) for r in range(2)]
     for worker in workers:
         worker.start()
-    states = [here.recv() if here.poll(60) else None for here, _ in ends]
+    states = [here.recv() if here.poll(300) else None for here, _ in ends]
     for worker in workers:
         worker.join(10)
     for i, (settings, count) in enumerate(SETTINGS):

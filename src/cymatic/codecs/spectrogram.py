@@ -5,7 +5,6 @@ Iashin and Rahtu (2021, arXiv 2110.08791) after Esser et al. (2021, arXiv 2012.0
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import ClassVar, Literal, NamedTuple
 
@@ -164,13 +163,13 @@ class SpectrogramCodec(nn.Module):
                 f'"grid" of {self.rows} rows and {self.columns(longest)} columns'
             )
         spec = self.config.mel
-        mel = z.new_full((len(z), spec.mels, longest), self._silence)
+        mel = z.new_full((len(z), spec.mels, longest), spec.silence)
         for length in frames.unique().tolist():
             items = frames == length
             # However the vectors lie in memory, the result is the same bit for bit.
             made = self.decoder(self.from_codes(z[items, ..., : self.columns(length)].contiguous()))
             made = made[:, 0, : spec.mels, :length] * self.std + self.mean
-            mel[items, :, :length] = made.clamp_min(self._silence)
+            mel[items, :, :length] = made.clamp_min(spec.silence)
         return mel
 
     def decode_codes(
@@ -179,15 +178,11 @@ class SpectrogramCodec(nn.Module):
         """The mels of `frames` frames that the codes stand for. Raises Error for codes beyond the codebook."""
         return self.decode(Latent(self.quantizer.lookup(codes), codes, frames, "grid"))
 
-    @property
-    def _silence(self) -> float:
-        return math.log(self.config.mel.floor)
-
     def _picture(self, mel: Float[Tensor, "batch mels frames"]) -> Float[Tensor, "batch 1 h w"]:
         """The mel in the network's units, filled up to whole cells with silence."""
         high, wide = self.config.cell
         more_rows, more_frames = -mel.shape[1] % high, -mel.shape[2] % wide
-        mel = pad(mel, (0, more_frames, 0, more_rows), value=self._silence)
+        mel = pad(mel, (0, more_frames, 0, more_rows), value=self.config.mel.silence)
         # Rows that no mel has lie on the scale of the last one that it has.
         mean, std = (torch.cat([x, x[-1:].expand(more_rows, 1)]) for x in (self.mean, self.std))
         return ((mel - mean) / std)[:, None]

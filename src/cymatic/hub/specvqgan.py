@@ -20,7 +20,6 @@ from cymatic.codecs.spectrogram import SpectrogramCodec, SpectrogramCodecConfig
 from cymatic.errors import ModelError
 from cymatic.files import reason
 from cymatic.hub.checkpoints import read_checkpoint, tensors_in
-from cymatic.quantizers.vector import VectorQuantizerConfig
 from cymatic.signal.mel import MelSpec
 
 LEFT_OUT = ("loss.", "discriminator.")  # what trained the codec, and is no part of it
@@ -47,8 +46,14 @@ def read_codec(checkpoint: Path, mel: MelSpec, config: Path | None = None, *, le
     quantizer's loss beta weighs (see `VectorQuantizerConfig`); SpecVQGAN's order is the legacy one and
     MelSpec_GPT_VQVAE's is not, and without `legacy` the file decides.
 
-    Raises ModelError naming every tensor that is missing, unexpected or of another shape.
+    Raises ModelError naming every tensor that is missing, unexpected or of another shape, and for a mel on another
+    scale.
     """
+    if mel.normalisation != "decibel-unit":
+        raise ModelError(
+            f'{checkpoint} reads mels from 0 to 1 ("decibel-unit") and was given "{mel.normalisation}"; '
+            "give the mel specvqgan-22k"
+        )
     held = read_checkpoint(checkpoint)
     tensors = tensors_in(held, checkpoint)
     left_out = sorted(name for name in tensors if name.startswith(LEFT_OUT))
@@ -70,9 +75,11 @@ def read_codec(checkpoint: Path, mel: MelSpec, config: Path | None = None, *, le
             {
                 "mel": mel,
                 **{name: sizes[name] for name in ("width", "multiples", "blocks", "attention", "latent")},
-                "quantizer": VectorQuantizerConfig(
-                    size=sizes["codes"], dim=sizes["dim"], legacy=published if legacy is None else legacy
-                ),
+                "quantizer": {
+                    "size": sizes["codes"],
+                    "dim": sizes["dim"],
+                    "legacy": published if legacy is None else legacy,
+                },
             },
             str(checkpoint),
         )
