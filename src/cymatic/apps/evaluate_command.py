@@ -13,7 +13,7 @@ from typing import Any, cast
 import torch
 from rich.console import Console
 
-import cymatic
+from cymatic import __version__
 from cymatic.apps.report_page import page
 from cymatic.apps.terminal import printable
 from cymatic.data.clips import Long, usual_rate
@@ -129,7 +129,7 @@ def report_of(model: Evaluable, corpus: Corpus, found: Evaluation, n: int) -> di
     spec = model.mel.model_dump(mode="json")
     return {
         "format": FORMAT,
-        "cymatic": cymatic.__version__,
+        "cymatic": __version__,
         "commit": commit(),
         "torch": torch.__version__,
         "model": {"name": model.name, "sha256": model.sha256, "rate": model.rate, "mel": spec},
@@ -163,7 +163,7 @@ def report_of(model: Evaluable, corpus: Corpus, found: Evaluation, n: int) -> di
 
 def commit() -> str | None:
     """The commit of the checkout that this code runs from; None where it is installed, or git is not there."""
-    here = Path(cymatic.__file__).parent
+    here = Path(__file__).parent
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(here), *arguments]
@@ -172,7 +172,7 @@ def commit() -> str | None:
 
     try:
         # An environment inside some other project's checkout is none of that project's commits.
-        return git("describe", "--always", "--dirty", "--abbrev=40") if git("ls-files", "__init__.py") else None
+        return git("describe", "--always", "--dirty", "--abbrev=40") if git("ls-files", Path(__file__).name) else None
     except (OSError, subprocess.SubprocessError):
         return None
 
