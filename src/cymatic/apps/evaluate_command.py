@@ -172,7 +172,7 @@ def commit() -> str | None:
 
     try:
         # An environment inside some other project's checkout is none of that project's commits.
-        return git("describe", "--always", "--dirty", "--abbrev=40") if git("ls-files", "__init__.py") else None
+        return git("describe", "--always", "--dirty", "--abbrev=40") if git("ls-files", Path(__file__).name) else None
     except (OSError, subprocess.SubprocessError):
         return None
 
