@@ -365,7 +365,7 @@ BAD_MODELS = {
     # of another version or kind
     "newer": (lambda m: edited(m / "pipeline.json", format=2), "is of format 2.*update cymatic"),
     "newer part": (lambda m: edited(m / "prior/config.json", format=2), "is of format 2.*update cymatic"),
-    "other kind": (lambda m: edited(m / "pipeline.json", kind="speech-to-picture"), '"kind" is'),
+    "other kind": (lambda m: edited(m / "pipeline.json", kind="speech-to-picture"), 'of the kind "speech-to'),
     "other part": (lambda m: parts(m, text="prior"), 'kind "flow" where one of'),
     "other mel": (other_mel, "different mels"),
     "other width": (lambda m: edited(m / "text/config.json", dim=32), r"is \[16\] instead of \[32\]"),
@@ -471,7 +471,7 @@ def test_captions_that_no_prompt_could_be_are_passed_over(cli, tiny_run, tmp_pat
         (["tones", "--set", "prior.width=5"], "width 5 is not a multiple"),
         (
             ["tones", "--set", "mel=sound-25k"],
-            "\"mel\" is 'sound-25k': input should be 'auto', 'sound-24k' or 'voice-8k'",
+            "\"mel\" is 'sound-25k': input should be 'auto', 'sound-24k', 'voice-8k' or 'specvqgan-22k'",
         ),
         (["tones", "--set", "mel.rate=8000"], '"mel.n_fft" is missing'),
         (["tones", "--set", "training.steps=1", "--set", "training.minutes=1"], "steps and minutes are both given"),

@@ -36,8 +36,10 @@ def clips(takes, first=0, tones=TONES):
 class Player(Maker):
     """Stands for a model: for each caption the tone that `says` names, at pitches of its own."""
 
+    guidance = SamplingSettings().guidance
+
     def __init__(self, says):
-        for name, value in {"says": says, "sampling": SamplingSettings()}.items():
+        for name, value in {"says": says}.items():
             object.__setattr__(self, name, value)
 
     def make(self, wanted, until, guidance=None):

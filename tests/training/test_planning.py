@@ -1,13 +1,15 @@
 """What is chosen for whom, and that nothing that was given is."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
 from tests.helpers import TINY, tone
 
 from cymatic.training.hardware import make_fabric
-from cymatic.training.jobs import Job, make_job
+from cymatic.training.job import Job
+from cymatic.training.jobs import at_pace, make_job
 from cymatic.training.planning import Facts, choices, given, is_given, smaller_batch, with_choices
 from cymatic.training.recipe import Recipe, make_recipe, parse_recipe, write_recipe
 
@@ -92,22 +94,22 @@ def test_a_job_at_its_pace(tmp_path):
 
     def job_of(*more: str) -> Job:
         recipe = make_recipe(None, [*settings, f"data.folder={tmp_path}", "training.minutes=1", *more])
-        return make_job(recipe, fabric, strict=False, say=lambda line: None)
+        return make_job(recipe, "prior", fabric, strict=False, say=lambda line: None, run=Path("none"))
 
     job = job_of()
     whole = job.batches.batch
-    assert job.at_pace(0.3, fabric) == (job, 0.3), "200 steps are enough"
-    longer, pace = job.at_pace(0.1, fabric)
+    assert at_pace(job, 0.3, fabric) == (job, 0.3), "200 steps are enough"
+    longer, pace = at_pace(job, 0.1, fabric)
     assert longer.recipe.training.most_steps == 240 and longer.recipe.data.augment.changes and pace == 0.1
     assert longer.batches.change is not None
     assert any(line.startswith("chosen 240 steps instead") for line in longer.plan(pace))
     plain = job_of("data.augment={}")
-    assert plain.at_pace(0.1, fabric) == (plain, 0.1)
-    shorter, pace = job.at_pace(1.0, fabric)
+    assert at_pace(plain, 0.1, fabric) == (plain, 0.1)
+    shorter, pace = at_pace(job, 1.0, fabric)
     assert shorter.batches.batch == shorter.recipe.training.batch == whole // 2
     assert pace == pytest.approx(0.5, rel=0.05)
     assert f"chosen batches of {whole // 2}, since 60 steps of {whole} are few" in shorter.plan(pace)
     assert any(line.startswith("time   1 minutes, some 60 steps") for line in shorter.plan(1.0))
     assert any(line.startswith("time   120 steps, some 0.2 of 1 minutes") for line in job.plan(0.1))
     given = job_of("training.batch=40")
-    assert given.at_pace(1.0, fabric) == (given, 1.0)
+    assert at_pace(given, 1.0, fabric) == (given, 1.0)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -29,7 +30,7 @@ def quiet(line: str) -> None:
 
 
 def job_of(recipe):
-    return make_job(recipe, make_fabric("cpu"), strict=False, say=quiet)
+    return make_job(recipe, "prior", make_fabric("cpu"), strict=False, say=quiet, run=Path("none"))
 
 
 @pytest.fixture

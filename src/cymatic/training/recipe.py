@@ -240,7 +240,7 @@ class MelGPTRecipe(Config):
     """
 
     kind: Literal["mel-gpt"]
-    mel: MelSpec | Literal["auto", "sound-24k", "voice-8k"] = "auto"
+    mel: MelSpec | MelName = "auto"
     data: CaptionedSettings = CaptionedSettings()
     condition: Annotated[TextCondition | ClassCondition | FeatureCondition, Field(discriminator="kind")] = (
         TextCondition()
