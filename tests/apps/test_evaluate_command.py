@@ -241,3 +241,18 @@ def test_cells_and_histograms():
     assert cell({"value": 1.0, "low": None, "high": None}) == "1.00" and cell(None) == "–"
     assert histogram([4, 2, 0]).count("<rect") == 2
     assert 'viewBox="0 0 250 100"' in histogram(list(range(1000, 0, -1)))
+
+
+def test_a_model_over_codes_shows_its_codec_and_its_likelihood(tiny_codes_run, many, judged, tmp_path, capsys):
+    from cymatic.apps.cli import run
+
+    place, _ = judged
+    out = tmp_path / "report"
+    given = ["evaluate", str(tiny_codes_run), "--data", str(many), "--judge", str(place), "-n", "4", "-o", str(out)]
+    assert run(given) == 0, capsys.readouterr().err
+    report = json.loads((out / "report.json").read_text())
+    assert report.keys() >= KEYS
+    assert report["codes"]["size"] == 32 and sum(report["codes"]["counts"]) > 0
+    assert 0 < report["likelihood"]["nats_a_code"]["value"] < 2 * report["likelihood"]["uniform"]
+    assert set(report["reconstruction"]) == {"vocoder", "codec", "codec and vocoder"}
+    check_page((out / "report.html").read_text())

@@ -263,14 +263,14 @@ class CodesToSound:
         (made,) = voiced(self.vocoder, mel, [frames], self.rate, self.name)
         return made
 
-    def nll(self, sound: Sound, prompt: Prompt) -> tuple[float, int]:
+    def nll(self, sound: Sound, prompt: Prompt) -> tuple[float, int] | None:
         """The negative log-likelihood of a recording's codes under the prompt, in nats, and how many codes it has.
 
-        Its end counts, too. Raises Error where the recording is longer than any that the prior was trained on.
+        Its end counts, too; a latent is drawn once. None for a recording longer than any that the prior was trained on.
         """
         codes, _ = self.codes_of(sound)
         if codes.shape[1] > self.shape.longest:
-            raise Error(f"a sound of {sound.seconds:.2f} s was given and this model knows at most {self.longest:.2f} s")
+            return None
         columns = torch.tensor([codes.shape[1]], device=codes.device)
         with torch.inference_mode():
             terms = self.prior.loss(codes[None], columns, self._cond(prompt), torch.Generator().manual_seed(0))

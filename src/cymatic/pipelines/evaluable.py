@@ -68,5 +68,6 @@ class HasCodec(Protocol):
 class HasLikelihood(Protocol):
     """A model that knows how likely a recording is."""
 
-    def nll(self, sound: Sound, prompt: str) -> tuple[float, int]:
-        """The negative log-likelihood of the recording's codes under the prompt, in nats, and how many codes it has."""
+    def nll(self, sound: Sound, prompt: str) -> tuple[float, int] | None:
+        """The negative log-likelihood of the recording's codes under the prompt, in nats, and how many codes it has;
+        None for one longer than any that the model knows."""

@@ -208,6 +208,8 @@ def _inside(model: Evaluable, corpus: Corpus, found: Evaluation) -> None:
         found.missing["likelihood"] = "its prior gives no likelihood of codes"
     else:
         found.likelihood = likelihood(model, corpus.valid.sounds, corpus.valid.captions, model.codec.size)
+        if found.likelihood is None:
+            found.missing["likelihood"] = "all clips held out are longer than any that its prior knows"
     if not len(corpus.valid):
         for what in {"codes", "likelihood"} - set(found.missing):
             found.missing[what] = "no clip is held out"

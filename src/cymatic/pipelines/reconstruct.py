@@ -118,10 +118,11 @@ def code_use(codec: Codec, spec: MelSpec, sounds: Sequence[Sound], captions: Seq
 
 
 def likelihood(model: HasLikelihood, sounds: Sequence[Sound], captions: Sequence[str], size: int) -> Likelihood | None:
-    """Nats a code over `sounds` of these captions; None where there are none."""
-    if not sounds:
+    """Nats a code over `sounds` of these captions that are not too long for the model; None where there are none."""
+    each = (model.nll(sound, caption) for sound, caption in zip(sounds, captions, strict=True))
+    pairs = [pair for pair in each if pair is not None]
+    if not pairs:
         return None
-    pairs = np.array([model.nll(sound, caption) for sound, caption in zip(sounds, captions, strict=True)])
-    nats, codes = pairs.T
+    nats, codes = np.array(pairs).T
     found = bootstrap(lambda rows: nats[rows].sum() / codes[rows].sum(), np.arange(len(nats)))
     return Likelihood(found, float(np.log(size)))
