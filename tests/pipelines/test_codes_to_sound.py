@@ -119,3 +119,14 @@ def test_parts_that_do_not_fit(tones, tmp_path, tiny_codes_run):
         (other / "prior" / name).write_bytes((tiny_codes_run / "prior" / name).read_bytes())
     with pytest.raises(ModelError, match=r"16 codes in columns of .* its prior speaks of 32"):
         cymatic.load(other)
+
+
+def test_what_codes_look_at(model, latent_model):
+    maps = model.attention(SOUND, "low tone")
+    codes, _ = model.codes_of(SOUND)
+    assert len(maps) == 1 and maps[0].shape[0] == 2
+    assert maps[0].shape[1] > codes.numel()
+    np.testing.assert_allclose(maps[0].sum(-1), 1, atol=1e-5)
+    assert np.triu(maps[0], 1).max() == 0
+    with pytest.raises(ModelError, match="has a GPT-VAE"):
+        latent_model.attention(SOUND)

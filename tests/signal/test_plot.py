@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cymatic.errors import SoundError
-from cymatic.signal.plot import contact_sheet
+from cymatic.errors import Error, SoundError
+from cymatic.signal.plot import attention_sheet, contact_sheet
 from cymatic.signal.sound import Sound
 
 
@@ -116,3 +116,16 @@ def test_an_hour_is_drawn_from_a_bounded_number_of_frames(tmp_path):
     start = time.perf_counter()
     noise(1, 3600 * 8000, rate=8000).plot(tmp_path / "hour.png")
     assert time.perf_counter() - start < 20  # generous: every frame would take minutes
+
+
+def test_maps_of_attention(tmp_path):
+    draws = np.random.default_rng(0).random((3, 20, 20))
+    lower = np.tril(draws)
+    maps = [lower / lower.sum(-1, keepdims=True)] * 2
+    first = attention_sheet(tmp_path / "maps.png", maps).read_bytes()
+    assert Image.open(tmp_path / "maps.png").size == (510, 380)
+    assert attention_sheet(tmp_path / "again.png", maps).read_bytes() == first
+    with pytest.raises(Error, match="0 maps of attention were given"):
+        attention_sheet(tmp_path / "none.png", [])
+    with pytest.raises(Error, match="give 1 to 64"):
+        attention_sheet(tmp_path / "many.png", [np.ones((9, 2, 2))] * 9)

@@ -276,6 +276,17 @@ class CodesToSound:
             terms = self.prior.loss(codes[None], columns, self._cond(prompt), torch.Generator().manual_seed(0))
         return terms["nll"].item() * codes.numel(), codes.numel()
 
+    def attention(self, sound: Sound, prompt: Prompt | None = None) -> list[Float[np.ndarray, "heads n n"]]:
+        """How much each code of a recording looks at each before it, and at the condition, which comes first: a map
+        for each head of each block (`signal.plot.attention_sheet` draws them). Raises ModelError for a GPT-VAE, whose
+        codes look at a latent, too."""
+        if not isinstance(self.prior, GPTPrior):
+            raise ModelError(f"{self.name} has a GPT-VAE; maps of attention are drawn of a GPT")
+        codes = self.codes_of(sound)[0][:, : self.shape.longest]
+        with torch.inference_mode():
+            maps = self.prior.attention_maps(codes[None], self._cond(prompt))
+        return [one[0].cpu().numpy() for one in maps]
+
     def _sample(
         self,
         cond: Cond | None,

@@ -93,6 +93,34 @@ def contact_sheet(path: str | os.PathLike[str], items: Sequence[tuple[str, Sound
     return _save(figure, path)
 
 
+def attention_sheet(
+    path: str | os.PathLike[str], maps: Sequence[Float[np.ndarray, "heads n n"]], *, most: int = 64
+) -> Path:
+    """Draws maps of attention on one PNG: a row a block, a column a head; a place looks along its row.
+
+    Shades are those of the share beyond an even one among the places that a place can see, so that what is looked at
+    stands out at any distance. Raises Error for no maps or more than `most` of them.
+    """
+    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.figure import Figure
+
+    shades = LinearSegmentedColormap.from_list("ink", SHADES)
+    heads = max((len(one) for one in maps), default=0)
+    if not 1 <= len(maps) * heads <= most:
+        raise Error(f"{len(maps) * heads} maps of attention were given; give 1 to {most} of them")
+    figure = Figure(figsize=(1.6 * heads + 0.3, 1.75 * len(maps) + 0.3), dpi=DPI, facecolor="white")
+    grid = figure.subplots(len(maps), heads, squeeze=False)
+    for row, (block, axes) in enumerate(zip(maps, grid, strict=True)):
+        even = 1 / np.arange(1, block.shape[1] + 1)
+        for head, (weights, place) in enumerate(zip(block, axes, strict=False)):
+            beyond = np.tril(np.clip(weights - even[:, None], 0, None))
+            place.imshow(beyond**0.5, cmap=shades, vmin=0, vmax=1, interpolation="nearest")
+            place.set_title(f"block {row + 1}, head {head + 1}", color=INK, fontsize=6)
+        for place in axes:
+            place.set_axis_off()
+    return _save(figure, path)
+
+
 def thumbnail(sound: Sound, columns: int = 200) -> bytes:
     """A small mel spectrogram as a PNG of `columns` x 96 pixels (fewer for a tiny sound), 80 dB deep, without axes."""
     from PIL import Image
