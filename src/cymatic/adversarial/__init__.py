@@ -1,1 +1,1 @@
-"""Discriminators and what they teach. One of them judges waveforms; the losses hold no state."""
+"""Discriminators of waveforms and of pictures, what they teach, and how hard they push; the losses hold no state."""

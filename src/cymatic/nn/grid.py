@@ -68,7 +68,8 @@ class _NormSwishConv(torch.autograd.Function):
         of_y, of_weight, of_bias = torch.ops.aten.convolution_backward(
             gradient, silu(normed), weight, [weight.shape[0]], [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [True] * 3
         )
-        of_normed = torch.ops.aten.silu_backward(of_y, normed)
+        # Into the same memory: fresh memory costs as much as the arithmetic.
+        of_normed = torch.ops.aten.silu_backward.grad_input(of_y, normed, grad_input=of_y)
         of_x, of_gain, of_shift = torch.ops.aten.native_group_norm_backward(
             of_normed, x, mean, scale, gain, batch, channels, x[0, 0].numel(), ctx.groups, [True] * 3
         )
@@ -85,7 +86,7 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Conv2d(inside, outside, 1) if inside != outside else nn.Identity()
 
     def forward(self, x: Float[Tensor, "batch inside h w"]) -> Float[Tensor, "batch outside h w"]:
-        return self.shortcut(x) + self.second(self.first(x))
+        return self.second(self.first(x)).add_(self.shortcut(x))
 
 
 class GridAttention(nn.Module):

@@ -10,6 +10,7 @@ from typing import Self
 from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor, nn
+from torch.nn.functional import silu
 
 from cymatic.config import Config
 from cymatic.nn.grid import Double, GridAttention, Halve, NormConv, ResidualBlock
@@ -156,4 +157,5 @@ class Up(nn.Module):
             x = self.levels[i](x)
             if i:
                 x = self.doublings[i - 1](x)
-        return unfold(self.write(x), self.patch)
+        # Step by step, so that a gradient at the last weights alone, as the adaptive weight wants it, costs no more.
+        return unfold(self.write.conv(silu(self.write.norm(x))), self.patch)
