@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from cymatic.nn import linear as module
-from cymatic.nn.linear import Linear, gelu_linear, linear
+from cymatic.nn.linear import Linear, PackedLinear, gelu_linear, linear
 
 
 def parts(shape: tuple[int, ...], bias: bool) -> list[torch.Tensor]:
@@ -51,3 +51,24 @@ def test_leaves_to_torch_what_it_is_not_for(monkeypatch):
         assert not module._suits(x, layer.weight)
     with torch.backends.mkldnn.flags(enabled=False):
         assert layer(x).shape == (2, 3)
+
+
+@pytest.mark.parametrize("onednn", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("rows", [1, 3, 40])
+@torch.no_grad()
+def test_weights_in_another_order_change_nothing(rows, bias, onednn):
+    x, *weights = (p.detach() for p in parts((rows,), bias))
+    with torch.backends.mkldnn.flags(enabled=onednn):
+        layer = PackedLinear(*weights)
+        assert (layer.packed is not None) == (onednn and module.HERE)
+        plain, other = functional.linear(x, *weights), torch.randn(rows, 10)
+        torch.testing.assert_close(layer(x), plain, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(layer.gelu(x), functional.gelu(plain), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(layer.plus(x, other), plain + other, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_gelu_may_be_exact():
+    layer, x = Linear(24, 10), parts((3, 17), False)[0]
+    torch.testing.assert_close(gelu_linear(x, layer, "none"), functional.gelu(layer(x)), atol=1e-6, rtol=1e-5)

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn.functional import gelu, layer_norm, scaled_dot_product_attention
+from torch.nn.functional import layer_norm, scaled_dot_product_attention
 
-from cymatic.nn.linear import Linear, gelu_linear
+from cymatic.nn.linear import Linear, PackedLinear, gelu_linear
 from cymatic.nn.transformer import Turns, rotate, turns
 
 
@@ -96,18 +96,17 @@ def new_cache(block: GPTBlock, batch: int, capacity: int) -> Float[Tensor, "batc
 class Packed(NamedTuple):
     """A block's weights as `step` reads them.
 
-    Matrices lie `[inside, outside]`: a product with one row then runs along the memory. turn: cosines and sines
-    `[capacity, 2, 1, dim]` of a rotary block, with the gains of its norms and sqrt(dim) inside, so that turning and
-    normalising a query or key is `(x * cos + swapped(x) * sin) / |x|`.
+    turn: cosines and sines `[capacity, 2, 1, dim]` of a rotary block, with the gains of its norms and sqrt(dim) inside,
+    so that turning and normalising a query or key is `(x * cos + swapped(x) * sin) / |x|`.
     """
 
     heads: int
     norm1: tuple[Tensor, Tensor]
-    qkv: tuple[Tensor, Tensor]
-    out: tuple[Tensor, Tensor]
+    qkv: PackedLinear
+    out: PackedLinear
     norm2: tuple[Tensor, Tensor]
-    widen: tuple[Tensor, Tensor]
-    narrow: tuple[Tensor, Tensor]
+    widen: PackedLinear
+    narrow: PackedLinear
     turn: tuple[Tensor, Tensor] | None
 
 
@@ -115,11 +114,11 @@ def pack(blocks: Iterable[GPTBlock], capacity: int) -> list[Packed]:
     """The blocks' weights for `step`, for at most `capacity` places: made once, for many steps."""
     packed = []
     for block in blocks:
-        linears = [(b.bias, b.weight.T.contiguous()) for b in (block.qkv, block.out, block.widen, block.narrow)]
-        norm1, norm2 = ((norm.weight, norm.bias) for norm in (block.norm1, block.norm2))
-        packed.append(
-            Packed(block.heads, norm1, linears[0], linears[1], norm2, linears[2], linears[3], _turn(block, capacity))
+        qkv, out, widen, narrow = (
+            PackedLinear(layer.weight, layer.bias) for layer in (block.qkv, block.out, block.widen, block.narrow)
         )
+        norm1, norm2 = ((norm.weight, norm.bias) for norm in (block.norm1, block.norm2))
+        packed.append(Packed(block.heads, norm1, qkv, out, norm2, widen, narrow, _turn(block, capacity)))
     return packed
 
 
@@ -149,8 +148,7 @@ def step(
     batch, width = x.shape
     seen = None if bias is None else bias[..., : at + 1]
     for block, cache in zip(packed, caches, strict=True):
-        h = layer_norm(x, (width,), *block.norm1)
-        qkv = torch.addmm(block.qkv[0], h, block.qkv[1]).view(batch, 3, block.heads, -1)
+        qkv = block.qkv(layer_norm(x, (width,), *block.norm1)).view(batch, 3, block.heads, -1)
         if block.turn is not None:
             qk = qkv[:, :2]
             size = torch.linalg.vector_norm(qk, dim=-1, keepdim=True).add_(1e-6)
@@ -160,8 +158,6 @@ def step(
         y = scaled_dot_product_attention(
             qkv[:, 0, :, None], cache[:, 0, :, : at + 1], cache[:, 1, :, : at + 1], attn_mask=seen
         )
-        x = torch.addmm(block.out[0], y.view(batch, width), block.out[1]).add_(x)
-        h = layer_norm(x, (width,), *block.norm2)
-        h = gelu(torch.addmm(block.widen[0], h, block.widen[1]))
-        x = torch.addmm(block.narrow[0], h, block.narrow[1]).add_(x)
+        x = block.out.plus(y.view(batch, width), x)
+        x = block.narrow.plus(block.widen.gelu(layer_norm(x, (width,), *block.norm2)), x)
     return x

@@ -49,6 +49,43 @@ def gelu_linear(
     return _product(x, layer.weight, layer.bias, "gelu", approximate)
 
 
+class PackedLinear:
+    """A layer without gradients for few rows at a time, as when a sequence is sampled.
+
+    Such a product takes as long as its weights take to come out of memory, so they are copied once into the order in
+    which oneDNN's kernels read them. On an AMD EPYC one row by 1 MB of weights takes 50 us that way, 75 us as they lie,
+    and eight rows 80 us. Where the operators are missing this is the layer.
+    """
+
+    ROWS = 16  # what the order is chosen for; with it 1 to 16 rows were as quick as with an order of their own
+
+    @torch.no_grad()
+    def __init__(self, weight: Float[Tensor, "outside inside"], bias: Float[Tensor, " outside"] | None = None) -> None:
+        self.bias = bias
+        self.weight = weight
+        self.packed: Tensor | None = None
+        if _suits(weight, weight) and hasattr(torch.ops.mkldnn, "_reorder_linear_weight"):
+            self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), self.ROWS)
+
+    def __call__(self, x: Float[Tensor, "rows inside"]) -> Float[Tensor, "rows outside"]:
+        """`x W^T + b`."""
+        if self.packed is None:
+            return functional.linear(x, self.weight, self.bias)
+        return _product(x, self.packed, self.bias)
+
+    def gelu(self, x: Float[Tensor, "rows inside"]) -> Float[Tensor, "rows outside"]:
+        """The exact GELU of it."""
+        if self.packed is None:
+            return functional.gelu(functional.linear(x, self.weight, self.bias))
+        return _product(x, self.packed, self.bias, "gelu", "none")
+
+    def plus(self, x: Float[Tensor, "rows inside"], other: Float[Tensor, "rows outside"]) -> Tensor:
+        """It and `other`."""
+        if self.packed is None:
+            return functional.linear(x, self.weight, self.bias) + other
+        return torch.ops.mkldnn._linear_pointwise.binary(x, other, self.packed, self.bias, "add")
+
+
 def _suits(x: Tensor, weight: Tensor) -> bool:
     return (
         HERE

@@ -13,6 +13,7 @@ from torch import Tensor
 from cymatic.cond import guide
 from cymatic.errors import Error
 from cymatic.nn.causal import GPTBlock, new_cache, pack, step
+from cymatic.nn.linear import PackedLinear
 from cymatic.priors.grid import flatten, unflatten
 from cymatic.priors.trunk import Prefix
 
@@ -98,12 +99,12 @@ def _generate(
     m, capacity = tokens.shape[1], tokens.shape[1] + config.rows * limit
     if config.positions == "learned" and capacity - 1 > config.places:
         raise Error(f"the condition has {m} tokens and this prior was made for at most {config.prefix}; give it fewer")
-    even = torch.stack(
-        [torch.rand(config.rows * config.longest, 1, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-    ).to(device)
+    total = config.rows * config.longest
+    even = torch.stack([torch.rand(total, 1, generator=torch.Generator().manual_seed(seed)) for seed in seeds], dim=1)
+    even = even.to(device)  # [places, batch, 1]
     blocks = [block for block in trunk.blocks if isinstance(block, GPTBlock)]
     caches = [new_cache(block, batch * times, capacity) for block in blocks]
-    packed, head = pack(blocks, capacity), prior.head.weight.T.contiguous()
+    packed, head = pack(blocks, capacity), PackedLinear(prior.head.weight)
     padding = (~valid).sum(1)
     bias = None
     if padding.any():
@@ -114,21 +115,22 @@ def _generate(
     grid[:, : begun.shape[1]] = begun
     alive, lengths = torch.arange(batch, device=device), wanted.clone()
     for at in range(begun.shape[1], config.rows * limit):
-        logits = hidden @ head
+        logits = head(hidden)
         if times == 2:
             conditional, unconditional = logits.chunk(2)
             logits = guide(conditional, unconditional, guidance)
         if at % config.rows:
-            drawn = choice(logits[:, : config.codes], even[alive, at])
+            drawn = choice(logits[:, : config.codes], even[at])
         else:
             ends = config.end and columns is None and at > 0
-            drawn = choice(logits if ends else logits[:, : config.codes], even[alive, at])
+            drawn = choice(logits if ends else logits[:, : config.codes], even[at])
             done = (drawn == config.codes) | (wanted[alive] * config.rows <= at)
             if done.any():
                 lengths[alive[done]] = at // config.rows
-                alive, drawn, kept = alive[~done], drawn[~done], (~done).repeat(times)
-                if not len(alive):
+                stays, kept = ~done, (~done).repeat(times)
+                if done.all():
                     break
+                alive, drawn, even = alive[stays], drawn[stays], even[:, stays]
                 caches = [cache[kept] for cache in caches]
                 padding, bias = padding[kept], None if bias is None else bias[kept]
         grid[alive, at] = drawn

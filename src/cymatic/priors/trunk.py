@@ -185,5 +185,5 @@ class CodeTrunk(nn.Module):
     ) -> Float[Tensor, "batch width"]:
         """What a step reads of code number `at` of each item, after `prefix` places whose first `padding` are void."""
         if self.config.positions == "rotary":
-            return self.code.weight[codes] + self.place.weight[at % self.config.rows]
-        return self.code.weight[codes] + self.place.weight[prefix + at - padding]
+            return self.code(codes) + self.place.weight[at % self.config.rows]
+        return self.code(codes) + self.place(prefix + at - padding)

@@ -50,8 +50,8 @@ def drawn(
 
 
 def log_density(
-    z: Float[Tensor, "*batch dim"], mean: Float[Tensor, "*#batch dim"], log_var: Float[Tensor, "*#batch dim"]
-) -> Float[Tensor, "*batch"]:
+    z: Float[Tensor, "*_ dim"], mean: Float[Tensor, "*_ dim"], log_var: Float[Tensor, "*_ dim"]
+) -> Float[Tensor, "*_"]:
     """`log N(z; mu, sigma²)` in nats."""
     return -0.5 * ((z - mean).square() / log_var.exp() + log_var + math.log(2 * math.pi)).sum(-1)
 
