@@ -11,7 +11,6 @@ from cymatic.priors.gpt_vae import GPTVAE, GPTVAEConfig
 from cymatic.priors.variational import (
     active_units,
     divergence,
-    drawn,
     free_bits,
     log_density,
     mutual_information,
