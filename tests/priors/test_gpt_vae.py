@@ -78,7 +78,7 @@ def test_mutual_information_is_nothing_or_all():
 def test_mutual_information_of_a_normal_channel():
     """x ~ N(0, s²), z = x + N(0, 1): log(1 + s²) / 2 nats in each dimension."""
     mean, _ = posterior(3000, 1, spread=2.0)
-    found = mutual_information(mean, torch.zeros_like(mean), torch.Generator().manual_seed(0))
+    found = mutual_information(mean, torch.zeros_like(mean), torch.Generator().manual_seed(9))
     assert found == pytest.approx(0.5 * math.log(5), abs=0.05)
 
 
