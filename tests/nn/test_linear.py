@@ -54,18 +54,21 @@ def test_leaves_to_torch_what_it_is_not_for(monkeypatch):
 
 
 @pytest.mark.parametrize("onednn", [True, False])
+@pytest.mark.parametrize("small", [0, 10**6])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("rows", [1, 3, 40])
 @torch.no_grad()
-def test_weights_in_another_order_change_nothing(rows, bias, onednn):
+def test_weights_in_another_order_change_nothing(monkeypatch, rows, bias, small, onednn):
+    monkeypatch.setattr(PackedLinear, "SMALL", small)
+    if not onednn:
+        monkeypatch.setattr(module, "HERE", False)
     x, *weights = (p.detach() for p in parts((rows,), bias))
-    with torch.backends.mkldnn.flags(enabled=onednn):
-        layer = PackedLinear(*weights)
-        assert (layer.packed is not None) == (onednn and module.HERE)
-        plain, other = functional.linear(x, *weights), torch.randn(rows, 10)
-        torch.testing.assert_close(layer(x), plain, atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(layer.gelu(x), functional.gelu(plain), atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(layer.plus(x, other), plain + other, atol=1e-5, rtol=1e-5)
+    layer = PackedLinear(*weights)
+    assert layer.onednn == (module.HERE and not small)
+    plain, other = functional.linear(x, *weights), torch.randn(rows, 10)
+    torch.testing.assert_close(layer(x), plain, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(layer.gelu(x), functional.gelu(plain), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(layer.plus(x, other), plain + other, atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()

@@ -150,14 +150,13 @@ def step(
     for block, cache in zip(packed, caches, strict=True):
         qkv = block.qkv(layer_norm(x, (width,), *block.norm1)).view(batch, 3, block.heads, -1)
         if block.turn is not None:
-            qk = qkv[:, :2]
+            qk = qkv.narrow(1, 0, 2)
             size = torch.linalg.vector_norm(qk, dim=-1, keepdim=True).add_(1e-6)
             swapped = qk.roll(qk.shape[-1] // 2, -1).mul_(block.turn[1][at])
             qk.mul_(block.turn[0][at]).add_(swapped).div_(size)
-        cache[:, :, :, at] = qkv[:, 1:]
-        y = scaled_dot_product_attention(
-            qkv[:, 0, :, None], cache[:, 0, :, : at + 1], cache[:, 1, :, : at + 1], attn_mask=seen
-        )
+        cache.select(3, at).copy_(qkv.narrow(1, 1, 2))
+        k, v = cache.narrow(3, 0, at + 1).unbind(1)
+        y = scaled_dot_product_attention(qkv.select(1, 0).unsqueeze(2), k, v, attn_mask=seen)
         x = block.out.plus(y.view(batch, width), x)
         x = block.narrow.plus(block.widen.gelu(layer_norm(x, (width,), *block.norm2)), x)
     return x
