@@ -37,6 +37,7 @@ from cymatic.hub.parts import fingerprint, load_part, save_part
 from cymatic.metrics.judge_training import train_judge
 from cymatic.metrics.judges import ConvTrunk, Judge, JudgeConfig, RecurrentTrunk
 from cymatic.metrics.neighbours import mel_features, neighbours
+from cymatic.pipelines.codes_to_sound import CodesToSound
 from cymatic.pipelines.text_to_sound import TextToSound
 from cymatic.signal.griffin_lim import griffin_lim, magnitude_from_mel
 from cymatic.signal.mel import PRESETS, log_mel
@@ -130,7 +131,7 @@ def judge(
     typer.echo(summary(report))
 
 
-def assess(pipeline: TextToSound, folder: Path, judges: Path) -> dict[str, Any]:
+def assess(pipeline: TextToSound | CodesToSound, folder: Path, judges: Path) -> dict[str, Any]:
     """The report on a model, as JSON values."""
     panel = {name: load_part(judges / name, (Judge,)) for name in TRUNKS}
     train, valid = read(folder, "train"), read(folder, "valid")
@@ -159,12 +160,12 @@ def assess(pipeline: TextToSound, folder: Path, judges: Path) -> dict[str, Any]:
     }
 
 
-def _generate(pipeline: TextToSound, captions: Sequence[str]) -> Clips:
+def _generate(pipeline: TextToSound | CodesToSound, captions: Sequence[str]) -> Clips:
     sounds = [sound for caption in captions for sound in pipeline(caption, seed=0, n=SEEDS)]
     return Clips(sounds, [caption for caption in captions for _ in range(SEEDS)])
 
 
-def _revocoded(pipeline: TextToSound, clips: Clips) -> Clips:
+def _revocoded(pipeline: TextToSound | CodesToSound, clips: Clips) -> Clips:
     return Clips([pipeline.revocode(sound) for sound in clips.sounds], clips.captions)
 
 
@@ -174,10 +175,10 @@ def _first_of_each(clips: Clips, count: int) -> Clips:
 
 
 def _compare(
-    pipeline: TextToSound, panel: dict[str, Judge], sets: dict[str, Clips], train: Clips
+    pipeline: TextToSound | CodesToSound, panel: dict[str, Judge], sets: dict[str, Clips], train: Clips
 ) -> dict[str, dict[str, Any]]:
     """Neighbours in each kind of features: of what was generated, and of copies as a check of the measure itself."""
-    spec = pipeline.prior.config.mel
+    spec = pipeline.mel
     kinds: dict[str, Callable[[Sequence[Sound]], np.ndarray]] = {"mel": partial(mel_features, spec=spec)}
     for name, member in panel.items():
         kinds[name] = partial(_embedded, member)
