@@ -130,3 +130,13 @@ def test_what_codes_look_at(model, latent_model):
     assert np.triu(maps[0], 1).max() == 0
     with pytest.raises(ModelError, match="has a GPT-VAE"):
         latent_model.attention(SOUND)
+
+
+def test_a_trained_vocoder_asks_for_no_gradient(tones, tmp_path):
+    """As the starter's does, which speaks of the mel of 24 kHz."""
+    keys = ("mel=sound-24k", "codec.patch=[20,4]", "training.steps=30", "codec_training.steps=30")
+    assert train(tiny_codes_recipe(tones, *keys), tmp_path / "run", say=lambda line: None).finished
+    whole = cymatic.load(tmp_path / "run")
+    assert whole.vocoder.config.kind == "vocos"
+    assert whole.revocode(SOUND).rate == 24_000
+    assert whole("low tone").rate == 24_000

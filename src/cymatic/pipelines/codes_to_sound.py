@@ -331,7 +331,7 @@ class CodesToSound:
             frames = one.shape[1] * self.codec.config.cell[1]
             with torch.inference_mode():
                 mel = self.codec.decode_codes(one[None], torch.tensor([frames]))
-                sounds += voiced(self.vocoder, mel, [frames], self.rate, self.name)
+            sounds += voiced(self.vocoder, mel, [frames], self.rate, self.name)
         return sounds
 
     def _cond(self, prompt: Prompt | None) -> Cond | None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -23,7 +24,8 @@ def voiced(
 ) -> list[Sound]:
     """The sounds of `mels`, each of its own length. Raises ModelError where the model `name` makes no finite sound."""
     # One by one: beside longer sounds, a vocoder would hear the silence that fills up the shorter ones.
-    waveforms = [vocoder(mels[i : i + 1, :, :n]).cpu() for i, n in enumerate(frames)]
+    with torch.inference_mode():
+        waveforms = [vocoder(mels[i : i + 1, :, :n]).cpu() for i, n in enumerate(frames)]
     if not all(waveform.isfinite().all() for waveform in waveforms):
         raise ModelError(f"{name} made NaN or infinity instead of sound; lower the guidance or mend the model")
     return [Sound(waveform[0].numpy(), rate) for waveform in waveforms]
