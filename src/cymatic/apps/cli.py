@@ -38,9 +38,6 @@ app = typer.Typer(
 )
 app.add_typer(data)
 app.add_typer(judge)
-for verb in VERBS:
-    app.command()(verb)
-app.command("import")(import_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -262,3 +259,8 @@ def evaluate(
     from cymatic.apps.evaluate_command import evaluate_command
 
     evaluate_command(run, data, judge, n, seed, output)
+
+
+for verb in VERBS:
+    app.command()(verb)
+app.command("import")(import_command)
