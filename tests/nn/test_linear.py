@@ -53,18 +53,19 @@ def test_leaves_to_torch_what_it_is_not_for(monkeypatch):
         assert layer(x).shape == (2, 3)
 
 
-@pytest.mark.parametrize("onednn", [True, False])
-@pytest.mark.parametrize("small", [0, 10**6])
+@pytest.mark.parametrize("way", ["oneDNN", "bag", "plain", "small"])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("rows", [1, 3, 40])
 @torch.no_grad()
-def test_weights_in_another_order_change_nothing(monkeypatch, rows, bias, small, onednn):
-    monkeypatch.setattr(PackedLinear, "SMALL", small)
-    if not onednn:
+def test_weights_in_another_order_change_nothing(monkeypatch, rows, bias, way):
+    monkeypatch.setattr(PackedLinear, "SMALL", 10**6 if way == "small" else 0)
+    monkeypatch.setattr(module, "BAGS", way == "bag" and module.BAGS)
+    if way == "plain":
         monkeypatch.setattr(module, "HERE", False)
     x, *weights = (p.detach() for p in parts((rows,), bias))
-    layer = PackedLinear(*weights)
-    assert layer.onednn == (module.HERE and not small)
+    layer = PackedLinear(*weights, rows=rows)
+    assert layer.bag == (rows == 1 and module.BAGS and module.HERE)
+    assert layer.onednn == (module.PACKS and module.HERE and not layer.bag and way != "small")
     plain, other = functional.linear(x, *weights), torch.randn(rows, 10)
     torch.testing.assert_close(layer(x), plain, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(layer.gelu(x), functional.gelu(plain), atol=1e-5, rtol=1e-5)

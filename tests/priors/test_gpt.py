@@ -53,24 +53,25 @@ def test_a_column_that_is_not_full_is_named():
         unflatten(torch.zeros(1, 7, dtype=torch.int64), 3)
 
 
+@pytest.mark.parametrize("rows", [1, 3])
 @pytest.mark.parametrize("rotary", [True, False])
 @torch.no_grad()
-def test_steps_equal_the_whole(rotary):
+def test_steps_equal_the_whole(rotary, rows):
     torch.manual_seed(0)
     blocks = [GPTBlock(16, 2, rotary=rotary) for _ in range(3)]
     for p in (p for block in blocks for p in block.parameters()):
         torch.nn.init.normal_(p, std=0.5)
-    x = torch.randn(3, 9, 16)
+    x = torch.randn(rows, 9, 16)
     by = turns(torch.arange(9), 8) if rotary else None
     whole = x
     for block in blocks:
         whole = block(whole, by)
-    caches = [new_cache(block, 3, 9) for block in blocks]
+    caches = [new_cache(block, rows, 9) for block in blocks]
     first = x[:, :4]
     for block, cache in zip(blocks, caches, strict=True):
         first = block(first, None if by is None else (by[0][:4], by[1][:4]), cache=cache)
     torch.testing.assert_close(first, whole[:, :4])
-    packed = pack(blocks, 9)
+    packed = pack(blocks, rows, 9)
     for at in range(4, 9):
         torch.testing.assert_close(step(x[:, at], packed, caches, at), whole[:, at], atol=2e-5, rtol=1e-5)
 

@@ -110,12 +110,13 @@ class Packed(NamedTuple):
     turn: tuple[Tensor, Tensor] | None
 
 
-def pack(blocks: Iterable[GPTBlock], capacity: int) -> list[Packed]:
-    """The blocks' weights for `step`, for at most `capacity` places: made once, for many steps."""
+def pack(blocks: Iterable[GPTBlock], rows: int, capacity: int) -> list[Packed]:
+    """The blocks' weights for `step`, for at most so many rows and places: made once, for many steps."""
     packed = []
     for block in blocks:
         qkv, out, widen, narrow = (
-            PackedLinear(layer.weight, layer.bias) for layer in (block.qkv, block.out, block.widen, block.narrow)
+            PackedLinear(layer.weight, layer.bias, rows=rows)
+            for layer in (block.qkv, block.out, block.widen, block.narrow)
         )
         norm1, norm2 = ((norm.weight, norm.bias) for norm in (block.norm1, block.norm2))
         packed.append(Packed(block.heads, norm1, qkv, out, norm2, widen, narrow, _turn(block, capacity)))
@@ -152,8 +153,8 @@ def step(
         if block.turn is not None:
             qk = qkv.narrow(1, 0, 2)
             size = torch.linalg.vector_norm(qk, dim=-1, keepdim=True).add_(1e-6)
-            swapped = qk.roll(qk.shape[-1] // 2, -1).mul_(block.turn[1][at])
-            qk.mul_(block.turn[0][at]).add_(swapped).div_(size)
+            swapped = qk.roll(qk.shape[-1] // 2, -1)
+            qk.mul_(block.turn[0][at]).addcmul_(swapped, block.turn[1][at]).div_(size)
         cache.select(3, at).copy_(qkv.narrow(1, 1, 2))
         k, v = cache.narrow(3, 0, at + 1).unbind(1)
         y = scaled_dot_product_attention(qkv.select(1, 0).unsqueeze(2), k, v, attn_mask=seen)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import layer_norm
 
 from cymatic.cond import guide
 from cymatic.errors import Error
@@ -104,8 +105,9 @@ def _generate(
     even = even.to(device)  # [places, batch, 1]
     blocks = [block for block in trunk.blocks if isinstance(block, GPTBlock)]
     caches = [new_cache(block, batch * times, capacity) for block in blocks]
-    packed, head = pack(blocks, capacity), PackedLinear(prior.head.weight)
-    padding = (~valid).sum(1)
+    packed = pack(blocks, batch * times, capacity)
+    head = PackedLinear(prior.head.weight, rows=batch * times)
+    padding, width = (~valid).sum(1), (config.width,)
     bias = None
     if padding.any():
         seen = torch.cat([valid, torch.ones(len(valid), capacity - m, dtype=torch.bool, device=device)], dim=1)
@@ -136,7 +138,7 @@ def _generate(
         grid[alive, at] = drawn
         if at + 1 < config.rows * limit:
             x = trunk.embed(drawn.repeat(times), at, m, padding)
-            hidden = trunk.norm(step(x, packed, caches, m + at, bias))
+            hidden = layer_norm(step(x, packed, caches, m + at, bias), width, trunk.norm.weight, trunk.norm.bias)
     return unflatten(grid, config.rows)[..., : int(lengths.max())], lengths
 
 
