@@ -9,7 +9,8 @@ from torch.nn.functional import normalize
 
 from cymatic.errors import Error, ModelError
 from cymatic.metrics.code_use import perplexity, unused
-from cymatic.quantizers.vector import MOST_SCORES, VectorQuantizer, VectorQuantizerConfig
+from cymatic.quantizers.learning import MOST_SCORES
+from cymatic.quantizers.vector import VectorQuantizer, VectorQuantizerConfig
 from cymatic.share import Share
 
 

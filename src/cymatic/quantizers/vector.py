@@ -16,14 +16,11 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding, normalize
 
 from cymatic.config import Config
-from cymatic.errors import Error
-from cymatic.nn.linear import Linear, linear
-from cymatic.nn.processes import of_the_first, processes, rank, side_by_side, total
+from cymatic.nn.linear import Linear
+from cymatic.nn.processes import total
+from cymatic.quantizers.learning import check_codes, means, nearest, needed, restart
 from cymatic.quantizers.quantized import Quantized
 from cymatic.share import Share
-
-MOST_SCORES = 2**22  # that lie in memory at once while the nearest codes are looked for: 16 MiB
-SMOOTHING = 1e-5  # of Laplace, on the running counts
 
 
 class VectorQuantizerConfig(Config):
@@ -125,12 +122,7 @@ class VectorQuantizer(nn.Module):
 
     def lookup(self, codes: Int[Tensor, "batch *places"]) -> Float[Tensor, "batch dim *places"]:
         """What the codes stand for. Raises Error for a code that the codebook does not have."""
-        if codes.numel() and not (int(codes.min()) >= 0 and int(codes.max()) < self.config.size):
-            wrong = int(codes.min()) if int(codes.min()) < 0 else int(codes.max())
-            raise Error(
-                f"there is a code {wrong} and the codebook holds 0 to {self.config.size - 1}; "
-                "give codes of the codec that made them"
-            )
+        check_codes(codes, self.config.size)
         return self.outwards(self._vectors(codes)).movedim(-1, 1)
 
     def _into(self, z: Tensor) -> Tensor:
@@ -144,20 +136,13 @@ class VectorQuantizer(nn.Module):
 
     @torch.no_grad()
     def _nearest(self, encoded: Tensor) -> Tensor:
-        """argmin over e of `|x - e|^2 = |x|^2 - 2 x e + |e|^2`; `|x|^2` is the same for all, so argmax `x e - |e|^2/2`.
-
-        That is one product of matrices, taken in pieces so that the scores fit into the processor's cache.
-        """
         vectors = normalize(self.codebook, dim=-1) if self.config.metric == "cosine" else self.codebook.detach()
-        bias = -vectors.square().sum(-1) / 2
         rows = encoded.detach().flatten(0, -2)
-        pieces = rows.split(max(1, MOST_SCORES // self.config.size))
-        nearest = [linear(piece, vectors, bias).argmax(-1) for piece in pieces]
-        return torch.cat(nearest).view(encoded.shape[:-1])
+        return nearest(rows, vectors, -vectors.square().sum(-1) / 2).view(encoded.shape[:-1])
 
     def _shaken(self, codes: Tensor, generator: torch.Generator | None, share: Share | None) -> Tensor:
         items = len(codes) if share is None else share.items
-        drawn = torch.randn(items, *codes.shape[1:], generator=_needed(generator))
+        drawn = torch.randn(items, *codes.shape[1:], generator=needed(generator))
         drawn = drawn if share is None else share.take(drawn)
         moved = codes + (self.config.noise_sigma * drawn).trunc().long().to(codes.device)
         return moved.clamp(0, self.config.size - 1)
@@ -189,63 +174,15 @@ class VectorQuantizer(nn.Module):
         if config.learned == "ema":
             sums = torch.zeros_like(self.sums).index_add_(0, picked, rows)
             self.sums.lerp_(total(sums), 1 - config.decay)
-            self._to_means()
+            self.codebook.copy_(means(self.sums, self.usage))
         if config.restart != "none":
-            self._restart(encoded, codes, valid, hits, generator)
-
-    def _to_means(self) -> None:
-        """Sums over counts; the counts smoothed after Laplace, so that none is zero (arXiv 1906.00446)."""
-        counts = self.usage.sum()
-        smoothed = (self.usage + SMOOTHING) / (counts + self.config.size * SMOOTHING) * counts
-        self.codebook.copy_(self.sums / smoothed[:, None])
-
-    def _restart(
-        self, encoded: Tensor, codes: Tensor, valid: Tensor, hits: Tensor, generator: torch.Generator | None
-    ) -> None:
-        """A code is stale where neither its running count nor this batch reaches the cut-off.
-
-        What was chosen in this batch is never stale, so some codes always stay. A code that was put elsewhere gets an
-        even share on credit, so it has time to be found before its turn comes again.
-        """
-        config = self.config
-        even = min(1.0, float(self.usage.mean()))
-        stale = torch.maximum(self.usage, hits) < config.restart_below * even
-        count = int(stale.sum())
-        if count == 0 or count == config.size:
-            return
-        source = encoded if config.restart == "encoder" else self._vectors(codes)
-        drawn = torch.rand(count, generator=_needed(generator), dtype=torch.float64).to(encoded.device)
-        vectors = _some(source, valid, of_the_first(drawn))
-        self.usage[stale] = even
-        self.codebook[stale] = vectors
-        if config.learned == "ema":
-            self.sums[stale] = vectors * even
-
-
-def _some(rows: Tensor, valid: Tensor, drawn: Tensor) -> Tensor:
-    """Rows at valid places of the whole batch, one for each number in 0..1 that was `drawn`.
-
-    Item i of process r is item `i * processes + r` of the batch, as `Share` deals them, so that one process with the
-    whole batch takes the same rows.
-    """
-    counts = valid.flatten(1).sum(1)
-    if processes() > 1:
-        longest = max(int(n) for n in side_by_side(torch.tensor(len(counts), device=counts.device)))
-        counts = torch.cat([counts, counts.new_zeros(longest - len(counts))])
-    table = torch.stack(side_by_side(counts), dim=1)  # items, processes
-    ends = table.flatten().cumsum(0)
-    wanted = (drawn * ends[-1]).long().clamp(max=int(ends[-1]) - 1)
-    slot = torch.searchsorted(ends, wanted, right=True)
-    within = wanted - (ends - table.flatten())[slot]
-    mine = slot % processes() == rank()
-    # In the flat list of this process's valid rows its items follow each other.
-    starts = counts.cumsum(0) - counts
-    taken = rows.new_zeros(len(drawn), rows.shape[-1])
-    taken[mine] = rows[valid][(starts[slot // processes()] + within)[mine]]
-    return total(taken)
-
-
-def _needed(generator: torch.Generator | None) -> torch.Generator:
-    if generator is None:
-        raise Error("this quantizer draws random numbers in training; give it a generator")
-    return generator
+            restart(
+                self.codebook,
+                self.usage,
+                self.sums if config.learned == "ema" else None,
+                hits=hits,
+                below=config.restart_below,
+                source=encoded if config.restart == "encoder" else self._vectors(codes),
+                valid=valid,
+                generator=generator,
+            )

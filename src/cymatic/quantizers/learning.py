@@ -1,0 +1,100 @@
+"""What codebooks share: the nearest code, running means of what chose each, and another place for unused ones."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cymatic.errors import Error
+from cymatic.nn.linear import linear
+from cymatic.nn.processes import of_the_first, processes, rank, side_by_side, total
+
+MOST_SCORES = 2**22  # that lie in memory at once while the nearest codes are looked for: 16 MiB
+SMOOTHING = 1e-5  # of Laplace, on the running counts
+
+
+def nearest(rows: Tensor, vectors: Tensor, bias: Tensor | None) -> Tensor:
+    """argmax over the codes e of `x e + bias`: with `-|e|^2 / 2` as bias the code that is nearest to each row x.
+
+    For `|x - e|^2 = |x|^2 - 2 x e + |e|^2`, and `|x|^2` is the same for all. That is one product of matrices, taken in
+    pieces so that the scores fit into the processor's cache.
+    """
+    pieces = rows.split(max(1, MOST_SCORES // len(vectors)))
+    return torch.cat([linear(piece, vectors, bias).argmax(-1) for piece in pieces])
+
+
+def check_codes(codes: Tensor, size: int) -> None:
+    """Raises Error for a code that the codebook does not have."""
+    if codes.numel() and not (int(codes.min()) >= 0 and int(codes.max()) < size):
+        wrong = int(codes.min()) if int(codes.min()) < 0 else int(codes.max())
+        raise Error(
+            f"there is a code {wrong} and the codebook holds 0 to {size - 1}; give codes of the codec that made them"
+        )
+
+
+def means(sums: Tensor, counts: Tensor) -> Tensor:
+    """Sums over counts; the counts smoothed after Laplace, so that none is zero (arXiv 1906.00446)."""
+    every = counts.sum()
+    smoothed = (counts + SMOOTHING) / (every + len(counts) * SMOOTHING) * every
+    return sums / smoothed[:, None]
+
+
+def restart(
+    codebook: Tensor,
+    usage: Tensor,
+    sums: Tensor | None,
+    *,
+    hits: Tensor,
+    below: float,
+    source: Tensor,
+    valid: Tensor,
+    generator: torch.Generator | None,
+) -> None:
+    """Puts stale codes on rows of `source` (`[batch, *places, dim]`) from `valid` places; all is changed in place.
+
+    A code is stale where neither its running count nor this batch's `hits` reach the cut-off: `below` hits a batch, or
+    of an even share where that is less than one. What was chosen in this batch is never stale, so some codes always
+    stay. A code that was put elsewhere gets an even share on credit, so it has time to be found before its turn comes
+    again.
+    """
+    even = min(1.0, float(usage.mean()))
+    stale = torch.maximum(usage, hits) < below * even
+    count = int(stale.sum())
+    if count == 0 or count == len(usage):
+        return
+    drawn = torch.rand(count, generator=needed(generator), dtype=torch.float64).to(usage.device)
+    vectors = some(source, valid, of_the_first(drawn))
+    usage[stale] = even
+    codebook[stale] = vectors
+    if sums is not None:
+        sums[stale] = vectors * even
+
+
+def some(rows: Tensor, valid: Tensor, drawn: Tensor) -> Tensor:
+    """Rows at valid places of the whole batch, one for each number in 0..1 that was `drawn`.
+
+    Item i of process r is item `i * processes + r` of the batch, as `Share` deals them, so that one process with the
+    whole batch takes the same rows.
+    """
+    counts = valid.flatten(1).sum(1)
+    if processes() > 1:
+        longest = max(int(n) for n in side_by_side(torch.tensor(len(counts), device=counts.device)))
+        counts = torch.cat([counts, counts.new_zeros(longest - len(counts))])
+    table = torch.stack(side_by_side(counts), dim=1)  # items, processes
+    ends = table.flatten().cumsum(0)
+    wanted = (drawn * ends[-1]).long().clamp(max=int(ends[-1]) - 1)
+    slot = torch.searchsorted(ends, wanted, right=True)
+    within = wanted - (ends - table.flatten())[slot]
+    mine = slot % processes() == rank()
+    # In the flat list of this process's valid rows its items follow each other.
+    starts = counts.cumsum(0) - counts
+    taken = rows.new_zeros(len(drawn), rows.shape[-1])
+    taken[mine] = rows[valid][(starts[slot // processes()] + within)[mine]]
+    return total(taken)
+
+
+def needed(generator: torch.Generator | None) -> torch.Generator:
+    """`generator`; raises Error where there is none."""
+    if generator is None:
+        raise Error("this quantizer draws random numbers in training; give it a generator")
+    return generator
