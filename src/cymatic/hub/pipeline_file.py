@@ -68,10 +68,16 @@ class CodesFile(Parts):
     top_p: float | None = Field(default=None, gt=0, le=1)
 
 
+class CodecFile(Parts):
+    """A waveform codec on its own."""
+
+    kind: Literal["waveform-codec"] = "waveform-codec"
+
+
 PARTS_OF_CODES = ("condition", "codec", "prior", "vocoder")
 
 F = TypeVar("F", bound=Parts)
-FILES: tuple[type[PipelineFile] | type[CodesFile], ...] = (PipelineFile, CodesFile)
+FILES: tuple[type[PipelineFile] | type[CodesFile] | type[CodecFile], ...] = (PipelineFile, CodesFile, CodecFile)
 
 
 def read_pipeline(model: Path, *kinds: type[F]) -> F:

@@ -26,6 +26,15 @@ def load(model: str | Path = "starter-sound", *, device: str = "cpu") -> TextToS
     device: `cpu`, `cuda`, `cuda:1`, `mps`, or `auto`. Raises ModelError where there is no such model or device, or the
     model can't be read.
     """
+    folder = find_model(model)
+    name = None if str(model) in starters() else folder.name
+    if isinstance(read_pipeline(folder), CodesFile):
+        return CodesToSound.from_folder(folder, device=choose_device(device), name=name)
+    return TextToSound.from_folder(folder, device=choose_device(device), name=name)
+
+
+def find_model(model: str | Path) -> Path:
+    """The folder of a starter or a run. Raises ModelError where there is none."""
     known = starters()
     folder = known.get(str(model), Path(model))
     if not os.path.isdir(folder):
@@ -33,10 +42,7 @@ def load(model: str | Path = "starter-sound", *, device: str = "cpu") -> TextToS
             f'there is no model "{model}" (starters: {nearest(str(model), known)}); give the name of a starter or a '
             "folder that cymatic train wrote"
         )
-    name = None if str(model) in known else folder.name
-    if isinstance(read_pipeline(folder), CodesFile):
-        return CodesToSound.from_folder(folder, device=choose_device(device), name=name)
-    return TextToSound.from_folder(folder, device=choose_device(device), name=name)
+    return folder
 
 
 def choose_device(device: str) -> str:

@@ -23,7 +23,7 @@ from cymatic.errors import Error
 from cymatic.files import write_atomically
 from cymatic.signal.mel import MelSpec
 from cymatic.training.planning import Facts
-from cymatic.training.recipe import FeatureCondition, MelGPTRecipe, Recipe, VocoderRecipe
+from cymatic.training.recipe import DataSettings, FeatureCondition, MelGPTRecipe, Recipe
 from cymatic.training.start import Start
 
 DATA = "data.json"
@@ -44,7 +44,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Waves:
-    """Waveforms to train a vocoder on, how often each is drawn, those held out, and the fingerprint of it all."""
+    """Waveforms to train on, how often each is drawn, those held out, and the fingerprint of it all."""
 
     train: list[np.ndarray]
     weights: list[float]
@@ -52,13 +52,14 @@ class Waves:
     fingerprint: str
 
 
-def load_vocoder_data(recipe: VocoderRecipe, *, strict: bool = False, say: Callable[[str], None] = print) -> Waves:
-    """As `load_data`, but waveforms. A clip is drawn as often as the root of its length times its pack's `repeat`:
-    long ones hold more, and short ones would hardly be heard otherwise."""
-    settings = recipe.data
+def load_wave_data(
+    settings: DataSettings, rate: int, *, strict: bool = False, say: Callable[[str], None] = print
+) -> Waves:
+    """As `load_data`, but waveforms at `rate` Hz. A clip is drawn as often as the root of its length times its pack's
+    `repeat`: long ones hold more, and short ones would hardly be heard otherwise."""
     packs = settings.packs or (whole_folder(settings.folder or "."),)
     sources = read_packs(packs, Path(settings.folder) if settings.folder is not None else None)
-    cache, rate = Cache(), recipe.mel_spec().rate
+    cache = Cache()
     train, valid = Loaded(), Loaded()
     waves: dict[str, list[np.ndarray]] = {"train": [], "valid": []}
     weights: list[float] = []

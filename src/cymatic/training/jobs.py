@@ -15,15 +15,16 @@ from cymatic.hub.parts import save_part
 from cymatic.hub.pipeline_file import MOST_CAPTIONS, PipelineFile, write_pipeline
 from cymatic.seeds import mixed
 from cymatic.training.codes_jobs import codec_job, codes_job
-from cymatic.training.data import Data, at_other_pitches, facts, load_data, load_vocoder_data
+from cymatic.training.data import Data, at_other_pitches, facts, load_data, load_wave_data
 from cymatic.training.job import Job
 from cymatic.training.plan import describe, describe_vocoder
 from cymatic.training.planning import Choice, changed_clips, choices, given, is_given, smaller_batch, with_choices
 from cymatic.training.prior_task import PriorTask, batches_of
-from cymatic.training.recipe import AnyRecipe, MelGPTRecipe, Recipe, VocoderRecipe
+from cymatic.training.recipe import AnyRecipe, CodecRecipe, MelGPTRecipe, Recipe, VocoderRecipe
 from cymatic.training.start import fitting, load_start, load_vocoder, shaped, take_over, vocoder_for
 from cymatic.training.state import STATE, Progress, has_state, read_progress
 from cymatic.training.vocoder_task import VocoderTask, held_out
+from cymatic.training.wave_codec_job import wave_codec_job
 from cymatic.vocoders.vocos import Vocos
 
 
@@ -31,6 +32,8 @@ def stages_of(recipe: AnyRecipe) -> tuple[str, ...]:
     """The stages of a recipe in their order; each is named after the part that it trains."""
     if isinstance(recipe, VocoderRecipe):
         return ("vocoder",)
+    if isinstance(recipe, CodecRecipe):
+        return ("codec",)
     return ("codec", "prior") if isinstance(recipe, MelGPTRecipe) and recipe.start is None else ("prior",)
 
 
@@ -60,6 +63,8 @@ def make_job(
     """
     if isinstance(recipe, VocoderRecipe):
         return _vocoder_job(recipe, fabric, strict, say)
+    if isinstance(recipe, CodecRecipe):
+        return wave_codec_job(recipe, fabric, strict=strict, say=say)
     if isinstance(recipe, MelGPTRecipe):
         make = codec_job if stage == "codec" else codes_job
         return make(recipe, fabric, strict=strict, say=say, run=run)
@@ -147,7 +152,7 @@ def _pipeline_file(recipe: Recipe, clips: list[Clip]) -> PipelineFile:
 def _vocoder_job(recipe: VocoderRecipe, fabric: Fabric, strict: bool, say: Callable[[str], None]) -> Job:
     spec, settings = recipe.mel_spec(), recipe.training
     recipe = recipe.model_copy(update={"mel": spec})
-    data = load_vocoder_data(recipe, strict=strict, say=say)
+    data = load_wave_data(recipe.data, spec.rate, strict=strict, say=say)
     task = VocoderTask(recipe.vocoder, recipe.judges, spec, settings.seed, ranks=fabric.world_size)
     if recipe.start is not None:
         trained = load_vocoder(recipe.start, spec)

@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import Field, field_validator, model_validator
 
+from cymatic.codecs.fast import FastShape
 from cymatic.codecs.spectrogram import SpectrogramShape
+from cymatic.codecs.waveform import WaveformCodecConfig
 from cymatic.config import Config, nearest
 from cymatic.data.augment import Augmentation
 from cymatic.data.clips import Long
@@ -17,6 +19,7 @@ from cymatic.data.packs import Pack
 from cymatic.errors import ModelError
 from cymatic.priors.flow import FlowShape
 from cymatic.priors.samplers import Interval, SamplerName
+from cymatic.quantizers.residual import ResidualQuantizerConfig
 from cymatic.quantizers.vector import VectorQuantizerConfig
 from cymatic.signal.mel import PRESETS, MelSpec
 from cymatic.vocoders.melgan import MelGANShape
@@ -150,6 +153,30 @@ class VocoderRecipe(Config):
         return _mel_spec(self.mel)
 
 
+class CodecRecipe(Config):
+    """A waveform codec from sounds alone; captions don't matter. `start`: a codec that it goes on from.
+
+    Pieces are heard at the level that they were recorded with, give or take what `Crops` draws.
+    """
+
+    kind: Literal["waveform-codec"]
+    rate: int = Field(default=24_000, gt=0, le=768_000)  # Hz
+    channels: int = Field(default=1, ge=1, le=64)
+    data: DataSettings = DataSettings(longest=15.0, long="cut")
+    network: FastShape = FastShape()
+    quantizer: ResidualQuantizerConfig = ResidualQuantizerConfig(levels=12, dim=32, dropout=0.5)
+    tile: int = Field(default=16, ge=1, le=4096)  # frames
+    judges: JudgeSettings = JudgeSettings(piece=0.96, mel_weight=1.0, feature_weight=0.25)
+    start: str | None = None
+    training: TrainingSettings = TrainingSettings(batch=16, learning_rate=1e-3, decay=0.5)
+
+    def config(self) -> WaveformCodecConfig:
+        """What the codec is."""
+        return WaveformCodecConfig(
+            rate=self.rate, channels=self.channels, network=self.network, quantizer=self.quantizer, tile=self.tile
+        )
+
+
 class PatchSettings(Config):
     """How a codec meets the judge of its patches (see `adversarial.patches` and `adversarial.weight`)."""
 
@@ -270,11 +297,12 @@ class MelGPTRecipe(Config):
         return _mel_spec(self.mel)
 
 
-AnyRecipe = Recipe | MelGPTRecipe | VocoderRecipe
-KINDS: dict[str, type[Recipe] | type[MelGPTRecipe] | type[VocoderRecipe]] = {
+AnyRecipe = Recipe | MelGPTRecipe | VocoderRecipe | CodecRecipe
+KINDS: dict[str, type[Recipe] | type[MelGPTRecipe] | type[VocoderRecipe] | type[CodecRecipe]] = {
     "text-to-sound": Recipe,
     "mel-gpt": MelGPTRecipe,
     "vocoder": VocoderRecipe,
+    "waveform-codec": CodecRecipe,
 }
 
 

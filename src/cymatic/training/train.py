@@ -24,7 +24,7 @@ from cymatic.training.jobs import at_pace, ended, make_job, stages_of
 from cymatic.training.judge_run import judge_run
 from cymatic.training.loop import Outcome, Report, fit
 from cymatic.training.plan import check_disk, check_place, seconds_a_step
-from cymatic.training.recipe import AnyRecipe, TrainingSettings, VocoderRecipe, parse_recipe, write_recipe
+from cymatic.training.recipe import AnyRecipe, CodecRecipe, TrainingSettings, VocoderRecipe, parse_recipe, write_recipe
 from cymatic.training.state import STATE, has_state
 from cymatic.training.stop import stop_on_signal
 
@@ -70,8 +70,8 @@ def train(
         raise Error(f"{run} already holds a model; give another folder with --out")
     check_place(run)
     logger = TensorBoardLogger(root_dir=run, name="logs", version="")
-    # A vocoder's judges learn nothing while it trains alone.
-    unused = isinstance(recipe, VocoderRecipe)
+    # Judges learn nothing while a vocoder or a codec trains alone.
+    unused = isinstance(recipe, VocoderRecipe | CodecRecipe)
     fabric = make_fabric(device, devices, precision, loggers=logger, some_unused=unused)
     check_precision(device, precision, say)
     if compiled:

@@ -1,0 +1,207 @@
+"""A waveform -> levels of codes -> a waveform, whole or as a stream.
+
+Zeghidour et al. (2021, arXiv 2107.03312): an encoder, a residual quantizer, a decoder, trained as one. What the two
+networks are is a family's own business; a codec needs of them a rate of frames, a delay, and that they look back only.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from cymatic.codecs.fast import FastNet, FastShape
+from cymatic.codecs.latent import Latent
+from cymatic.codecs.stream import Stream, Tiles
+from cymatic.config import Config
+from cymatic.errors import Error, ModelError
+from cymatic.nn.past import Past
+from cymatic.quantizers.quantized import Quantized
+from cymatic.quantizers.residual import ResidualQuantizer, ResidualQuantizerConfig
+from cymatic.share import Share
+
+
+class WaveformCodecConfig(Config):
+    """`rate` in Hz; `tile`: frames that go through the networks at once outside of training, see `nn/past.py`."""
+
+    kind: Literal["waveform"] = "waveform"
+    rate: int = Field(gt=0, le=768_000)
+    channels: int = Field(default=1, ge=1, le=64)
+    network: FastShape = FastShape()
+    quantizer: ResidualQuantizerConfig
+    tile: int = Field(default=16, ge=1, le=4096)
+
+
+class WaveReconstruction(NamedTuple):
+    """What went in, what came out, and what lay between them."""
+
+    wanted: Float[Tensor, "batch channels samples"]
+    made: Float[Tensor, "batch channels samples"]
+    quantized: Quantized
+
+
+class WaveformCodec(nn.Module):
+    """Waveform `[batch, channels, samples]` in -1..1 at `config.rate` -> codes `[batch, levels, frames]` -> waveform.
+
+    A sound has `frames(samples)` frames: enough for its last sample to come out of a decoder that is `delay` samples
+    late. Outside of training the networks run tiles of one size, so a whole sound, its chunks and a stream of it give
+    equal codes and equal samples, bit for bit. A codec of 0 steps refuses to work outside of training.
+    """
+
+    config_class: ClassVar[type[WaveformCodecConfig]] = WaveformCodecConfig
+    steps_trained: Tensor
+
+    def __init__(self, config: WaveformCodecConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("steps_trained", torch.zeros((), dtype=torch.int64))
+        self.network = FastNet(config.network, config.channels, config.quantizer.dim)
+        self.quantizer = ResidualQuantizer(config.quantizer)
+
+    @property
+    def hop(self) -> int:
+        """Samples of a frame."""
+        return self.network.hop
+
+    @property
+    def delay(self) -> int:
+        """Samples by which the decoder is late; with the frame that must be full, the whole latency of a stream."""
+        return self.network.delay
+
+    @property
+    def latency(self) -> float:
+        """Seconds from a sample's arrival to its coming out again, computing not counted."""
+        return (self.hop + self.delay) / self.config.rate
+
+    @property
+    def streamable(self) -> bool:
+        """Whether the networks look back only."""
+        return self.network.streamable
+
+    @property
+    def levels(self) -> int:
+        """Codes of a frame at most; fewer of them say the same less exactly."""
+        return self.quantizer.levels
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many codes each level has to choose from."""
+        return self.quantizer.sizes
+
+    def frames(self, samples: int) -> int:
+        """Frames from which `samples` samples can be made again."""
+        return -(-(samples + self.delay) // self.hop)
+
+    def forward(
+        self,
+        wave: Float[Tensor, "batch channels samples"],
+        generator: torch.Generator | None = None,
+        share: Share | None = None,
+    ) -> WaveReconstruction:
+        """A step of training: all items as long as each other. `generator` and `share` are the quantizer's."""
+        samples = wave.shape[-1]
+        padded = pad(wave, (0, self.frames(samples) * self.hop - samples))
+        quantized = self.quantizer(self.network.encoder(padded), generator, share=share)
+        made = self.network.decoder(quantized.z)[..., self.delay : self.delay + samples]
+        return WaveReconstruction(wave, made, quantized)
+
+    @torch.no_grad()
+    def encode(
+        self,
+        wave: Float[Tensor, "batch channels samples"],
+        samples: Int[Tensor, " batch"] | None = None,
+        levels: int | None = None,
+    ) -> Latent:
+        """Codes and their vectors, 0 beyond an item's own frames; `lengths` are in frames.
+
+        `samples` are the items' lengths, all of `wave` without them; `levels`: how many of the codes, all without it.
+        Raises ModelError where the codec was never trained, Error for a length that `wave` does not have, another
+        number of channels, or levels that the codec has not.
+        """
+        self._ready(wave.shape[1], levels)
+        if samples is None:
+            samples = torch.full((len(wave),), wave.shape[-1])
+        if len(wave) and not 1 <= int(samples.min()) <= int(samples.max()) <= wave.shape[-1]:
+            raise Error(
+                f"lengths of {samples.tolist()} samples were given for waveforms of {wave.shape[-1]}; give 1 to all"
+            )
+        inside = torch.arange(wave.shape[-1], device=wave.device) < samples.to(wave.device)[:, None, None]
+        frames = torch.tensor([self.frames(int(n)) for n in samples], device=wave.device)
+        longest = int(frames.max())
+        padded = pad(wave * inside, (0, max(0, longest * self.hop - wave.shape[-1])))[..., : longest * self.hop]
+        codes = self.coding(levels, longest).all(padded)
+        mine = torch.arange(longest, device=wave.device) < frames[:, None]
+        codes = codes * mine[:, None]
+        return Latent(self.quantizer.lookup(codes) * mine[:, None], codes, frames, "levels")
+
+    @torch.no_grad()
+    def decode(self, latent: Latent, samples: int | None = None) -> Float[Tensor, "batch channels samples"]:
+        """Waveforms of `samples` samples, or as many as the frames of the longest hold; beyond an item's frames: zero.
+
+        Raises ModelError where the codec was never trained, Error for a latent of another layout, and for more samples
+        than the frames hold.
+        """
+        self._ready(self.config.channels, None)
+        if latent.layout != "levels" or latent.z.dim() != 3 or latent.z.shape[1] != self.config.quantizer.dim:
+            raise Error(
+                f'a latent "{latent.layout}" of {list(latent.z.shape)} was given; this codec reads "levels" of '
+                f"[batch, {self.config.quantizer.dim}, frames]"
+            )
+        held = latent.z.shape[-1] * self.hop - self.delay
+        samples = held if samples is None else samples
+        if not 1 <= samples <= held:
+            raise Error(f"{samples} samples were asked for, and {latent.z.shape[-1]} frames hold 1 to {held}")
+        frames = latent.z.shape[-1]
+        made = self.decoding(frames).all(latent.codes) if latent.codes is not None else self._made(latent.z, frames)
+        wave = made[..., self.delay : self.delay + samples]
+        ends = latent.lengths.to(wave.device) * self.hop - self.delay
+        return wave * (torch.arange(samples, device=wave.device) < ends[:, None, None])
+
+    def decode_codes(
+        self, codes: Int[Tensor, "batch levels frames"], samples: int | None = None
+    ) -> Float[Tensor, "batch channels samples"]:
+        """The waveforms that the codes stand for. Raises Error for codes beyond the codebooks, and as `decode`."""
+        lengths = torch.full((len(codes),), codes.shape[-1], device=codes.device)
+        return self.decode(Latent(self.quantizer.lookup(codes), codes, lengths, "levels"), samples)
+
+    def coding(self, levels: int | None = None, frames: int = 0) -> Tiles:
+        """From waveforms to codes, a tile at a time; `frames` at a time where the networks look ahead.
+
+        The quantizer is inside, for the same reason as the networks: its products round by their shapes.
+        """
+
+        def network(wave: Tensor, past: Past | None) -> Tensor:
+            return self.quantizer.encode(self.network.encoder(wave, past), levels)
+
+        return Tiles(network, self.hop, self.config.tile if self.streamable else frames)
+
+    def decoding(self, frames: int = 0) -> Tiles:
+        """From codes to waveforms that are `delay` samples late; as `coding`."""
+
+        def network(codes: Tensor, past: Past | None) -> Tensor:
+            made: Tensor = self.network.decoder(self.quantizer.lookup(codes), past)
+            return made
+
+        return Tiles(network, 1, self.config.tile if self.streamable else frames)
+
+    def _made(self, z: Tensor, frames: int) -> Tensor:
+        return Tiles(self.network.decoder, 1, self.config.tile if self.streamable else frames).all(z.contiguous())
+
+    def streaming(self, levels: int | None = None) -> Stream:
+        """Both directions of one sound, chunk by chunk; see `Stream`. Raises Error for a codec that looks ahead."""
+        self._ready(self.config.channels, levels)
+        if not self.streamable:
+            raise Error("this codec looks at a sound as a whole, so it can't be streamed; encode the whole sound")
+        return Stream(self, levels)
+
+    def _ready(self, channels: int, levels: int | None) -> None:
+        if not (self.training or self.steps_trained):
+            raise ModelError("this codec was never trained (0 steps), so it can only make noise; train it first")
+        if channels != self.config.channels:
+            raise Error(f"a sound of {channels} channels was given; this codec takes {self.config.channels}")
+        if levels is not None and not 1 <= levels <= self.levels:
+            raise Error(f"{levels} levels were asked for; this codec has 1 to {self.levels}")
