@@ -7,6 +7,7 @@ from torch import nn
 from cymatic.errors import Error
 from cymatic.hub.parts import load_weights
 from cymatic.quantizers import QUANTIZERS
+from cymatic.quantizers.residual import ResidualQuantizer, ResidualQuantizerConfig
 from cymatic.quantizers.vector import VectorQuantizer, VectorQuantizerConfig
 
 DIM, SIZE = 6, 11
@@ -20,6 +21,21 @@ def vector(**settings) -> VectorQuantizer:
     return quantizer.eval()
 
 
+def residual(**settings) -> ResidualQuantizer:
+    torch.manual_seed(0)
+    quantizer = ResidualQuantizer(ResidualQuantizerConfig(levels=3, size=SIZE, dim=DIM, **settings))
+    quantizer.train()(given((4, 3)), torch.Generator().manual_seed(0))
+    return quantizer.eval()
+
+
+def given(places: tuple[int, ...], batch: int = 3) -> torch.Tensor:
+    return torch.randn(batch, DIM, *places, generator=torch.Generator().manual_seed(1))
+
+
+def levels(quantizer: nn.Module) -> tuple[int, ...]:
+    return () if isinstance(quantizer, VectorQuantizer) else (quantizer.levels,)
+
+
 ROWS = {
     "vector": vector(),
     "vector, legacy": vector(legacy=True),
@@ -30,13 +46,15 @@ ROWS = {
     "vector, running means of directions": vector(learned="ema", metric="cosine", lookup_dim=3),
     "vector, noise": vector(noise_sigma=2.0),
     "vector, restarts": vector(restart="encoder"),
+    "residual": residual(),
+    "residual, gradient": residual(learned="gradient"),
+    "residual, directions": residual(metric="cosine"),
+    "residual, narrow": residual(lookup_dim=3, learned="gradient", metric="cosine"),
+    "residual, narrow running means": residual(lookup_dim=3),
+    "residual, dropout": residual(dropout=0.5),
 }
 every_quantizer = pytest.mark.parametrize("quantizer", ROWS.values(), ids=ROWS)
 every_layout = pytest.mark.parametrize("places", PLACES.values(), ids=PLACES)
-
-
-def given(places: tuple[int, ...], batch: int = 3) -> torch.Tensor:
-    return torch.randn(batch, DIM, *places, generator=torch.Generator().manual_seed(1))
 
 
 def test_every_quantizer_is_here():
@@ -49,7 +67,7 @@ def test_codes_are_in_range_and_stand_for_what_is_given(quantizer, places):
     z = given(places)
     out = quantizer(z)
     assert out.z.shape == z.shape
-    assert out.codes.shape == (3, *places) and out.codes.dtype == torch.int64
+    assert out.codes.shape == (3, *levels(quantizer), *places) and out.codes.dtype == torch.int64
     assert out.codes.min() >= 0 and out.codes.max() < SIZE
     assert len(out.codes.unique()) > 3
     assert torch.equal(quantizer.lookup(out.codes), out.z)
@@ -134,4 +152,4 @@ def test_saved_and_loaded_it_is_the_same(quantizer, tmp_path):
 @pytest.mark.parametrize("code", [-1, SIZE])
 def test_codes_beyond_the_codebook_are_refused(quantizer, code):
     with pytest.raises(Error, match=f"a code {code} and the codebook holds 0 to {SIZE - 1}"):
-        quantizer.lookup(torch.tensor([[0, code, 3]]))
+        quantizer.lookup(torch.tensor([0, code, 3]).expand(1, *levels(quantizer), 3))

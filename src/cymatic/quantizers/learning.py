@@ -9,7 +9,7 @@ from cymatic.errors import Error
 from cymatic.nn.linear import linear
 from cymatic.nn.processes import of_the_first, processes, rank, side_by_side, total
 
-MOST_SCORES = 2**22  # that lie in memory at once while the nearest codes are looked for: 16 MiB
+MOST_SCORES = 2**19  # that lie in memory at once while the nearest codes are looked for: 2 MiB, so in cache
 SMOOTHING = 1e-5  # of Laplace, on the running counts
 
 

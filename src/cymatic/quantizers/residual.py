@@ -113,7 +113,7 @@ class ResidualQuantizer(nn.Module):
         in eval mode.
         """
         with torch.autocast(z.device.type, enabled=False):
-            return self._quantized(z.float().movedim(1, -1), generator, mask, share)
+            return self._quantized(z.float().movedim(1, -1).contiguous(), generator, mask, share)
 
     def _quantized(
         self, z: Tensor, generator: torch.Generator | None, mask: Tensor | None, share: Share | None
@@ -157,11 +157,9 @@ class ResidualQuantizer(nn.Module):
     ) -> Int[Tensor, "batch levels *places"]:
         """The nearest codes alone, of the first `levels` or of all. Raises Error for more levels than there are."""
         if levels is not None and not 1 <= levels <= self.config.levels:
-            raise Error(
-                f"{levels} levels were asked for and this quantizer has {self.config.levels}; ask for 1 to that"
-            )
+            raise Error(f"{levels} levels were asked for and there are {self.config.levels}; ask for one at least")
         with torch.autocast(z.device.type, enabled=False):
-            residual = z.float().movedim(1, -1)
+            residual = z.float().movedim(1, -1).contiguous()
             codes = []
             for level in range(levels or self.config.levels):
                 encoded = self.inwards[level](residual) if self.config.lookup_dim else residual
