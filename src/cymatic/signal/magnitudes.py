@@ -56,8 +56,8 @@ class _Magnitudes(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         spectrum, size = ctx.saved_tensors
         pull = gradient / size.clamp_min(SMALLEST)
-        pull[..., 1 : (ctx.n_fft + 1) // 2] *= 0.5
+        pull[..., :: (ctx.n_fft + 1) // 2] *= 2  # the ends, and the halves of all are in the window
         pieces = torch.fft.irfft(spectrum * pull, n=ctx.n_fft, norm="forward")
-        pieces *= torch.from_numpy(_hann(ctx.n_fft)).to(pieces)
+        pieces *= torch.from_numpy(_hann(ctx.n_fft) / 2).to(pieces)
         made = overlap_add(pieces, ctx.hop)
         return torch.nn.functional.pad(made, (0, ctx.samples - made.shape[1])), None, None
