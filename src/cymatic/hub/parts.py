@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -77,12 +78,21 @@ def _kind(part_class: Any) -> str:
 
 def load_weights(part: nn.Module, path: Path) -> None:
     """Fills `part` from a safetensors file. Raises ModelError naming every difference."""
-    tensors = read_tensors(path)
-    own = part.state_dict()
+    fill(part, read_tensors(path), f"{path} does not fit its {CONFIG}")
+
+
+def fill(
+    part: nn.Module, tensors: Mapping[str, Tensor], otherwise: str, theirs: Callable[[str], str] = lambda name: name
+) -> None:
+    """Fills `part` from `tensors`, all of them; `theirs` gives their name of a tensor of ours.
+
+    Raises ModelError naming every difference after the words `otherwise`.
+    """
+    own = {theirs(name): (name, tensor) for name, tensor in part.state_dict().items()}
     problems = [f"{name} is missing" for name in own if name not in tensors]
     problems += [f"{name} is unexpected" for name in tensors if name not in own]
     for name in own.keys() & tensors.keys():
-        got, want = tensors[name], own[name]
+        got, want = tensors[name], own[name][1]
         if got.shape != want.shape:
             problems.append(f"{name} is {list(got.shape)} instead of {list(want.shape)}")
         elif got.dtype != want.dtype and not (got.dtype in FLOATS and want.dtype in FLOATS):
@@ -91,8 +101,8 @@ def load_weights(part: nn.Module, path: Path) -> None:
             problems.append(f"{name} holds NaN or infinity")
     if problems:
         more = f" and {len(problems) - 8} more" if len(problems) > 8 else ""
-        raise ModelError(f"{path} does not fit its {CONFIG}: {'; '.join(sorted(problems)[:8])}{more}")
-    part.load_state_dict(tensors)
+        raise ModelError(f"{otherwise}: {'; '.join(sorted(problems)[:8])}{more}")
+    part.load_state_dict({name: tensors[other] for other, (name, _) in own.items()})
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

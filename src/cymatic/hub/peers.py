@@ -1,0 +1,177 @@
+"""What the codecs of other projects share: the verbs of a waveform codec, over networks of the package transformers.
+
+Theirs are not causal, or pad by what lies at the ends of a sound: what they say of a chunk depends on where it was cut.
+So they are not streamable, and items of different lengths never share a batch inside, which is why a batch equals its
+items.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.rnn import pad_sequence
+
+from cymatic.codecs.latent import Latent
+from cymatic.errors import Error, ModelError
+
+MAGNITUDES = {"weight_g": "weight_v", "parametrizations.weight.original0": "parametrizations.weight.original1"}
+
+
+def transformers() -> Any:
+    """The package transformers, imported when it is first needed. Raises ModelError where it is not installed."""
+    try:
+        import transformers as package
+    except ImportError as error:
+        raise ModelError(
+            f"EnCodec, DAC and Mimi need the package transformers ({error}); install it with: "
+            "pip install 'cymatic[hub]'"
+        ) from None
+    return package
+
+
+def without_weight_norm(network: nn.Module) -> nn.Module:
+    """The same network with each weight in one piece; `plain` makes published tensors fit it."""
+    for layer in network.modules():
+        if parametrize.is_parametrized(layer, "weight"):
+            parametrize.remove_parametrizations(layer, "weight")
+    return network
+
+
+def plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors with each weight in one piece, `w = g v / |v|`, whichever names its magnitude g and direction v have.
+
+    torch called them `weight_g` and `weight_v` before 2.0, and has had parametrizations since; published files have
+    either, or the weight itself (Salimans and Kingma, 2016, arXiv 1602.07868).
+    """
+    whole = dict(tensors)
+    for name, g in tensors.items():
+        for magnitude, direction in MAGNITUDES.items():
+            layer = name.removesuffix(magnitude)
+            v = tensors.get(layer + direction)
+            if layer != name and v is not None and g.shape == (len(g), *(1,) * (v.dim() - 1)) and len(g) == len(v):
+                del whole[name], whole[layer + direction]
+                whole[f"{layer}weight"] = torch._weight_norm(v, g, 0)
+    return whole
+
+
+class PeerCodec(nn.Module):
+    """wave `[batch, channels, samples]` -> codes `[batch, levels, frames]` -> wave, by somebody else's network.
+
+    A family says how one batch of one length is coded (`_codes`), what codes stand for (`lookup`) and how that sounds
+    (`_waves`).
+    """
+
+    streamable: ClassVar[bool] = False
+    rate: int
+    channels: int
+    hop: int  # samples of a frame
+    dim: int  # of the vectors that codes stand for
+    sizes: tuple[int, ...]  # codes in the codebook of each level
+    least: int = 1  # levels
+
+    @property
+    def levels(self) -> int:
+        """Codes of a frame."""
+        return len(self.sizes)
+
+    def levels_at(self, kbps: float) -> int:
+        """Levels whose codes fit into `kbps` thousand bits a second; at least the fewest that the codec has."""
+        frames = math.ceil(self.rate / self.hop)  # a second, counted as EnCodec counts them
+        return min(self.levels, max(self.least, int(1000 * kbps // (frames * math.log2(self.sizes[0])))))
+
+    def _codes(self, wave: Float[Tensor, "batch channels samples"], levels: int) -> Int[Tensor, "batch levels frames"]:
+        raise NotImplementedError
+
+    def _waves(self, z: Float[Tensor, "batch dim frames"]) -> Float[Tensor, "batch channels samples"]:
+        raise NotImplementedError
+
+    def _vectors(self, codes: Int[Tensor, "batch levels frames"]) -> Float[Tensor, "batch dim frames"]:
+        raise NotImplementedError
+
+    def lookup(self, codes: Int[Tensor, "batch levels frames"]) -> Float[Tensor, "batch dim frames"]:
+        """The vectors that codes stand for, of all levels or of the first. Raises Error for codes beyond its own."""
+        levels = codes.shape[1]
+        if not self.least <= levels <= self.levels:
+            raise Error(f"codes of {levels} levels were given; this codec has {self.least} to {self.levels}")
+        tops = torch.tensor(self.sizes[:levels], device=codes.device)[:, None]
+        if ((codes < 0) | (codes >= tops)).any():
+            raise Error(f"codes from {codes.min()} to {codes.max()} were given; a codebook has {min(self.sizes)}")
+        return self._vectors(codes)
+
+    @torch.no_grad()
+    def encode(
+        self,
+        wave: Float[Tensor, "batch channels samples"],
+        samples: Int[Tensor, " batch"] | None = None,
+        levels: int | None = None,
+    ) -> Latent:
+        """Codes and their vectors, both 0 beyond an item's own frames; `samples` are the items' lengths.
+
+        Raises Error for other channels, for lengths that `wave` does not have, for levels that the codec does not have,
+        and for samples that are no numbers.
+        """
+        levels = self.levels if levels is None else levels
+        if not self.least <= levels <= self.levels:
+            raise Error(f"{levels} levels were asked for; this codec has {self.least} to {self.levels}")
+        if not len(wave) or wave.shape[1] != self.channels:
+            raise Error(
+                f"{len(wave)} sounds of {wave.shape[1]} channels were given; this codec reads sounds of {self.channels}"
+            )
+        lengths = torch.full((len(wave),), wave.shape[-1]) if samples is None else samples.cpu()
+        if not 1 <= int(lengths.min()) <= int(lengths.max()) <= wave.shape[-1]:
+            raise Error(
+                f"lengths of {lengths.tolist()} samples were given for sounds of {wave.shape[-1]}; "
+                "give 1 to all of them"
+            )
+        if not wave.isfinite().all():
+            raise Error("the sound holds NaN or infinity; give finite samples")
+        return self._latent(wave, lengths, levels)
+
+    def _latent(self, wave: Tensor, lengths: Tensor, levels: int) -> Latent:
+        rows: list[Tensor] = [wave] * len(wave)
+        for length, items in groups(lengths):
+            for item, codes in zip(items, self._codes(wave[items, :, :length], levels), strict=True):
+                rows[item] = codes
+        return self._joined(rows)
+
+    def _joined(self, rows: Sequence[Int[Tensor, "levels _"]]) -> Latent:
+        """Items of different lengths, filled up with 0."""
+        codes = pad_sequence([row.T for row in rows], batch_first=True).mT.contiguous()
+        frames = torch.tensor([row.shape[1] for row in rows], device=codes.device)
+        inside = torch.arange(codes.shape[-1], device=codes.device) < frames[:, None]
+        return Latent(self._vectors(codes) * inside[:, None], codes, frames, "levels")
+
+    def decode(self, latent: Latent, samples: int | None = None) -> Float[Tensor, "batch channels samples"]:
+        """Sounds of `samples`, or of as many as the longest item has frames for; beyond an item's own lies silence.
+
+        Raises Error for a latent of another layout or size, and for more samples than its frames last.
+        """
+        z, frames = latent.z, latent.lengths.cpu()
+        if latent.layout != "levels" or z.dim() != 3 or z.shape[1] != self.dim or int(frames.max()) > z.shape[-1]:
+            raise Error(
+                f'a latent "{latent.layout}" of {list(z.shape)} for {int(frames.max())} frames was given; this codec '
+                f'reads "levels" of {self.dim} dimensions'
+            )
+        if frames.min() < 1:
+            raise Error(f"items of {frames.tolist()} frames were given; give 1 or more")
+        longest = int(frames.max()) * self.hop
+        wanted = longest if samples is None else samples
+        if not 1 <= wanted <= longest:
+            raise Error(f"{wanted} samples were asked for; {int(frames.max())} frames last 1 to {longest}")
+        wave = z.new_zeros(len(z), self.channels, wanted)
+        for length, items in groups(frames):
+            made = self._waves(z[items, :, :length].contiguous())[..., :wanted]
+            wave[items, :, : made.shape[-1]] = made  # a stride that is odd makes DAC's a few samples shorter
+        return wave
+
+
+def groups(lengths: Int[Tensor, " batch"]) -> Iterator[tuple[int, list[int]]]:
+    """Each length, and the items that have it."""
+    for length in lengths.unique().tolist():
+        yield length, (lengths == length).nonzero()[:, 0].tolist()

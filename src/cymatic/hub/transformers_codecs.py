@@ -1,0 +1,37 @@
+"""EnCodec, DAC and Mimi, from a folder as the Hugging Face hub has them or from their projects' own files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cymatic.errors import ModelError
+from cymatic.hub.checkpoints import read_checkpoint
+from cymatic.hub.dac import DacCodec, dac_of_folder, read_dac
+from cymatic.hub.encodec import EncodecCodec, encodec_of_folder, read_encodec
+from cymatic.hub.mimi import MimiCodec, mimi_of_folder
+from cymatic.hub.parts import CONFIG, WEIGHTS, read_json, read_tensors
+from cymatic.hub.peers import PeerCodec
+
+PEERS: tuple[type[PeerCodec], ...] = (EncodecCodec, DacCodec, MimiCodec)
+FOLDERS = {"encodec": encodec_of_folder, "dac": dac_of_folder, "mimi": mimi_of_folder}
+
+
+def read_peer(source: Path) -> PeerCodec:
+    """The codec in `source`, in eval mode: a Hugging Face folder (`config.json` and `model.safetensors`) of EnCodec,
+    DAC or Mimi, EnCodec's own `.th` file, or DAC's own `weights*.pth`.
+
+    No file is fetched. Raises ModelError for anything else, where the package transformers is not installed, and for
+    tensors that are missing, unexpected, of another shape or not finite.
+    """
+    if source.is_dir():
+        values = read_json(source / CONFIG)
+        kind = values.get("model_type")
+        if kind not in FOLDERS:
+            raise ModelError(
+                f'{source / CONFIG} tells of a model of the type "{kind}"; codecs of other projects that can be read '
+                f"are {', '.join(FOLDERS)}"
+            )
+        return FOLDERS[kind](values, read_tensors(source / WEIGHTS), source)
+    if "metadata" in read_checkpoint(source):
+        return read_dac(source)
+    return read_encodec(source)
