@@ -15,7 +15,8 @@ from cymatic.apps.report_page import cell, histogram, page
 
 KEYS = {
     "format", "cymatic", "commit", "torch", "model", "data", "judge", "embedding", "protocol", "reconstruction",
-    "codes", "likelihood", "judged", "distances", "neighbours", "diversity", "missing", "notes", "summary", "seconds",
+    "codes", "likelihood", "latent", "judged", "distances", "neighbours", "diversity", "missing", "notes", "summary",
+    "seconds",
 }  # fmt: skip
 
 
@@ -227,6 +228,7 @@ def test_codes_are_drawn_and_hostile_names_stay_text():
         "cymatic": "0", "torch": "0",
         "codes": {"perplexity": found, "size": 4, "unused": 1, "clips": 2, "counts": [5, 3, 1, 0]},
         "likelihood": {"nats_a_code": found, "uniform": 1.386},
+        "latent": {"dim": 8, "clips": 9, "divergence": found, "mutual_information": 1.5, "active": 3},
         "data": {"folders": ["<a>"], "train": 1, "train_read": 1, "valid": 1, "valid_read": 1, "sha256": "1"},
         "protocol": {"n": 1, "captions": {"<q>": 1}, "seeds": [0, 0], "held_out": 1, "reference": 1},
     }  # fmt: skip

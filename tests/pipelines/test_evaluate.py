@@ -57,6 +57,11 @@ class Coded(StandIn):
             return ((latent.codes.float() - 30) / 2).expand(-1, latent.mels, -1)
 
     @staticmethod
+    def posterior(sound: Sound, prompt: str) -> tuple[torch.Tensor, torch.Tensor]:
+        mean = torch.tensor([[PITCH[prompt] / 100, 0.0]])
+        return mean, torch.full_like(mean, -2.0)
+
+    @staticmethod
     def vocoder(mel: torch.Tensor) -> torch.Tensor:
         return torch.zeros(1, 1, mel.shape[2] * SPEC.hop)
 
@@ -126,6 +131,12 @@ def test_codes_and_likelihood_where_a_model_has_them(corpus):
     assert codes.unused == codes.counts.count(0) and 1 <= codes.perplexity.value <= 40
     assert found.likelihood.nats_a_code.value == pytest.approx(1.5)
     assert found.likelihood.uniform == pytest.approx(math.log(40))
+    # One of two numbers tells the captions apart, at their pitches' distance; the other is drawn from noise alone.
+    latent, means = found.latent, [PITCH[caption] / 100 for caption in corpus.valid.captions]
+    assert (latent.dim, latent.clips, latent.active) == (2, len(corpus.valid), 1)
+    expected = np.mean([m * m / 2 for m in means]) + math.exp(-2) - 1 + 2
+    assert latent.divergence.value == pytest.approx(expected, rel=1e-5)
+    assert 0.5 < latent.mutual_information <= math.log(latent.clips)
     assert found.missing["judged"] == "there is no judge" and "distances" in found.missing
 
 

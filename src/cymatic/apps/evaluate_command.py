@@ -154,8 +154,8 @@ def report_of(model: Evaluable, corpus: Corpus, found: Evaluation, n: int) -> di
         **{
             name: values[name]
             for name in (
-                "reconstruction", "codes", "likelihood", "judged", "distances", "neighbours", "diversity", "missing",
-                "notes",
+                "reconstruction", "codes", "likelihood", "latent", "judged", "distances", "neighbours", "diversity",
+                "missing", "notes",
             )
         },
     }  # fmt: skip
@@ -215,6 +215,11 @@ def summary(report: Mapping[str, Any]) -> list[str]:
         )
     if (nll := report["likelihood"]) is not None:
         lines.append(f"Held out: {_said(nll['nats_a_code'], 3)} nats a code (knowing nothing: {nll['uniform']:.3f}).")
+    if (latent := report["latent"]) is not None:
+        lines.append(
+            f"Latent: {latent['active']} of {latent['dim']} numbers active, {latent['mutual_information']:.2f} nats of "
+            f"mutual information, divergence {_said(latent['divergence'])} nats."
+        )
     return lines
 
 

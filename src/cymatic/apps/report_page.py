@@ -246,6 +246,12 @@ def _codes(report: Mapping[str, Any]) -> str:
             f"<p>Negative log-likelihood of held-out clips: {cell(nll['nats_a_code'], 3)} nats a code; knowing nothing "
             f"gives {nll['uniform']:.3f}.</p>"
         )
+    if (latent := report["latent"]) is not None:
+        lines.append(
+            f"<p>Latent: {latent['active']} of {latent['dim']} numbers vary over {latent['clips']} held-out clips; it "
+            f"shares {latent['mutual_information']:.2f} nats with them, and their posteriors are "
+            f"{cell(latent['divergence'], 2)} nats from the prior.</p>"
+        )
     return f"<h2>Codes</h2>{''.join(lines)}"
 
 

@@ -33,6 +33,7 @@ Prompt = str | Float[np.ndarray, "frames features"]  # words or a class, or what
 Encoder = TextEncoder | ClassEncoder | FeatureEncoder
 ENCODERS: tuple[type[Encoder], ...] = (TextEncoder, ClassEncoder, FeatureEncoder)
 CODE_PRIORS: tuple[type[GPTPrior] | type[GPTVAE], ...] = (GPTPrior, GPTVAE)
+IMPORTANCE = 32  # draws of a latent for a likelihood; ten times as many would give a bound that is a little tighter
 
 
 class CodesToSound:
@@ -266,15 +267,32 @@ class CodesToSound:
     def nll(self, sound: Sound, prompt: Prompt) -> tuple[float, int] | None:
         """The negative log-likelihood of a recording's codes under the prompt, in nats, and how many codes it has.
 
-        Its end counts, too; a latent is drawn once. None for a recording longer than any that the prior was trained on.
+        Its end counts, too; of a GPT-VAE it is the bound that IMPORTANCE draws of the latent give. None for a recording
+        longer than any that the prior was trained on.
         """
         codes, _ = self.codes_of(sound)
         if codes.shape[1] > self.shape.longest:
             return None
         columns = torch.tensor([codes.shape[1]], device=codes.device)
+        cond, generator = self._cond(prompt), torch.Generator().manual_seed(0)
         with torch.inference_mode():
-            terms = self.prior.loss(codes[None], columns, self._cond(prompt), torch.Generator().manual_seed(0))
+            if isinstance(self.prior, GPTVAE):
+                bound = self.prior.importance_weighted_nll(codes[None], columns, cond, generator, draws=IMPORTANCE)
+                return bound.item(), codes.numel()
+            terms = self.prior.loss(codes[None], columns, cond, generator)
         return terms["nll"].item() * codes.numel(), codes.numel()
+
+    def posterior(self, sound: Sound, prompt: Prompt) -> tuple[Tensor, Tensor] | None:
+        """Mean and log variance `[1, latent]` of what a GPT-VAE sees in a recording. None of a prior without a latent,
+        and for a recording longer than any that it was trained on."""
+        if not isinstance(self.prior, GPTVAE):
+            return None
+        codes, _ = self.codes_of(sound)
+        if codes.shape[1] > self.shape.longest:
+            return None
+        with torch.inference_mode():
+            columns = torch.tensor([codes.shape[1]], device=codes.device)
+            return self.prior.encode(codes[None], columns, self._cond(prompt))
 
     def attention(self, sound: Sound, prompt: Prompt | None = None) -> list[Float[np.ndarray, "heads n n"]]:
         """How much each code of a recording looks at each before it, and at the condition, which comes first: a map

@@ -71,3 +71,11 @@ class HasLikelihood(Protocol):
     def nll(self, sound: Sound, prompt: str) -> tuple[float, int] | None:
         """The negative log-likelihood of the recording's codes under the prompt, in nats, and how many codes it has;
         None for one longer than any that the model knows."""
+
+
+@runtime_checkable
+class HasLatent(Protocol):
+    """A model that may see a recording as a normal in a small space."""
+
+    def posterior(self, sound: Sound, prompt: str) -> tuple[Tensor, Tensor] | None:
+        """Its mean and log variance [1, dim]; None of a model without such a space, and for a recording too long."""

@@ -19,9 +19,18 @@ from cymatic.metrics.kernel import kernel_estimate
 from cymatic.metrics.manifold import NEAREST, inside
 from cymatic.metrics.neighbours import mel_features, nearest
 from cymatic.metrics.reconstruction import MISSING_STOI, has_stoi
-from cymatic.pipelines.evaluable import Evaluable, HasCodec, HasLikelihood
+from cymatic.pipelines.evaluable import Evaluable, HasCodec, HasLatent, HasLikelihood
 from cymatic.pipelines.folder_judge import tried, truths
-from cymatic.pipelines.reconstruct import CodeUse, Likelihood, Losses, code_use, likelihood, reconstructed
+from cymatic.pipelines.reconstruct import (
+    CodeUse,
+    LatentUse,
+    Likelihood,
+    Losses,
+    code_use,
+    latent_use,
+    likelihood,
+    reconstructed,
+)
 from cymatic.pipelines.recordings import Corpus, Recordings, balanced, readable
 from cymatic.signal.sound import Sound
 
@@ -81,6 +90,7 @@ class Evaluation:
     reconstruction: dict[str, Losses] = field(default_factory=dict)
     codes: CodeUse | None = None
     likelihood: Likelihood | None = None
+    latent: LatentUse | None = None
     judged: dict[str, dict[str, Accuracy]] = field(default_factory=dict)
     distances: dict[str, Distances] = field(default_factory=dict)
     neighbours: dict[str, Near] = field(default_factory=dict)
@@ -210,6 +220,8 @@ def _inside(model: Evaluable, corpus: Corpus, found: Evaluation) -> None:
         found.likelihood = likelihood(model, corpus.valid.sounds, corpus.valid.captions, model.codec.size)
         if found.likelihood is None:
             found.missing["likelihood"] = "all clips held out are longer than any that its prior knows"
+    if isinstance(model, HasLatent):
+        found.latent = latent_use(model, corpus.valid.sounds, corpus.valid.captions)
     if not len(corpus.valid):
         for what in {"codes", "likelihood"} - set(found.missing):
             found.missing[what] = "no clip is held out"

@@ -13,7 +13,8 @@ from cymatic.data.mels import mel_of, prepare
 from cymatic.metrics.code_use import perplexity, unused
 from cymatic.metrics.intervals import Estimate, bootstrap, groups_of, jackknife
 from cymatic.metrics.reconstruction import has_stoi, log_spectral_distance, mel_l1, stoi
-from cymatic.pipelines.evaluable import Codec, Evaluable, HasCodec, HasLikelihood
+from cymatic.pipelines.evaluable import Codec, Evaluable, HasCodec, HasLatent, HasLikelihood
+from cymatic.priors.variational import active_units, divergence, mutual_information
 from cymatic.signal.distances import multi_scale_mel_distance
 from cymatic.signal.mel import MelSpec
 from cymatic.signal.sound import Sound
@@ -40,6 +41,18 @@ class Likelihood:
 
     nats_a_code: Estimate
     uniform: float
+
+
+@dataclass(frozen=True)
+class LatentUse:
+    """What a latent of `dim` numbers says of held-out clips, in nats: how far their posteriors are from the prior, and
+    how much it tells them apart (at most the log of their number); and how many of its numbers vary at all."""
+
+    dim: int
+    clips: int
+    divergence: Estimate
+    mutual_information: float
+    active: int
 
 
 def reconstructed(model: Evaluable, sounds: Sequence[Sound]) -> tuple[list[Sound], dict[str, Losses]]:
@@ -126,3 +139,20 @@ def likelihood(model: HasLikelihood, sounds: Sequence[Sound], captions: Sequence
     nats, codes = np.array(pairs).T
     found = bootstrap(lambda rows: nats[rows].sum() / codes[rows].sum(), np.arange(len(nats)))
     return Likelihood(found, float(np.log(size)))
+
+
+def latent_use(model: HasLatent, sounds: Sequence[Sound], captions: Sequence[str]) -> LatentUse | None:
+    """What the model's latent says of `sounds`; None where it has none, or says it of fewer than two."""
+    each = (model.posterior(sound, caption) for sound, caption in zip(sounds, captions, strict=True))
+    pairs = [pair for pair in each if pair is not None]
+    if len(pairs) < 2:
+        return None
+    mean, log_var = (torch.cat(part).float().cpu() for part in zip(*pairs, strict=True))
+    nats = divergence(mean, log_var).sum(1).numpy()
+    return LatentUse(
+        mean.shape[1],
+        len(pairs),
+        bootstrap(lambda rows: nats[rows].mean(), np.arange(len(nats))),
+        mutual_information(mean, log_var, torch.Generator().manual_seed(0)),
+        active_units(mean),
+    )

@@ -23,8 +23,9 @@ from cymatic.training.prior_task import ROUNDS, PriorTask
 from cymatic.training.recipe import TrainingSettings
 from cymatic.training.state import STATE, Progress, has_state, load_state, save_state
 from cymatic.training.vocoder_task import VocoderTask
+from cymatic.training.wave_codec_task import WaveCodecTask
 
-Task = CodecTask | CodesTask | PriorTask | VocoderTask
+Task = CodecTask | CodesTask | PriorTask | VocoderTask | WaveCodecTask
 
 MEASURED = 30  # steps after which minutes become a number of steps
 BETWEEN_CHECKPOINTS = 120.0  # seconds aimed at

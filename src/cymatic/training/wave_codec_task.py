@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -103,7 +104,7 @@ class WaveCodecTask(nn.Module):
     def parameter_groups(self, settings: TrainingSettings) -> list[dict[str, object]]:
         """Muon's steps for the matrices inside the networks, AdamW's for their ends, the quantizer and the judges."""
         inside = [
-            layer.weight
+            cast(nn.Parameter, layer.weight)
             for block in self.codec.network.modules()
             if isinstance(block, CausalMix)
             for layer in (block.widen, block.narrow)
