@@ -1,0 +1,201 @@
+"""The network of a waveform codec that is convolutions alone, causal on the way down and on the way up.
+
+SoundStream (Zeghidour et al., 2021, arXiv 2107.03312): stages of residual units at one rate, each followed by a strided
+convolution to a lower one; the decoder is the mirror. It computes at the rate of the samples, so it takes many times
+the arithmetic of `codecs.fast`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, TypeVar
+
+from jaxtyping import Float
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from cymatic.config import Config
+from cymatic.nn.causal_conv import CausalConv, CausalConvTranspose
+from cymatic.nn.past import Past
+from cymatic.nn.snake import Snake
+
+Layer = TypeVar("Layer", CausalConv, CausalConvTranspose)
+DILATIONS = (1, 3, 9)  # of a stage's residual units
+SLOPE = 0.1  # of the leaky rectifier
+MOST_HOP = 2**16
+
+
+class SoundStreamShape(Config):
+    """The size of the network.
+
+    strides: by how much each stage lowers the rate, the finest first; their product is the hop, the samples of a frame.
+    widths: channels at the rate of the samples, then below each stage. dim: of a frame's latent. kernel: taps of the
+    residual units and at both ends. activation: `leaky` is max(x, x/10), which learns fastest at first; the others are
+    `nn.snake`'s.
+    """
+
+    strides: tuple[int, ...] = Field(default=(2, 4, 5, 8), min_length=1, max_length=8)
+    widths: tuple[int, ...] = Field(default=(32, 64, 128, 256, 512), min_length=2, max_length=9)
+    dim: int = Field(default=128, gt=0, le=8192)
+    kernel: int = Field(default=7, ge=1, le=63)
+    activation: Literal["leaky", "snake", "snake-relu"] = "leaky"
+    kind: Literal["soundstream"] = "soundstream"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SoundStreamShape:
+        if min(self.strides) < 1 or self.hop > MOST_HOP:
+            raise ValueError(
+                f"strides are {self.strides}; give whole numbers from 1 whose product is at most {MOST_HOP}"
+            )
+        if min(self.widths) < 1 or max(self.widths) > 8192:
+            raise ValueError(f"widths are {self.widths}; give whole numbers from 1 to 8192")
+        if len(self.widths) != len(self.strides) + 1:
+            raise ValueError(
+                f"there are {len(self.widths)} widths for {len(self.strides)} strides; give one more than strides, the "
+                "first for the rate of the samples"
+            )
+        return self
+
+    @property
+    def hop(self) -> int:
+        """Samples of a frame."""
+        return math.prod(self.strides)
+
+
+def lumen() -> SoundStreamShape:
+    """The published size of audio_generation (Lumen): at 48 kHz 100 frames a second, for 10 levels of 512 codes."""
+    return SoundStreamShape(strides=(2, 3, 4, 4, 5), widths=(32, 64, 128, 256, 512, 1024), dim=512)
+
+
+class Unit(nn.Module):
+    """`x + mix(act(near(act(x))))`: taps `dilation` apart, then each sample mixes its channels.
+
+    Activations lie inside, as the Descript Audio Codec has them (Kumar et al., 2023, arXiv 2306.06546): on the way
+    through all units, Snake would add up to fifty times what came in.
+    """
+
+    def __init__(self, shape: SoundStreamShape, width: int, dilation: int) -> None:
+        super().__init__()
+        self.act1 = activation(shape, width)
+        self.near = CausalConv(width, width, shape.kernel, dilation=dilation)
+        self.act2 = activation(shape, width)
+        self.mix = CausalConv(width, width, 1)
+
+    def forward(self, x: Float[Tensor, "batch width n"], past: Past | None = None) -> Float[Tensor, "batch width n"]:
+        return x + self.mix(self.act2(self.near(self.act1(x), past)))
+
+
+class Lower(nn.Module):
+    """A stage of the encoder: residual units, then a strided convolution over two strides and one sample."""
+
+    def __init__(self, shape: SoundStreamShape, stage: int) -> None:
+        super().__init__()
+        stride, (width, below) = shape.strides[stage], shape.widths[stage : stage + 2]
+        self.units = nn.ModuleList(Unit(shape, width, dilation) for dilation in DILATIONS)
+        self.act = activation(shape, width)
+        self.change = through(CausalConv(width, below, 2 * stride + 1, stride=stride))
+
+    def forward(self, x: Float[Tensor, "batch width n"], past: Past | None = None) -> Float[Tensor, "batch below m"]:
+        for unit in self.units:
+            x = unit(x, past)
+        return self.change(self.act(x), past)
+
+
+class Raise(nn.Module):
+    """A stage of the decoder: a transposed convolution over two strides, then residual units.
+
+    With two whole strides each sample hears two frames; with one tap more, every stride's first would hear three, and
+    be heard as a tone (Odena et al., 2016, "Deconvolution and Checkerboard Artifacts").
+    """
+
+    def __init__(self, shape: SoundStreamShape, stage: int) -> None:
+        super().__init__()
+        stride, (width, below) = shape.strides[stage], shape.widths[stage : stage + 2]
+        self.act = activation(shape, below)
+        self.change = through(CausalConvTranspose(below, width, 2 * stride, stride=stride))
+        self.units = nn.ModuleList(Unit(shape, width, dilation) for dilation in DILATIONS)
+
+    def forward(self, x: Float[Tensor, "batch below m"], past: Past | None = None) -> Float[Tensor, "batch width n"]:
+        x = self.change(self.act(x), past)
+        for unit in self.units:
+            x = unit(x, past)
+        return x
+
+
+class Encoder(nn.Module):
+    """Waveform `[batch, channels, frames * hop]` -> latent `[batch, dim, frames]`."""
+
+    def __init__(self, shape: SoundStreamShape, channels: int) -> None:
+        super().__init__()
+        self.read = through(CausalConv(channels, shape.widths[0], shape.kernel))
+        self.stages = nn.ModuleList(Lower(shape, stage) for stage in range(len(shape.strides)))
+        self.act = activation(shape, shape.widths[-1])
+        self.write = through(CausalConv(shape.widths[-1], shape.dim, 3))
+
+    def forward(
+        self, x: Float[Tensor, "batch channels n"], past: Past | None = None
+    ) -> Float[Tensor, "batch dim frames"]:
+        x = self.read(x, past)
+        for stage in self.stages:
+            x = stage(x, past)
+        return self.write(self.act(x), past)
+
+
+class Decoder(nn.Module):
+    """Latent `[batch, dim, frames]` -> waveform `[batch, channels, frames * hop]`; stage 0 is the finest, and last."""
+
+    def __init__(self, shape: SoundStreamShape, channels: int) -> None:
+        super().__init__()
+        self.read = through(CausalConv(shape.dim, shape.widths[-1], shape.kernel))
+        self.stages = nn.ModuleList(Raise(shape, stage) for stage in range(len(shape.strides)))
+        self.act = activation(shape, shape.widths[0])
+        self.write = through(CausalConv(shape.widths[0], channels, shape.kernel))
+
+    @property
+    def last(self) -> nn.Parameter:
+        """The weights that every gradient of the output goes through first."""
+        return self.write.weight  # type: ignore[return-value]
+
+    def forward(
+        self, z: Float[Tensor, "batch dim frames"], past: Past | None = None
+    ) -> Float[Tensor, "batch channels n"]:
+        z = self.read(z, past)
+        for stage in reversed(self.stages):
+            z = stage(z, past)
+        return self.write(self.act(z), past)
+
+
+class SoundStreamNet(nn.Module):
+    """An encoder and a decoder of one shape, for waveforms of `channels` channels; see there.
+
+    hop: samples of a frame. delay: samples by which the decoder is late: none. streamable: whether tiles of whole
+    frames with a `Past` give what the whole signal gives.
+    """
+
+    def __init__(self, shape: SoundStreamShape, channels: int = 1) -> None:
+        super().__init__()
+        self.config = shape
+        self.hop, self.delay, self.streamable = shape.hop, 0, True
+        self.encoder = Encoder(shape, channels)
+        self.decoder = Decoder(shape, channels)
+
+
+def activation(shape: SoundStreamShape, channels: int) -> nn.Module:
+    if shape.activation == "leaky":
+        return nn.LeakyReLU(SLOPE)
+    return Snake(channels, rectified=shape.activation == "snake-relu")
+
+
+def through(layer: Layer) -> Layer:
+    """The layer with a start that keeps a sound's power, as it lies on the only way from end to end.
+
+    With torch's own start 1 % of a sound is left after a dozen layers. Inside residual units that is just right: at
+    first they add little.
+    """
+    taps = layer.in_channels * layer.kernel_size[0]  # that each number is the sum of
+    if isinstance(layer, CausalConvTranspose):
+        taps //= layer.stride[0]
+    nn.init.normal_(layer.weight, std=taps**-0.5)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
