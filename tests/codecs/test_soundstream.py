@@ -8,19 +8,25 @@ from hypothesis import strategies as st
 from cymatic.codecs.soundstream import SoundStreamNet, SoundStreamShape, lumen
 from cymatic.errors import ModelError
 from cymatic.nn.past import Past
+from cymatic.nn.wavelet import WaveletUp
 
-TINY = SoundStreamShape(strides=(2, 3), widths=(4, 6, 8), dim=5)
+TINY = SoundStreamShape(strides=(2, 3), widths=(4, 6, 8))
 SHAPES = {
     "leaky": TINY,
     "snake": TINY.model_copy(update={"activation": "snake"}),
     "snake-relu": TINY.model_copy(update={"activation": "snake-relu"}),
+    "multires": TINY.model_copy(update={"multires": (0, 1)}),
+    "wavelets": TINY.model_copy(update={"wavelets": (1,)}),
+    "both": TINY.model_copy(update={"wavelets": (0,), "multires": (0, 1)}),
 }
-every_shape = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+LOOKS_AHEAD = TINY.model_copy(update={"wavelets": (1,), "wavelet": "moving-sum"})
+causal_shapes = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+every_shape = pytest.mark.parametrize("shape", [*SHAPES.values(), LOOKS_AHEAD], ids=[*SHAPES, "moving sum"])
 
 
 def built(shape: SoundStreamShape, channels: int = 1) -> SoundStreamNet:
     torch.manual_seed(0)
-    return SoundStreamNet(shape, channels).eval()
+    return SoundStreamNet(shape, channels, dim=5).eval()
 
 
 def draw(*size: int, seed: int = 1) -> torch.Tensor:
@@ -38,7 +44,7 @@ def test_as_many_frames_as_hops(shape, channels, frames):
     assert net.decoder(z).shape == (2, channels, frames * 6)
 
 
-@every_shape
+@causal_shapes
 @torch.no_grad()
 def test_no_output_knows_what_comes_later(shape):
     net, x = built(shape), draw(1, 1, 20 * 6)
@@ -54,7 +60,7 @@ def test_no_output_knows_what_comes_later(shape):
         assert not torch.equal(net.decoder(again)[..., frame * 6 :], made[..., frame * 6 :])
 
 
-@every_shape
+@causal_shapes
 @settings(max_examples=8)
 @given(lengths=st.lists(st.integers(1, 7), min_size=1, max_size=5))
 @torch.no_grad()
@@ -81,9 +87,18 @@ def test_a_gradient_reaches_every_parameter(shape):
 
 
 @torch.no_grad()
+def test_a_moving_sum_looks_ahead_and_says_so():
+    net, z = built(LOOKS_AHEAD), draw(1, 5, 20)
+    other = z.clone()
+    other[..., 10:] += 1
+    assert not net.streamable
+    assert not torch.equal(net.decoder(other)[..., :60], net.decoder(z)[..., :60])
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("activation", ["leaky", "snake"])
 def test_at_first_a_sound_comes_out_about_as_loud(activation):
-    shape = SoundStreamShape(strides=(2, 4, 5), widths=(8, 16, 32, 64), dim=32, activation=activation)
+    shape = SoundStreamShape(strides=(2, 4, 5), widths=(8, 16, 32, 64), activation=activation)
     net, x = built(shape), draw(4, 1, 40 * 50) * 0.1
     loudness = net.decoder(net.encoder(x)).std() / x.std()
     assert 0.1 < loudness < 30
@@ -91,16 +106,17 @@ def test_at_first_a_sound_comes_out_about_as_loud(activation):
 
 def test_the_published_lumen():
     shape = lumen()
-    assert shape.hop == 480 and shape.dim == 512
+    assert shape.hop == 480
     with torch.device("meta"):
-        net = SoundStreamNet(shape)
+        net = SoundStreamNet(shape, 1, 512)
     widths = [stage.change.out_channels for stage in net.encoder.stages]
     assert (net.encoder.read.out_channels, *widths) == (32, 64, 128, 256, 512, 1024)
+    assert net.streamable and [type(stage.change) is WaveletUp for stage in net.decoder.stages].index(True) == 1
     assert [stage.change.kernel_size[0] for stage in net.encoder.stages] == [5, 7, 9, 9, 11]
 
 
 def test_it_learns_eight_tones():
-    net = built(SoundStreamShape(strides=(2, 4), widths=(8, 16, 32), dim=16)).train()
+    net = built(SoundStreamShape(strides=(2, 4), widths=(8, 16, 32))).train()
     optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
     hz = torch.linspace(240, 1600, 8)[:, None, None]
     x = 0.4 * torch.sin(2 * torch.pi * hz * torch.arange(400) / 8000)
@@ -119,6 +135,7 @@ def test_it_learns_eight_tones():
         ({"strides": [2, 0]}, "whole numbers from 1 whose product"),
         ({"strides": [60000, 60000]}, "whole numbers from 1 whose product"),
         ({"widths": [4, 0, 8]}, "whole numbers from 1 to 8192"),
+        ({"multires": [2]}, r"stages \(2,\) are named and there are 0 to 1"),
         ({"activation": "snaek"}, "'snaek'"),
         ({"kernal": 7}, 'did you mean "kernel"'),
     ],

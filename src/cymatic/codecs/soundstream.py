@@ -16,10 +16,13 @@ from torch import Tensor, nn
 
 from cymatic.config import Config
 from cymatic.nn.causal_conv import CausalConv, CausalConvTranspose
+from cymatic.nn.multires import MultiresConv, MultiresUp
 from cymatic.nn.past import Past
 from cymatic.nn.snake import Snake
+from cymatic.nn.wavelet import Mode, WaveletUp
 
 Layer = TypeVar("Layer", CausalConv, CausalConvTranspose)
+MULTIRES = (3, 5)  # taps and resolutions, which reach 62 samples back where dilations reach 6 to 54
 DILATIONS = (1, 3, 9)  # of a stage's residual units
 SLOPE = 0.1  # of the leaky rectifier
 MOST_HOP = 2**16
@@ -29,16 +32,21 @@ class SoundStreamShape(Config):
     """The size of the network.
 
     strides: by how much each stage lowers the rate, the finest first; their product is the hop, the samples of a frame.
-    widths: channels at the rate of the samples, then below each stage. dim: of a frame's latent. kernel: taps of the
-    residual units and at both ends. activation: `leaky` is max(x, x/10), which learns fastest at first; the others are
-    `nn.snake`'s.
+    widths: channels at the rate of the samples, then below each stage. kernel: taps of the residual units and at both
+    ends. activation: `leaky` is max(x, x/10), which learns fastest at first; the others are `nn.snake`'s.
+
+    multires: stages, 0 the finest, whose residual units hear by multiresolution convolutions (`nn.multires`) and which
+    the decoder reaches by one. wavelets: stages that the decoder reaches by wavelets (`nn.wavelet`) in the mode
+    `wavelet`; `moving-sum` looks ahead, and a network with it is not streamable.
     """
 
     strides: tuple[int, ...] = Field(default=(2, 4, 5, 8), min_length=1, max_length=8)
     widths: tuple[int, ...] = Field(default=(32, 64, 128, 256, 512), min_length=2, max_length=9)
-    dim: int = Field(default=128, gt=0, le=8192)
     kernel: int = Field(default=7, ge=1, le=63)
     activation: Literal["leaky", "snake", "snake-relu"] = "leaky"
+    multires: tuple[int, ...] = ()
+    wavelets: tuple[int, ...] = ()
+    wavelet: Mode = "overlap-add"
     kind: Literal["soundstream"] = "soundstream"
 
     @model_validator(mode="after")
@@ -54,6 +62,9 @@ class SoundStreamShape(Config):
                 f"there are {len(self.widths)} widths for {len(self.strides)} strides; give one more than strides, the "
                 "first for the rate of the samples"
             )
+        for stages in (self.multires, self.wavelets):
+            if not set(stages) <= set(range(len(self.strides))):
+                raise ValueError(f"stages {stages} are named and there are 0 to {len(self.strides) - 1}")
         return self
 
     @property
@@ -63,21 +74,27 @@ class SoundStreamShape(Config):
 
 
 def lumen() -> SoundStreamShape:
-    """The published size of audio_generation (Lumen): at 48 kHz 100 frames a second, for 10 levels of 512 codes."""
-    return SoundStreamShape(strides=(2, 3, 4, 4, 5), widths=(32, 64, 128, 256, 512, 1024), dim=512)
+    """The published size of audio_generation (Lumen): 100 frames a second at 48 kHz, for 10 levels of 512 codes of 512
+    numbers, which is 9 kbit/s. The reference rises by repeating columns, which looks ahead; this network does not."""
+    return SoundStreamShape(strides=(2, 3, 4, 4, 5), widths=(32, 64, 128, 256, 512, 1024), wavelets=(1,))
 
 
 class Unit(nn.Module):
-    """`x + mix(act(near(act(x))))`: taps `dilation` apart, then each sample mixes its channels.
+    """`x + mix(act(near(act(x))))`: taps `dilation` apart or at many resolutions, then each sample mixes its channels.
 
     Activations lie inside, as the Descript Audio Codec has them (Kumar et al., 2023, arXiv 2306.06546): on the way
     through all units, Snake would add up to fifty times what came in.
     """
 
-    def __init__(self, shape: SoundStreamShape, width: int, dilation: int) -> None:
+    def __init__(self, shape: SoundStreamShape, stage: int, dilation: int) -> None:
         super().__init__()
+        width = shape.widths[stage]
         self.act1 = activation(shape, width)
-        self.near = CausalConv(width, width, shape.kernel, dilation=dilation)
+        self.near = (
+            MultiresConv(width, *MULTIRES)
+            if stage in shape.multires
+            else CausalConv(width, width, shape.kernel, dilation=dilation)
+        )
         self.act2 = activation(shape, width)
         self.mix = CausalConv(width, width, 1)
 
@@ -91,7 +108,7 @@ class Lower(nn.Module):
     def __init__(self, shape: SoundStreamShape, stage: int) -> None:
         super().__init__()
         stride, (width, below) = shape.strides[stage], shape.widths[stage : stage + 2]
-        self.units = nn.ModuleList(Unit(shape, width, dilation) for dilation in DILATIONS)
+        self.units = nn.ModuleList(Unit(shape, stage, dilation) for dilation in DILATIONS)
         self.act = activation(shape, width)
         self.change = through(CausalConv(width, below, 2 * stride + 1, stride=stride))
 
@@ -102,18 +119,13 @@ class Lower(nn.Module):
 
 
 class Raise(nn.Module):
-    """A stage of the decoder: a transposed convolution over two strides, then residual units.
-
-    With two whole strides each sample hears two frames; with one tap more, every stride's first would hear three, and
-    be heard as a tone (Odena et al., 2016, "Deconvolution and Checkerboard Artifacts").
-    """
+    """A stage of the decoder: up to a higher rate, then residual units."""
 
     def __init__(self, shape: SoundStreamShape, stage: int) -> None:
         super().__init__()
-        stride, (width, below) = shape.strides[stage], shape.widths[stage : stage + 2]
-        self.act = activation(shape, below)
-        self.change = through(CausalConvTranspose(below, width, 2 * stride, stride=stride))
-        self.units = nn.ModuleList(Unit(shape, width, dilation) for dilation in DILATIONS)
+        self.act = activation(shape, shape.widths[stage + 1])
+        self.change = up(shape, stage)
+        self.units = nn.ModuleList(Unit(shape, stage, dilation) for dilation in DILATIONS)
 
     def forward(self, x: Float[Tensor, "batch below m"], past: Past | None = None) -> Float[Tensor, "batch width n"]:
         x = self.change(self.act(x), past)
@@ -122,15 +134,32 @@ class Raise(nn.Module):
         return x
 
 
+def up(shape: SoundStreamShape, stage: int) -> WaveletUp | MultiresUp | CausalConvTranspose:
+    """The layer by which the decoder comes to a stage: by default a transposed convolution over two strides.
+
+    With two whole strides each sample hears two frames; with one tap more, every stride's first would hear three, and
+    be heard as a tone (Odena et al., 2016, "Deconvolution and Checkerboard Artifacts"). A wavelet has four channels
+    for each that comes out, and rings for eight frames, as in the reference.
+    """
+    stride, (width, below) = shape.strides[stage], shape.widths[stage : stage + 2]
+    if stage in shape.wavelets:
+        return WaveletUp(
+            below, 4 * width, width, stride=stride, kernel=2 * stride + 1, points=8 * stride, mode=shape.wavelet
+        )
+    if stage in shape.multires:
+        return MultiresUp(below, width, *MULTIRES, stride=stride)
+    return through(CausalConvTranspose(below, width, 2 * stride, stride=stride))
+
+
 class Encoder(nn.Module):
     """Waveform `[batch, channels, frames * hop]` -> latent `[batch, dim, frames]`."""
 
-    def __init__(self, shape: SoundStreamShape, channels: int) -> None:
+    def __init__(self, shape: SoundStreamShape, channels: int, dim: int) -> None:
         super().__init__()
         self.read = through(CausalConv(channels, shape.widths[0], shape.kernel))
         self.stages = nn.ModuleList(Lower(shape, stage) for stage in range(len(shape.strides)))
         self.act = activation(shape, shape.widths[-1])
-        self.write = through(CausalConv(shape.widths[-1], shape.dim, 3))
+        self.write = through(CausalConv(shape.widths[-1], dim, 3))
 
     def forward(
         self, x: Float[Tensor, "batch channels n"], past: Past | None = None
@@ -144,9 +173,9 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Latent `[batch, dim, frames]` -> waveform `[batch, channels, frames * hop]`; stage 0 is the finest, and last."""
 
-    def __init__(self, shape: SoundStreamShape, channels: int) -> None:
+    def __init__(self, shape: SoundStreamShape, channels: int, dim: int) -> None:
         super().__init__()
-        self.read = through(CausalConv(shape.dim, shape.widths[-1], shape.kernel))
+        self.read = through(CausalConv(dim, shape.widths[-1], shape.kernel))
         self.stages = nn.ModuleList(Raise(shape, stage) for stage in range(len(shape.strides)))
         self.act = activation(shape, shape.widths[0])
         self.write = through(CausalConv(shape.widths[0], channels, shape.kernel))
@@ -166,18 +195,18 @@ class Decoder(nn.Module):
 
 
 class SoundStreamNet(nn.Module):
-    """An encoder and a decoder of one shape, for waveforms of `channels` channels; see there.
+    """Both halves, for waveforms of `channels` channels and latents of `dim` numbers.
 
     hop: samples of a frame. delay: samples by which the decoder is late: none. streamable: whether tiles of whole
     frames with a `Past` give what the whole signal gives.
     """
 
-    def __init__(self, shape: SoundStreamShape, channels: int = 1) -> None:
+    def __init__(self, shape: SoundStreamShape, channels: int, dim: int) -> None:
         super().__init__()
-        self.config = shape
-        self.hop, self.delay, self.streamable = shape.hop, 0, True
-        self.encoder = Encoder(shape, channels)
-        self.decoder = Decoder(shape, channels)
+        self.hop, self.delay = shape.hop, 0
+        self.streamable = not shape.wavelets or shape.wavelet == "overlap-add"
+        self.encoder = Encoder(shape, channels, dim)
+        self.decoder = Decoder(shape, channels, dim)
 
 
 def activation(shape: SoundStreamShape, channels: int) -> nn.Module:

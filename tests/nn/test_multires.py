@@ -1,0 +1,145 @@
+"""Multiresolution convolutions and wavelets: the reference's numbers, naive versions, and tiles."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import conv1d, gelu, pad
+
+from cymatic.errors import Error
+from cymatic.nn.multires import MultiresConv, MultiresUp
+from cymatic.nn.past import Past
+from cymatic.nn.wavelet import WaveletUp
+
+
+@pytest.fixture(scope="module")
+def reference(fixtures_dir):
+    folder = fixtures_dir / "seed_wavelet_layers"
+    weights = torch.load(folder / "layers.pt", weights_only=True)
+    inputs, expected = (np.load(folder / f"{part}.npz") for part in ("inputs", "expected"))
+    return lambda name: (weights[name], torch.from_numpy(inputs[name]), torch.from_numpy(expected[name]))
+
+
+def draw(*shape: int, seed: int = 1) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def wavelets(weights: dict[str, torch.Tensor], **settings) -> WaveletUp:
+    (hidden, inside, kernel), outside = weights["conv_in.weight"].shape, weights["conv_out.weight"].shape[0]
+    layer = WaveletUp(inside, hidden, outside, kernel=kernel, points=weights["space"].shape[-1], **settings)
+    names = {"read": "conv_in", "write": "conv_out"}
+    held = {
+        f"{ours}.{part}": weights[f"{theirs}.{part}"] for ours, theirs in names.items() for part in ("weight", "bias")
+    }
+    layer.load_state_dict({**held, "scale": weights["wavelet_scale"].flatten()})
+    return layer
+
+
+@torch.no_grad()
+def test_the_reference_multires(reference):
+    weights, x, expected = reference("multires")
+    layer = MultiresConv(5, 3, 4)
+    layer.load_state_dict({"h0": weights["h0"], "h1": weights["h1"], "weights": weights["w"]})
+    torch.testing.assert_close(layer(x), expected, atol=3e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_the_reference_scale_block(reference):
+    weights, x, expected = reference("scale")
+    layer = MultiresUp(5, 3, 3, 2, stride=3)
+    names = {"h0": "multires.h0", "h1": "multires.h1", "w": "multires.weights"}
+    held = {ours: weights[f"multires_conv.{theirs}"] for theirs, ours in names.items()}
+    layer.load_state_dict({**held, "mix.weight": weights["conv.weight"], "mix.bias": weights["conv.bias"]})
+    torch.testing.assert_close(layer(x), expected, atol=2e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_the_reference_wavelets(reference):
+    weights, x, expected = reference("wavelet")
+    layer = wavelets(weights, stride=4, mode="moving-sum")
+    torch.testing.assert_close(layer(x), expected, atol=5e-6, rtol=0)
+    weights, x, expected = reference("wavelet_shared")
+    layer = wavelets(weights, stride=2, mode="moving-sum", reach=6.0, shared=True)
+    torch.testing.assert_close(layer(x), expected, atol=4e-6, rtol=0)
+
+
+@torch.no_grad()
+def test_waves_that_overlap_are_added_by_hand(reference):
+    weights, x, _ = reference("wavelet")
+    layer = wavelets(weights, stride=4)
+    notes = conv1d(pad(x, (6, 0)), layer.read.weight, layer.read.bias)
+    sound = torch.zeros(2, 8, 37 * 4 + 12)
+    for c in range(8):
+        for i in range(16):
+            u = -10 + 20 * i / 15
+            psi = math.cos(u) * math.exp(-(u**2) / float(layer.scale[c]))
+            for frame in range(37):
+                sound[:, c, frame * 4 + i] += notes[:, c, frame] * psi
+    made = conv1d(pad(sound[..., : 37 * 4], (2, 0)), layer.write.weight, layer.write.bias)
+    torch.testing.assert_close(layer(x), made, atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_multires_by_its_formula():
+    layer, x = MultiresConv(1, 2, 3), draw(1, 1, 30)
+    low, y = x[0, 0], layer.weights[0, -1] * x[0, 0]
+    for j in range(3):
+        earlier = pad(low, (2**j, 0))[: -(2**j)]
+        high = layer.h1[0, 0, 0] * earlier + layer.h1[0, 0, 1] * low
+        low = layer.h0[0, 0, 0] * earlier + layer.h0[0, 0, 1] * low
+        y = y + layer.weights[0, 3 - j] * high
+    torch.testing.assert_close(layer(x)[0, 0], gelu(y + layer.weights[0, 0] * low))
+
+
+LAYERS = {
+    "multires": lambda: MultiresConv(3, 3, 4),
+    "multires up": lambda: MultiresUp(3, 5, 2, 3, stride=3),
+    "wavelets": lambda: WaveletUp(3, 8, 2, stride=3, kernel=5, points=12),
+    "wavelets, shared": lambda: WaveletUp(3, 8, 2, stride=3, kernel=5, points=12, shared=True),
+}
+every_layer = pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS)
+
+
+@every_layer
+@pytest.mark.parametrize("lengths", [[1] * 20, [7, 13], [3, 1, 16]])
+@torch.no_grad()
+def test_tiles_with_a_past_are_the_whole(make, lengths):
+    torch.manual_seed(0)
+    layer, x, past, made = make(), draw(2, 3, 20), Past(), []
+    for tile in x.split(lengths, dim=-1):
+        made.append(layer(tile, past))
+        past.commit()
+    torch.testing.assert_close(torch.cat(made, -1), layer(x), atol=1e-6, rtol=0)
+
+
+@every_layer
+@torch.no_grad()
+def test_no_output_knows_what_comes_later(make):
+    torch.manual_seed(0)
+    layer, x = make(), draw(1, 3, 40)
+    other = x.clone()
+    other[..., 25:] += 1
+    first, second = layer(x), layer(other)
+    until = first.shape[-1] * 25 // 40
+    assert torch.equal(first[..., :until], second[..., :until])
+    assert not torch.equal(first[..., until], second[..., until])
+
+
+MORE_WAVELETS = [
+    lambda: WaveletUp(3, 8, 2, stride=1, kernel=5, points=12),
+    lambda: WaveletUp(3, 8, 2, stride=3, kernel=5, points=12, mode="moving-sum"),
+]
+
+
+@pytest.mark.parametrize("make", [*LAYERS.values(), *MORE_WAVELETS])
+def test_a_gradient_reaches_every_parameter(make):
+    layer = make()
+    layer(draw(2, 3, 30)).square().mean().backward()
+    assert not [name for name, p in layer.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
+
+
+@pytest.mark.parametrize("change", [{"points": 13}, {"kernel": 4}])
+def test_waves_of_no_whole_strides_are_refused(change):
+    with pytest.raises(Error, match="give whole strides and odd taps"):
+        WaveletUp(3, 8, 2, **{"stride": 3, "kernel": 5, "points": 12, **change})
