@@ -1,90 +1,94 @@
-"""Discriminators of waveforms: one looks at a complex spectrogram, one at every n-th sample.
+"""Several judges of waveforms side by side, and the sets of them that papers chose.
 
-Both give a map of scores and the features on the way to it. No batch statistics anywhere: an item's score does not
+Each gives a map of scores and the features on the way to it. No batch statistics anywhere: an item's score does not
 depend on its neighbours.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from typing import Annotated, Literal
 
-import torch
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import leaky_relu, pad
-from torch.nn.utils.parametrizations import weight_norm
 
-Judged = tuple[Tensor, list[Tensor]]  # scores, features
+from cymatic.adversarial.judged import Judged
+from cymatic.adversarial.spectrograms import (
+    ComplexSpectrogramDiscriminator,
+    ComplexSpectrogramJudge,
+    SpectrogramDiscriminator,
+    SpectrogramJudge,
+)
+from cymatic.adversarial.waveforms import PeriodDiscriminator, PeriodJudge, ScaleDiscriminator, ScaleJudge
+from cymatic.config import Config
 
-
-class SpectrogramDiscriminator(nn.Module):
-    """Convolutions over real and imaginary part of an STFT, as pictures of time and frequency.
-
-    After EnCodec's multi-scale STFT discriminator (Défossez et al., 2022, arXiv 2210.13438): strides along frequency,
-    growing dilation along time. Magnitudes are raised to 0.3 first, so that quiet partials count as ears count them.
-    """
-
-    def __init__(self, window: int, width: int) -> None:
-        super().__init__()
-        self.window = window
-        sizes = ((2, width, 2, 1), (width, width, 2, 1), (width, 2 * width, 2, 2), (2 * width, 2 * width, 2, 4))
-        self.layers = nn.ModuleList(
-            weight_norm(nn.Conv2d(i, o, (5, 3), stride=(stride, 1), dilation=(1, dilation), padding=(2, dilation)))
-            for i, o, stride, dilation in sizes
-        )
-        self.last = weight_norm(nn.Conv2d(2 * width, 1, 3, padding=1))
-
-    def forward(self, waveform: Float[Tensor, "batch 1 samples"]) -> Judged:
-        window = torch.hann_window(self.window, device=waveform.device)
-        spectrum = torch.stft(
-            waveform[:, 0], self.window, self.window // 4, window=window, center=True, return_complex=True
-        )
-        x = torch.view_as_real(spectrum).permute(0, 3, 1, 2) / self.window**0.5
-        x = x * x.square().sum(1, keepdim=True).add(1e-6) ** -0.35
-        features = []
-        for layer in self.layers:
-            x = leaky_relu(layer(x), 0.1)
-            features.append(x)
-        return self.last(x), features
+Judge = Annotated[SpectrogramJudge | ComplexSpectrogramJudge | PeriodJudge | ScaleJudge, Field(discriminator="kind")]
 
 
-class PeriodDiscriminator(nn.Module):
-    """Convolutions along every `period`-th sample (HiFi-GAN: Kong et al., 2020, arXiv 2010.05646)."""
+class DiscriminatorsConfig(Config):
+    """Which judges sit side by side."""
 
-    def __init__(self, period: int, width: int) -> None:
-        super().__init__()
-        self.period = period
-        widths = (1, width, 2 * width, 4 * width, 4 * width)
-        self.layers = nn.ModuleList(
-            weight_norm(nn.Conv2d(i, o, (5, 1), stride=(3, 1), padding=(2, 0))) for i, o in pairwise(widths)
-        )
-        self.last = weight_norm(nn.Conv2d(widths[-1], 1, (3, 1), padding=(1, 0)))
-
-    def forward(self, waveform: Float[Tensor, "batch 1 samples"]) -> Judged:
-        x = pad(waveform, (0, -waveform.shape[-1] % self.period)).unflatten(-1, (-1, self.period))
-        features = []
-        for layer in self.layers:
-            x = leaky_relu(layer(x), 0.1)
-            features.append(x)
-        return self.last(x), features
+    kind: Literal["discriminators"] = "discriminators"
+    judges: tuple[Judge, ...] = Field(min_length=1)
 
 
 class Discriminators(nn.Module):
-    """Several judges side by side: one spectrogram a window length, one comb a period."""
+    """One module for each judge of its config, in that order. Channels of a sound are judged each on its own."""
 
-    def __init__(
-        self,
-        *,
-        windows: Sequence[int] = (1024, 512, 256),
-        periods: Sequence[int] = (2, 3, 5, 7),
-        width: int = 16,
-    ) -> None:
+    config_class = DiscriminatorsConfig
+
+    def __init__(self, config: DiscriminatorsConfig) -> None:
         super().__init__()
-        self.judges = nn.ModuleList(
-            [SpectrogramDiscriminator(window, width) for window in windows]
-            + [PeriodDiscriminator(period, width) for period in periods]
-        )
+        self.config = config
+        self.judges = nn.ModuleList(map(_built, config.judges))
 
-    def forward(self, waveform: Float[Tensor, "batch 1 samples"]) -> list[Judged]:
-        return [judge(waveform) for judge in self.judges]
+    def forward(
+        self, waveform: Float[Tensor, "batch channels samples"], which: Sequence[int] | None = None
+    ) -> list[Judged]:
+        """What all judges say, or those of `which`; where there are channels, they are items of the batch."""
+        mono = waveform.flatten(0, 1)[:, None]
+        return [self.judges[i](mono) for i in (range(len(self.judges)) if which is None else which)]
+
+
+def _built(config: Judge) -> nn.Module:
+    match config:
+        case SpectrogramJudge():
+            return SpectrogramDiscriminator(config)
+        case ComplexSpectrogramJudge():
+            return ComplexSpectrogramDiscriminator(config)
+        case PeriodJudge():
+            return PeriodDiscriminator(config)
+        case ScaleJudge():
+            return ScaleDiscriminator(config)
+
+
+def spectrograms_and_periods(
+    *, windows: Sequence[int] = (1024, 512, 256), periods: Sequence[int] = (2, 3, 5, 7), width: int = 16
+) -> DiscriminatorsConfig:
+    """One judge of spectrograms for each window length, then one for each period; as Vocos and DAC have them."""
+    spectrograms = [SpectrogramJudge(window=window, width=width) for window in windows]
+    return DiscriminatorsConfig(judges=(*spectrograms, *(PeriodJudge(period=p, width=width) for p in periods)))
+
+
+def melgan_scales(*, width: int = 16, depth: int = 4, scales: int = 3) -> DiscriminatorsConfig:
+    """MelGAN's judges, which are SoundStream's, too; each at half the rate of the one before."""
+    channels, groups = [width], []
+    for _ in range(depth):
+        groups.append(max(1, channels[-1] // 4))
+        channels.append(min(4 * channels[-1], 1024))
+    channels.append(min(2 * channels[-1], 1024))
+    made = [ScaleJudge(halvings=i, channels=tuple(channels), groups=tuple(groups)) for i in range(scales)]
+    return DiscriminatorsConfig(judges=tuple(made))
+
+
+def lumen(*, complex_width: int | None = None) -> DiscriminatorsConfig:
+    """As many judges as Lumen (audio_generation, 2023) has, of its widths: three scales of the waveform and five
+    spectrograms of windows of 2048 to 128 samples, here of complex weights if they have a width."""
+    channels, groups = (16, 64, 256, 512, 1024, 1024), (4, 16, 64, 256)
+    scales = [ScaleJudge(halvings=i, channels=channels, groups=groups) for i in range(3)]
+    windows = [2048 >> i for i in range(5)]
+    if complex_width is None:
+        return DiscriminatorsConfig(judges=(*scales, *(SpectrogramJudge(window=w, width=32) for w in windows)))
+    spectrograms = [ComplexSpectrogramJudge(window=w, width=complex_width) for w in windows]
+    return DiscriminatorsConfig(judges=(*scales, *spectrograms))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 from torch.nn.utils.parametrizations import weight_norm
 
-from cymatic.adversarial.discriminators import Judged
+from cymatic.adversarial.judged import Judged
 from cymatic.errors import Error
 
 

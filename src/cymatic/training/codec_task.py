@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from cymatic.adversarial.discriminators import Judged
+from cymatic.adversarial.judged import Judged
 from cymatic.adversarial.losses import discriminator_loss, feature_loss
 from cymatic.adversarial.patches import PatchDiscriminator, judge_together
 from cymatic.adversarial.weight import adaptive_weight, push, settled

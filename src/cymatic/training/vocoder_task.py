@@ -11,9 +11,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from cymatic.adversarial.discriminators import Discriminators, Judged
-from cymatic.adversarial.losses import discriminator_loss, feature_loss, generator_loss
-from cymatic.adversarial.scales import ScaleDiscriminators, matching_loss, persuasion_loss
+from cymatic.adversarial.discriminators import Discriminators, melgan_scales, spectrograms_and_periods
+from cymatic.adversarial.judged import Judged
+from cymatic.adversarial.losses import (
+    discriminator_loss,
+    feature_loss,
+    generator_loss,
+    matching_loss,
+    persuasion_loss,
+)
 from cymatic.errors import Error
 from cymatic.hub.parts import save_part
 from cymatic.seeds import mixed
@@ -57,11 +63,9 @@ class VocoderTask(nn.Module):
         torch.manual_seed(mixed(seed, 0))
         self.settings = settings
         self.vocoder = _built(shape, spec)
-        self.judges: Discriminators | ScaleDiscriminators
-        if settings.kind == "scales":
-            self.judges, self.betas = ScaleDiscriminators(width=settings.judge_width), (0.5, 0.9)
-        else:
-            self.judges, self.betas = Discriminators(width=settings.judge_width), (0.8, 0.99)
+        scales = settings.kind == "scales"
+        chosen = (melgan_scales if scales else spectrograms_and_periods)(width=settings.judge_width)
+        self.judges, self.betas = Discriminators(chosen), (0.5, 0.9) if scales else (0.8, 0.99)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def forward(self, batch: Float[Tensor, "batch 1 samples"], seed: int) -> dict[str, Tensor]:
