@@ -4,28 +4,396 @@ What transformers itself says is compared where there is no fixture: Mimi, and E
 """
 
 import json
-import math
-import os
 import shutil
-import subprocess
-import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from cymatic.codecs.latent import Latent
 from cymatic.errors import Error, ModelError
-from cymatic.hub.dac import DacCodec, DacCodecConfig, read_dac
+from cymatic.hub import peers
+from cymatic.hub.dac import DacCodec, DacCodecConfig
 from cymatic.hub.encodec import EncodecCodec, EncodecCodecConfig, SegmentedLatent, read_encodec
 from cymatic.hub.mimi import MimiCodec, MimiCodecConfig
 from cymatic.hub.parts import load_part, save_part
 from cymatic.hub.transformers_codecs import PEERS, read_peer
 
 needs_transformers = pytest.mark.skipif(
-    __import__("importlib.util").util.find_spec("transformers") is None,
-    reason="transformers is not installed: pip install 'cymatic[hub]'",
+    find_spec("transformers") is None, reason="transformers is not installed: pip install 'cymatic[hub]'"
 )
+ENCODEC = EncodecCodecConfig(width=2, dim=8, ratios=(3, 2), size=16, levels=3)
+STEREO = EncodecCodecConfig(
+    rate=1000, channels=2, width=4, dim=8, ratios=(3, 2), size=16, levels=3, norm="time_group_norm", causal=False,
+    normalise=True, segment=0.1, overlap=0.01,
+)  # fmt: skip
+DAC = DacCodecConfig(
+    rate=16_000, width=2, ratios=(2, 5), decoder_width=8, decoder_ratios=(5, 2), dim=8, levels=3, size=16, lookup_dim=4
+)
+MIMI = MimiCodecConfig(
+    width=2, hidden=16, ratios=(3, 2), size=16, lookup_dim=8, levels=4, groups=16, depth=2, mlp=32, heads=2, kv_heads=2,
+    window=5,
+)  # fmt: skip
+GAIN = {"encodec": 1.5, "dac": 0.8, "mimi": 1.0}  # of each layer: lively, and not too loud
+CONFIGS = {"encodec": ENCODEC, "stereo": STEREO, "dac": DAC, "mimi": MIMI}
+
+
+def made(config, seed=0):
+    """A codec of random weights, lively enough that its codes differ."""
+    kind = {"encodec": EncodecCodec, "dac": DacCodec, "mimi": MimiCodec}[config.kind]
+    torch.manual_seed(seed)
+    codec = kind(config).eval()
+    generator = torch.Generator().manual_seed(seed)
+    for name, tensor in codec.state_dict().items():
+        if name.endswith(("embed", "embed_sum", "codebook.weight")):
+            tensor.normal_(generator=generator)
+        elif tensor.dim() > 1:
+            tensor.normal_(0, GAIN[config.kind] / tensor[0].numel() ** 0.5, generator=generator)
+    return codec
+
+
+@pytest.fixture(scope="module", params=CONFIGS)
+def codec(request):
+    return made(CONFIGS[request.param])
+
+
+def noise(codec, samples, batch=1, seed=0):
+    return 0.3 * torch.randn(batch, codec.channels, samples, generator=torch.Generator().manual_seed(seed))
+
+
+def fixture(fixtures_dir, name):
+    inputs, expected = (np.load(fixtures_dir / name / f"{part}.npz") for part in ("inputs", "expected"))
+    return {k: torch.from_numpy(inputs[k]) for k in inputs}, {k: torch.from_numpy(expected[k]) for k in expected}
+
+
+def near(got, wanted, atol):
+    torch.testing.assert_close(got.detach(), wanted, atol=atol, rtol=0)
+
+
+def again(codec, folder):
+    """The same codec, written and read as a part of ours."""
+    save_part(folder, codec)
+    return load_part(folder, PEERS)
+
+
+# What the references say
+
+
+@needs_transformers
+@pytest.mark.parametrize("names", ["", "published_names"])
+def test_encodec_of_a_folder(fixtures_dir, names, tmp_path):
+    given, wanted = fixture(fixtures_dir, "hf_encodec")
+    codec = again(read_peer(fixtures_dir / "hf_encodec" / names), tmp_path)
+    assert (codec.rate, codec.channels, codec.hop, codec.sizes) == (24_000, 1, 320, (64,) * 4)
+    for kbps, levels, atol in ((0.5, 1, 9e-6), (1.8, 4, 2e-5)):
+        assert codec.levels_at(kbps) == levels
+        latent = codec.encode(given["wave"], levels=levels)
+        assert torch.equal(latent.codes, wanted[f"audio_codes_bw{kbps}"][0])
+        near(codec.decode(latent, 2880), wanted[f"audio_values_bw{kbps}"], atol)
+
+
+@needs_transformers
+def test_dac_of_a_folder(fixtures_dir, tmp_path):
+    given, wanted = fixture(fixtures_dir, "hf_dac")
+    codec = again(read_peer(fixtures_dir / "hf_dac"), tmp_path)
+    assert (codec.rate, codec.channels, codec.hop, codec.sizes) == (44_100, 1, 512, (32,) * 4)
+    latent = codec.encode(given["wave"][:, None])
+    assert torch.equal(latent.codes, wanted["audio_codes"])
+    near(latent.z, wanted["quantized_representation"], 4e-5)
+    near(codec.decode(latent)[:, 0], wanted["from_codes"], 5e-4)
+    near(codec.decode(codec.encode(given["wave"][:, None], levels=2))[:, 0], wanted["audio_values_nq"], 2e-4)
+
+
+@needs_transformers
+def test_encodec_24_khz_of_its_own_file(fixtures_dir, tmp_path):
+    given, wanted = fixture(fixtures_dir, "encodec_24khz")
+    codec = again(read_peer(fixtures_dir / "encodec_24khz/model.th"), tmp_path)
+    assert codec.config == EncodecCodecConfig(width=4, dim=12, size=64, levels=4)
+    near(codec.encoder(given["wave"]), wanted["emb"], 8e-5)
+    for kbps, levels in (("0.5", 1), ("1", 2), ("1.8", 4)):
+        assert codec.levels_at(float(kbps)) == levels
+        latent = codec.encode(given["wave"], levels=levels)
+        assert torch.equal(latent.codes, wanted[f"codes_bw{kbps}"][0])
+        near(codec.decode(latent, 4800), wanted[f"wave_bw{kbps}"], 1e-5)
+    latent = codec.encode(given["wave_odd"])
+    assert torch.equal(latent.codes, wanted["codes_odd"])
+    near(codec.decode(latent, 4637), wanted["wave_odd"], 2e-5)
+
+
+@needs_transformers
+def test_encodec_48_khz_style_of_its_own_file(fixtures_dir, tmp_path):
+    given, wanted = fixture(fixtures_dir, "encodec_48khz_style")
+    codec = again(read_encodec(fixtures_dir / "encodec_48khz_style/model.th", segment=0.05), tmp_path)
+    assert (codec.rate, codec.channels) == (48_000, 2)
+    for kbps, levels in (("3", 3), ("6", 4)):
+        assert codec.levels_at(float(kbps)) == levels
+        latent = codec.encode(given["wave"], levels=levels)
+        pieces = [wanted[f"codes_bw{kbps}_frame{i}"] for i in (0, 1)]
+        assert torch.equal(latent.codes, torch.cat(pieces, dim=-1))
+        near(latent.scales, wanted["scales"][..., 0].T, 8e-7)
+        near(codec.decode(latent), wanted[f"wave_bw{kbps}"], 3e-6)
+    latent = codec.encode(given["wave_odd"])
+    assert torch.equal(latent.codes, torch.cat([wanted[f"codes_odd_frame{i}"] for i in (0, 1)], dim=-1))
+    near(codec.decode(latent), wanted["wave_odd"], 3e-6)
+
+
+@needs_transformers
+def test_dac_of_its_own_file(fixtures_dir, tmp_path):
+    given, wanted = fixture(fixtures_dir, "dac")
+    codec = again(read_peer(fixtures_dir / "dac/weights.pth"), tmp_path)
+    latent = codec.encode(given["wave"])
+    assert torch.equal(latent.codes, wanted["codes"])
+    near(latent.z, wanted["z"], 4e-5)
+    near(codec.decode(latent, 5292), wanted["audio"], 2e-4)
+    near(codec.decode(latent), wanted["audio_from_codes"], 1e-4)
+    latent = codec.encode(given["wave"], levels=2)
+    assert torch.equal(latent.codes, wanted["codes_nq"])
+    near(codec.decode(latent, 5292), wanted["audio_nq"], 9e-5)
+
+
+def hf_folder(codec, folder):
+    """What transformers' `save_pretrained` writes for a model with the weights of `codec`, and that model."""
+    transformers = peers.transformers()
+    c = codec.config
+    if c.kind == "mimi":
+        theirs = transformers.MimiModel(
+            transformers.MimiConfig(
+                hidden_size=c.hidden, num_filters=c.width, upsampling_ratios=list(c.ratios), codebook_size=c.size,
+                codebook_dim=c.lookup_dim, vector_quantization_hidden_dimension=c.lookup_dim, num_quantizers=c.levels,
+                upsample_groups=c.groups, num_hidden_layers=c.depth, intermediate_size=c.mlp,
+                num_attention_heads=c.heads, num_key_value_heads=c.kv_heads, sliding_window=c.window,
+            )
+        )  # fmt: skip
+    else:
+        theirs = transformers.EncodecModel(
+            transformers.EncodecConfig(
+                sampling_rate=c.rate, audio_channels=c.channels, num_filters=c.width, hidden_size=c.dim,
+                upsampling_ratios=list(c.ratios), codebook_size=c.size, norm_type=c.norm, use_causal_conv=c.causal,
+                normalize=c.normalise, chunk_length_s=c.segment, overlap=c.overlap, target_bandwidths=[0.7, 1.4, 2.1],
+            )
+        )  # fmt: skip
+    theirs.save_pretrained(folder)
+    saved = load_file(folder / "model.safetensors")
+    assert saved.keys() == codec.state_dict().keys(), "our names are those of published files"
+    save_file(codec.state_dict(), folder / "model.safetensors", {"format": "pt"})
+    return type(theirs).from_pretrained(folder, local_files_only=True).eval()
+
+
+@needs_transformers
+@torch.no_grad()
+def test_mimi_says_what_transformers_says(tmp_path):
+    codec = made(MIMI)
+    theirs = hf_folder(codec, tmp_path)
+    ours = read_peer(tmp_path)
+    assert (ours.hop, ours.levels, ours.least) == (12, 4, 1)
+    wave = 20 * noise(codec, 200, batch=2)
+    for levels in (1, 4):
+        latent = ours.encode(wave, levels=levels)
+        wanted = theirs.encode(wave, num_quantizers=levels).audio_codes
+        assert torch.equal(latent.codes, wanted)
+        assert wanted.unique().numel() > 5, "lively"
+        near(ours.decode(latent), theirs.decode(wanted).audio_values, 1e-5)
+
+
+@needs_transformers
+@torch.no_grad()
+def test_segments_are_those_of_transformers(tmp_path):
+    codec = made(STEREO)
+    theirs = hf_folder(codec, tmp_path)
+    ours = read_peer(tmp_path)
+    assert ours.config == STEREO
+    wave = noise(codec, 3 * 99 + 20, batch=2)  # transformers can't stack segments unless all but the last are whole
+    latent = ours.encode(wave)
+    codes, scales, short = theirs.encode(wave, bandwidth=2.1, return_dict=False)
+    assert short == 17 - 4 and len(codes) == 4
+    assert torch.equal(latent.codes, torch.cat(list(codes), dim=-1)[..., :-short])
+    near(latent.scales, torch.cat(scales, dim=-1), 1e-7)
+    wanted = theirs.decode(codes, scales, last_frame_pad_length=short).audio_values
+    near(ours.decode(latent), wanted[..., : wave.shape[-1]], 1e-5)
+
+
+# The verbs
+
+
+@needs_transformers
+def test_length_and_codes_are_kept(codec):
+    assert not codec.streamable and codec.levels == len(codec.sizes)
+    for samples in (1, codec.hop - 1, codec.hop, 99, 100, 101, 250):
+        wave = noise(codec, samples)
+        latent = codec.encode(wave)
+        assert latent.layout == "levels" and int(latent.lengths) == codec.frames(samples)
+        assert latent.codes.shape == (1, codec.levels, int(latent.lengths))
+        assert latent.codes.min() >= 0 and latent.codes.max() < min(codec.sizes)
+        assert torch.equal(codec.lookup(latent.codes), latent.z)
+        sound = codec.decode(latent, samples)
+        assert sound.shape == wave.shape and sound.isfinite().all()
+        assert torch.equal(codec.encode(wave).codes, latent.codes)
+
+
+@needs_transformers
+def test_a_batch_equals_its_items(codec):
+    lengths = torch.tensor([250, 100, 101, 250, 7])
+    wave = noise(codec, 250, batch=5)
+    latent = codec.encode(wave, lengths)
+    sounds = codec.decode(latent, 250)
+    for i, length in enumerate(lengths.tolist()):
+        alone = codec.encode(wave[i : i + 1, :, :length])
+        frames = int(alone.lengths)
+        assert int(latent.lengths[i]) == frames
+        assert torch.equal(latent.codes[i, :, :frames], alone.codes[0])
+        assert not latent.codes[i, :, frames:].any() and not latent.z[i, :, frames:].any()
+        near(sounds[i, :, :length], codec.decode(alone, length)[0], 1e-5)
+
+
+@needs_transformers
+def test_fewer_levels_are_the_first(codec):
+    wave = noise(codec, 200)
+    all_, two = codec.encode(wave), codec.encode(wave, levels=2)
+    assert torch.equal(two.codes, all_.codes[:, :2])
+    assert torch.equal(codec.lookup(all_.codes[:, :2]), two.z)
+
+
+@needs_transformers
+def test_a_part_like_any_other(codec, tmp_path):
+    wave = noise(codec, 150)
+    latent = codec.encode(wave)
+    back = again(codec, tmp_path)
+    assert back.config == codec.config and not back.training
+    assert torch.equal(back.encode(wave).codes, latent.codes)
+    near(back.decode(latent, 150), codec.decode(latent, 150), 1e-6)
+
+
+@needs_transformers
+def test_training_mode_changes_nothing():
+    codec = made(DAC)
+    wave = noise(codec, 150)
+    assert torch.equal(codec.encode(wave).codes, codec.train().encode(wave).codes)
+
+
+@needs_transformers
+def test_a_loudness_of_its_own():
+    codec = made(STEREO)
+    latent = codec.encode(noise(codec, 150))
+    louder = SegmentedLatent(latent.z, latent.codes, latent.lengths, "levels", 2 * latent.scales, latent.samples)
+    near(codec.decode(louder), 2 * codec.decode(latent), 1e-5)
+    quiet = codec.encode(torch.zeros(1, 2, 150))
+    assert codec.decode(quiet).abs().max() < 1e-5
+
+
+# Bad input
+
+
+@needs_transformers
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda c, w: c.encode(w[:, :0]), "of 0 channels were given; this codec reads"),
+        (lambda c, w: c.encode(w.repeat(1, 50, 1)), r"of (50|100) channels were given"),
+        (lambda c, w: c.encode(w[..., :0]), "give 1 to all of them"),
+        (lambda c, w: c.encode(w[:0]), "0 sounds"),
+        (lambda c, w: c.encode(w, torch.tensor([201])), "lengths of .201. samples"),
+        (lambda c, w: c.encode(w, levels=9), "9 levels were asked for; this codec has 1 to"),
+        (lambda c, w: c.encode(w, levels=0), "0 levels were asked for"),
+        (lambda c, w: c.encode(w * torch.nan), "NaN or infinity"),
+        (lambda c, w: c.lookup(torch.full((1, c.levels, 3), 16)), "codes from 16 to 16"),
+        (lambda c, w: c.lookup(torch.zeros(1, 9, 3).long()), "codes of 9 levels"),
+        (lambda c, w: c.decode(c.encode(w), 10_000), "10000 samples were asked for"),
+        (lambda c, w: c.decode(c.encode(w), 0), "0 samples were asked for"),
+    ],
+)
+def test_bad_input_in_words(codec, change, said):
+    with pytest.raises(Error, match=said):
+        change(codec, noise(codec, 200))
+
+
+@needs_transformers
+def test_a_latent_of_something_else():
+    codec, stereo = made(ENCODEC), made(STEREO)
+    one = torch.ones(1, dtype=torch.int64)
+    with pytest.raises(Error, match='reads "levels" of 8 dimensions'):
+        codec.decode(Latent(torch.zeros(1, 9, 4), None, one, "levels"))
+    with pytest.raises(Error, match='"grid"'):
+        codec.decode(Latent(torch.zeros(1, 8, 2, 2), None, one, "grid"))
+    with pytest.raises(Error, match="give a SegmentedLatent"):
+        stereo.decode(Latent(torch.zeros(1, 8, 4), None, one, "levels"))
+    with pytest.raises(Error, match=r"150 samples have 26 and 2"):
+        stereo.decode(SegmentedLatent(torch.zeros(1, 8, 4), None, one, "levels", torch.ones(1, 2), torch.tensor([150])))
+
+
+@needs_transformers
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda t: {k: v for k, v in t.items() if k != "decoder.model.3.convtr.convtr.bias"},
+         r"decoder\.model\.3\.convtr\.convtr\.bias is missing"),
+        (lambda t: {**t, "disc.weight": torch.zeros(1)}, r"disc\.weight is unexpected"),
+        (lambda t: {**t, "encoder.model.13.lstm.bias_hh_l0": torch.zeros(3)}, r"is \[3\] instead of \[256\]"),
+        (lambda t: {**t, "encoder.model.0.conv.conv.bias": torch.full((4,), torch.nan)}, "holds NaN"),
+        (lambda t: {"weight": torch.zeros(3)}, "is no EnCodec: it lacks"),
+    ],
+)  # fmt: skip
+def test_each_difference_of_an_own_file_is_named(fixtures_dir, tmp_path, change, said):
+    tensors = torch.load(fixtures_dir / "encodec_24khz/model.th", weights_only=True)
+    torch.save(change(tensors), tmp_path / "model.th")
+    with pytest.raises(ModelError, match=said):
+        read_peer(tmp_path / "model.th")
+
+
+@needs_transformers
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda held: held["state_dict"].pop("decoder.model.1.block.1.weight_v"), r"block\.1\.weight is missing"),
+        (lambda held: held["metadata"]["kwargs"].update(n_codebooks=5), r"quantizers\.4\.codebook\.weight is missing"),
+        (lambda held: held["metadata"].pop("kwargs"), r"no metadata\.kwargs"),
+        (lambda held: held["metadata"]["kwargs"].update(encoder_rates=[2, 4, 8, 10**9]), "each is 1 to 64"),
+        (lambda held: held["metadata"]["kwargs"].update(sample_rate="fast"), '"rate" is'),
+    ],
+)
+def test_each_difference_of_an_own_dac_is_named(fixtures_dir, tmp_path, change, said):
+    held = torch.load(fixtures_dir / "dac/weights.pth", weights_only=True)
+    change(held)
+    torch.save(held, tmp_path / "weights.pth")
+    with pytest.raises(ModelError, match=said):
+        read_peer(tmp_path / "weights.pth")
+
+
+@needs_transformers
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            {"model_type": "bert"},
+            'of the type "bert"; codecs of other projects that can be read are encodec, dac, mimi',
+        ),
+        ({"num_filters": 3}, "instead of"),
+        ({"num_filters": 10**9}, '"width" is'),
+        ({"norm_type": "batch"}, '"norm" is'),
+        ({"upsampling_ratios": [8, 5, 4, 0]}, "each is 1 to 64"),
+        ({"codebook_dim": 3}, "of another dimension"),
+    ],
+)
+def test_each_difference_of_a_folder_is_named(fixtures_dir, tmp_path, settings, said):
+    shutil.copyfile(fixtures_dir / "hf_encodec/model.safetensors", tmp_path / "model.safetensors")
+    values = json.loads((fixtures_dir / "hf_encodec/config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**values, **settings}))
+    with pytest.raises(ModelError, match=said):
+        read_peer(tmp_path)
+
+
+def test_without_the_package_it_says_which_one(fixtures_dir, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "transformers", None)
+    with pytest.raises(ModelError, match=r"need the package transformers .*pip install 'cymatic\[hub\]'"):
+        read_peer(fixtures_dir / "hf_encodec")
+
+
+def test_what_is_no_codec(tmp_path):
+    with pytest.raises(ModelError, match=r"config\.json is missing"):
+        read_peer(tmp_path)
+    with pytest.raises(ModelError, match="is missing or not a file"):
+        read_peer(tmp_path / "nothing.th")
+    (tmp_path / "words.th").write_text("words")
+    with pytest.raises(ModelError, match=r"words\.th"):
+        read_peer(tmp_path / "words.th")

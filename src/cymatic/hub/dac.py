@@ -37,6 +37,7 @@ class DacCodecConfig(Config):
 
     kind: Literal["dac"] = "dac"
     rate: int = Field(ge=1000, le=384_000)
+    channels: Literal[1] = 1
     width: int = Field(default=64, ge=1, le=1024)
     ratios: tuple[int, ...] = Field(default=(2, 4, 8, 8), min_length=1, max_length=8)
     decoder_width: int = Field(default=1536, ge=2, le=2**14)

@@ -121,6 +121,10 @@ class EncodecCodec(PeerCodec):
     def _waves(self, z: Tensor) -> Tensor:
         return self.decoder(z)
 
+    def frames(self, samples: int) -> int:
+        """Frames of a sound of `samples`, of all its segments."""
+        return sum(super(EncodecCodec, self).frames(size) for _, size in self._segments(samples))
+
     def _segments(self, samples: int) -> list[tuple[int, int]]:
         """Where each segment of a sound begins, and how many samples it has."""
         if self.config.segment is None:
@@ -170,7 +174,7 @@ class EncodecCodec(PeerCodec):
     def _faded(self, z: Tensor, scales: Tensor, samples: int) -> Tensor:
         """Segments faded into one another: each has a triangle for its weight, and weights sum to 1 everywhere."""
         segments = self._segments(samples)
-        frames = [math.ceil(size / self.hop) for _, size in segments]
+        frames = [-(-size // self.hop) for _, size in segments]
         if sum(frames) > z.shape[-1] or len(segments) > scales.shape[1]:
             raise Error(
                 f"{z.shape[-1]} frames and {scales.shape[1]} scales were given; {samples} samples have {sum(frames)} "

@@ -80,6 +80,10 @@ class PeerCodec(nn.Module):
         """Codes of a frame."""
         return len(self.sizes)
 
+    def frames(self, samples: int) -> int:
+        """Frames of a sound of `samples`."""
+        return -(-samples // self.hop)
+
     def levels_at(self, kbps: float) -> int:
         """Levels whose codes fit into `kbps` thousand bits a second; at least the fewest that the codec has."""
         frames = math.ceil(self.rate / self.hop)  # a second, counted as EnCodec counts them
