@@ -10,7 +10,9 @@ import torch
 import cymatic
 from cymatic.errors import Error, ModelError
 from cymatic.hub.importing import import_model
+from cymatic.hub.parts import load_part
 from cymatic.hub.specvqgan import read_codec
+from cymatic.hub.transformers_codecs import PEERS, read_peer
 from cymatic.signal.mel import PRESETS, MelSpec
 
 MEL = PRESETS["specvqgan-22k"]
@@ -73,6 +75,22 @@ def test_parts_alone(fixtures_dir, tmp_path):
     assert {path.name for path in (tmp_path / "vocoder").iterdir()} == {"vocoder"}
     import_model(tmp_path / "codec", mel=MEL, codec=fixtures_dir / "karchkha_vqvae/vqvae.ckpt", say=quiet)
     assert {path.name for path in (tmp_path / "codec").iterdir()} == {"codec"}
+
+
+def test_a_waveform_codec_of_another_project(fixtures_dir, tmp_path):
+    pytest.importorskip("transformers", reason="transformers is not installed: pip install 'cymatic[hub]'")
+    sources = {"encodec": "hf_encodec", "dac": "dac/weights.pth", "mono": "encodec_24khz/model.th"}
+    for name, source in sources.items():
+        import_model(tmp_path / name, mel=MEL, source=fixtures_dir / source, say=quiet)
+        codec = load_part(tmp_path / name / "codec", PEERS)
+        wave = torch.from_numpy(np.load(fixtures_dir / source.split("/")[0] / "inputs.npz")["wave"])
+        assert torch.equal(codec.encode(wave).codes, read_peer(fixtures_dir / source).encode(wave).codes)
+
+
+def test_a_waveform_codec_comes_alone(files, fixtures_dir, tmp_path):
+    with pytest.raises(Error, match="give it alone"):
+        import_model(tmp_path / "model", mel=MEL, source=fixtures_dir / "hf_dac", codec=files / "feats.ckpt", say=quiet)
+    assert not (tmp_path / "model").exists()
 
 
 def test_bad_input(files, tmp_path):

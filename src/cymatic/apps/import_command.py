@@ -1,4 +1,4 @@
-"""`cymatic import`: models of SpecVQGAN, MelSpec_GPT_VQVAE and MelGAN -> a model folder."""
+"""`cymatic import`: models of SpecVQGAN, MelSpec_GPT_VQVAE, MelGAN, EnCodec, DAC and Mimi -> a model folder."""
 
 from __future__ import annotations
 
@@ -10,6 +10,14 @@ import typer
 
 def import_command(
     output: Annotated[Path, typer.Option("--output", "-o", help="A new folder for the model.")],
+    source: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A waveform codec: the folder of EnCodec, DAC or Mimi from the Hugging Face hub, EnCodec's .th or "
+            "DAC's weights.pth.",
+            show_default=False,
+        ),
+    ] = None,
     codec: Annotated[
         Path | None, typer.Option(help="A codec: SpecVQGAN's or MelSpec_GPT_VQVAE's .ckpt.", show_default=False)
     ] = None,
@@ -23,7 +31,10 @@ def import_command(
     vocoder_args: Annotated[Path | None, typer.Option(help="Its args.yml.", show_default="the one beside it")] = None,
     mel: Annotated[str, typer.Option(help="The mel that they were trained on.")] = "specvqgan-22k",
 ) -> None:
-    """Read models of SpecVQGAN, MelSpec_GPT_VQVAE and MelGAN."""
+    """Read models of SpecVQGAN, MelSpec_GPT_VQVAE, MelGAN, EnCodec, DAC and Mimi.
+
+    EnCodec, DAC and Mimi need the package transformers: pip install 'cymatic[hub]'.
+    """
     from cymatic.config import nearest
     from cymatic.errors import Error, ModelError
     from cymatic.files import reason
@@ -43,6 +54,7 @@ def import_command(
     import_model(
         output,
         mel=PRESETS[mel],
+        source=source,
         codec=codec,
         codec_config=codec_config,
         prior=prior,

@@ -15,6 +15,7 @@ from cymatic.hub.mingpt import read_gpt
 from cymatic.hub.parts import save_part
 from cymatic.hub.pipeline_file import PARTS_OF_CODES, CodesFile, write_pipeline
 from cymatic.hub.specvqgan import read_codec
+from cymatic.hub.transformers_codecs import read_peer
 from cymatic.signal.mel import MelSpec
 from cymatic.vocoders.griffin_lim import GriffinLimConfig, GriffinLimVocoder
 
@@ -25,6 +26,7 @@ def import_model(
     folder: Path,
     *,
     mel: MelSpec,
+    source: Path | None = None,
     codec: Path | None = None,
     codec_config: Path | None = None,
     prior: Path | None = None,
@@ -37,14 +39,19 @@ def import_model(
     """Writes the parts that were given into `folder`; with a codec and a prior that is a model, heard by Griffin-Lim
     where no vocoder was given. All is read before anything is written.
 
-    codec, prior: checkpoints of SpecVQGAN or MelSpec_GPT_VQVAE, with their YAML where there is one; classes: the names
+    source: a waveform codec, as `read_peer` reads it: a folder or file of EnCodec, DAC or Mimi. codec, prior:
+    checkpoints of SpecVQGAN or MelSpec_GPT_VQVAE, with their YAML where there is one; classes: the names
     of the prior's classes, in the order of their numbers; vocoder: MelGAN's `best_netG.pt`, with its `args.yml`.
 
     Raises Error for a folder that is in the way and where nothing was given, ModelError for what does not fit.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise Error(f"{folder} is there already; give a new folder")
+    if source is not None and (codec or prior) is not None:
+        raise Error(f"{source} is a waveform codec, and priors over its codes can't be imported; give it alone")
     parts: dict[str, nn.Module] = {}
+    if source is not None:
+        parts["codec"] = read_peer(source)
     if codec is not None:
         imported = read_codec(codec, mel, codec_config)
         parts["codec"] = imported.codec
@@ -66,7 +73,9 @@ def import_model(
     if vocoder is not None:
         parts["vocoder"] = import_melgan(vocoder, vocoder_args, mel=mel)
     if not parts:
-        raise Error("nothing was given to import; give --codec, --prior, --vocoder or several of them")
+        raise Error(
+            "nothing was given to import; give a codec's folder or file, or --codec, --prior, --vocoder or several"
+        )
     whole = {"codec", "prior"} <= parts.keys()
     if whole and "vocoder" not in parts:
         parts["vocoder"] = GriffinLimVocoder(GriffinLimConfig(mel=mel))
