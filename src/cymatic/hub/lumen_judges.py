@@ -54,8 +54,10 @@ class LumenWaveformJudge(nn.Module):
 
 
 class LumenSpectrogramJudge(nn.Module):
-    """Convolutions over time and frequency of a two-sided STFT of bare frames, rectified inside blocks only; a sigmoid ends
-    them."""
+    """Convolutions over time and frequency of a two-sided STFT of bare frames, rectified inside of blocks only.
+
+    A sigmoid ends them.
+    """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         """Raises ModelError for tensors of anything else."""
