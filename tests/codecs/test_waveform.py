@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from cymatic.codecs.fast import FastShape
 from cymatic.codecs.latent import Latent
+from cymatic.codecs.soundstream import SoundStreamShape
 from cymatic.codecs.waveform import WaveformCodec, WaveformCodecConfig
 from cymatic.errors import Error, ModelError
 from cymatic.hub.parts import load_part, save_part
@@ -35,15 +36,23 @@ def trained(**changes) -> WaveformCodec:
 
 
 CODEC = trained()
+ROWS = {
+    "fast": CODEC,
+    "SoundStream's": trained(network=SoundStreamShape(strides=(2, 4, 5), widths=(4, 6, 8, 10))),
+    "with wavelets": trained(
+        network=SoundStreamShape(strides=(2, 4, 5), widths=(4, 6, 8, 10), multires=(0,), wavelets=(1,), kernel=3)
+    ),
+}
+every_family = pytest.mark.parametrize("codec", ROWS.values(), ids=ROWS)
 
 
-def whole(wave):
-    latent = CODEC.encode(wave[None])
-    return latent.codes[0], CODEC.decode(latent, wave.shape[-1])[0]
+def whole(wave, codec=CODEC):
+    latent = codec.encode(wave[None])
+    return latent.codes[0], codec.decode(latent, wave.shape[-1])[0]
 
 
-def streamed(wave, cuts, code_cuts, levels=None):
-    with CODEC.streaming(levels) as stream:
+def streamed(wave, cuts, code_cuts, levels=None, codec=CODEC):
+    with codec.streaming(levels) as stream:
         codes = [stream.encode(chunk) for chunk in torch.tensor_split(wave, sorted(cuts), dim=-1)]
         codes = torch.cat([*codes, stream.finish()], -1)
         made = [stream.decode(some) for some in torch.tensor_split(codes, sorted(code_cuts), dim=-1)]
@@ -51,15 +60,16 @@ def streamed(wave, cuts, code_cuts, levels=None):
         return codes, made[:, : made.shape[-1] - stream.end(wave.shape[-1])]
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.data())
-def test_a_stream_equals_the_whole_bit_for_bit(data):
+@every_family
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_a_stream_equals_the_whole_bit_for_bit(codec, data):
     samples = data.draw(st.integers(1, 700))
     cuts = data.draw(st.lists(st.integers(0, samples), max_size=20))
-    code_cuts = data.draw(st.lists(st.integers(0, CODEC.frames(samples)), max_size=10))
+    code_cuts = data.draw(st.lists(st.integers(0, codec.frames(samples)), max_size=10))
     wave = torch.randn(1, samples, generator=torch.Generator().manual_seed(data.draw(st.integers(0, 99))))
-    codes, made = whole(wave)
-    got, heard = streamed(wave, cuts, code_cuts)
+    codes, made = whole(wave, codec)
+    got, heard = streamed(wave, cuts, code_cuts, codec=codec)
     assert torch.equal(got, codes)
     assert torch.equal(heard, made)
 
@@ -72,12 +82,13 @@ def test_single_samples_and_single_frames_make_the_same_stream():
     assert torch.equal(heard, made)
 
 
+@every_family
 @pytest.mark.parametrize("samples", [1, 39, 40, 41, 100, 160, 161, 997])
-def test_length_is_kept(samples):
-    codes, made = whole(torch.randn(1, samples))
-    assert codes.shape == (3, CODEC.frames(samples))
+def test_length_is_kept(codec, samples):
+    codes, made = whole(torch.randn(1, samples), codec)
+    assert codes.shape == (3, codec.frames(samples))
     assert made.shape == (1, samples)
-    assert 40 * CODEC.frames(samples) >= samples + CODEC.delay > 40 * (CODEC.frames(samples) - 1)
+    assert 40 * codec.frames(samples) >= samples + codec.delay > 40 * (codec.frames(samples) - 1)
 
 
 def test_the_first_samples_come_out_after_the_latency():
@@ -93,21 +104,22 @@ def test_the_first_samples_come_out_after_the_latency():
     assert heard == fed - CODEC.delay
 
 
-def test_a_batch_equals_its_items():
+@every_family
+def test_a_batch_equals_its_items(codec):
     waves = [torch.randn(1, n) for n in (333, 80, 999)]
     batch = torch.zeros(3, 1, 999)
     for row, wave in zip(batch, waves, strict=True):
         row[:, : wave.shape[-1]] = wave
     batch[1, :, 80:] = 9.0  # what lies beyond an item's end is not its own
-    latent = CODEC.encode(batch, torch.tensor([333, 80, 999]))
-    made = CODEC.decode(latent)
+    latent = codec.encode(batch, torch.tensor([333, 80, 999]))
+    made = codec.decode(latent)
     for i, wave in enumerate(waves):
-        codes, heard = whole(wave)
+        codes, heard = whole(wave, codec)
         frames = int(latent.lengths[i])
         assert torch.equal(latent.codes[i, :, :frames], codes)
         assert not latent.codes[i, :, frames:].any()
         torch.testing.assert_close(made[i, :, : wave.shape[-1]], heard, atol=1e-5, rtol=0)
-        assert not made[i, :, max(0, frames * 40 - CODEC.delay) :].any()
+        assert not made[i, :, max(0, frames * 40 - codec.delay) :].any()
 
 
 def test_fewer_levels_are_the_first_of_all():
@@ -132,17 +144,18 @@ def test_channels_are_coded_together():
     assert codec.decode(latent, 300).shape == (1, 2, 300)
 
 
-def test_training_and_tiles_agree():
+@every_family
+def test_training_and_tiles_agree(codec):
     wave = torch.randn(2, 1, 480)
-    made = CODEC(wave).made
-    torch.testing.assert_close(CODEC.decode(CODEC.encode(wave), 480), made, atol=1e-4, rtol=0)
+    made = codec(wave).made
+    torch.testing.assert_close(codec.decode(codec.encode(wave), 480), made, atol=1e-4, rtol=0)
 
 
-def test_a_gradient_reaches_every_weight():
-    codec = WaveformCodec(config())
-    made = codec.train()(torch.randn(2, 1, 400), torch.Generator().manual_seed(0))
+@every_family
+def test_a_gradient_reaches_every_weight(codec):
+    made = (again := WaveformCodec(codec.config)).train()(torch.randn(2, 1, 400), torch.Generator().manual_seed(0))
     (made.made.square().mean() + sum(made.quantized.losses.values())).backward()
-    assert all(p.grad is not None and p.grad.any() for p in codec.parameters())
+    assert all(p.grad is not None and p.grad.any() for p in again.parameters())
 
 
 def test_saved_and_loaded_it_says_the_same(tmp_path):

@@ -6,7 +6,7 @@ networks are is a family's own business; a codec needs of them a rate of frames,
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -16,6 +16,7 @@ from torch.nn.functional import pad
 
 from cymatic.codecs.fast import FastNet, FastShape
 from cymatic.codecs.latent import Latent
+from cymatic.codecs.soundstream import SoundStreamNet, SoundStreamShape
 from cymatic.codecs.stream import Stream, Tiles
 from cymatic.config import Config
 from cymatic.errors import Error, ModelError
@@ -31,7 +32,7 @@ class WaveformCodecConfig(Config):
     kind: Literal["waveform"] = "waveform"
     rate: int = Field(gt=0, le=768_000)
     channels: int = Field(default=1, ge=1, le=64)
-    network: FastShape = FastShape()
+    network: Annotated[FastShape | SoundStreamShape, Field(discriminator="kind")] = FastShape()
     quantizer: ResidualQuantizerConfig
     tile: int = Field(default=16, ge=1, le=4096)
 
@@ -59,7 +60,11 @@ class WaveformCodec(nn.Module):
         super().__init__()
         self.config = config
         self.register_buffer("steps_trained", torch.zeros((), dtype=torch.int64))
-        self.network = FastNet(config.network, config.channels, config.quantizer.dim)
+        self.network: FastNet | SoundStreamNet
+        if isinstance(config.network, SoundStreamShape):
+            self.network = SoundStreamNet(config.network, config.channels, config.quantizer.dim)
+        else:
+            self.network = FastNet(config.network, config.channels, config.quantizer.dim)
         self.quantizer = ResidualQuantizer(config.quantizer)
 
     @property

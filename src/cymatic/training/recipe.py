@@ -10,6 +10,7 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 
 from cymatic.codecs.fast import FastShape
+from cymatic.codecs.soundstream import SoundStreamShape
 from cymatic.codecs.spectrogram import SpectrogramShape
 from cymatic.codecs.waveform import WaveformCodecConfig
 from cymatic.config import Config, nearest
@@ -163,12 +164,17 @@ class CodecRecipe(Config):
     rate: int = Field(default=24_000, gt=0, le=768_000)  # Hz
     channels: int = Field(default=1, ge=1, le=64)
     data: DataSettings = DataSettings(longest=15.0, long="cut")
-    network: FastShape = FastShape()
+    network: Annotated[FastShape | SoundStreamShape, Field(discriminator="kind")] = FastShape()
     quantizer: ResidualQuantizerConfig = ResidualQuantizerConfig(levels=12, dim=32, dropout=0.5)
     tile: int = Field(default=16, ge=1, le=4096)  # frames
     judges: JudgeSettings = JudgeSettings(piece=0.96, mel_weight=1.0, feature_weight=0.25)
     start: str | None = None
     training: TrainingSettings = TrainingSettings(batch=16, learning_rate=1e-3, decay=0.5)
+
+    @field_validator("network", mode="before")
+    @classmethod
+    def _fast_unless_said(cls, values: Any) -> Any:
+        return {"kind": "fast", **values} if isinstance(values, dict) else values
 
     def config(self) -> WaveformCodecConfig:
         """What the codec is."""

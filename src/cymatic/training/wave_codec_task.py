@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from cymatic.adversarial.discriminators import Discriminators, Judged
+from cymatic.adversarial.discriminators import Discriminators, spectrograms_and_periods
+from cymatic.adversarial.judged import Judged
 from cymatic.adversarial.losses import discriminator_loss, feature_loss, generator_loss
 from cymatic.codecs.fast import CausalMix
 from cymatic.codecs.waveform import WaveformCodec
@@ -50,7 +51,7 @@ class WaveCodecTask(nn.Module):
         torch.manual_seed(mixed(recipe.training.seed, 0))
         self.settings, self.judged, self.rank, self.ranks = settings, settings.judged // ranks, rank, ranks
         self.codec = WaveformCodec(recipe.config())
-        self.judges = Discriminators(width=settings.judge_width)
+        self.judges = Discriminators(spectrograms_and_periods(width=settings.judge_width))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def forward(self, batch: Float[Tensor, "batch channels samples"], seed: int) -> dict[str, Tensor]:
@@ -59,7 +60,7 @@ class WaveCodecTask(nn.Module):
         share = Share.of([1] * self.ranks * len(batch), self.rank, self.ranks) if self.ranks > 1 else None
         generator = torch.Generator().manual_seed(seed)
         wanted, made, quantized = self.codec(batch.to(self.steps.device), generator, share=share)
-        real, fake = wanted.flatten(0, 1)[:, None], made.flatten(0, 1)[:, None]  # each channel is heard on its own
+        real, fake = wanted.flatten(0, 1)[:, None], made.flatten(0, 1)[:, None]  # each channel on its own
         terms = {"mel": multi_scale_mel_distance(fake, real, self.codec.config.rate), **quantized.losses}
         terms["loss"] = settings.mel_weight * terms["mel"] + sum(quantized.losses.values())
         if self.steps >= settings.alone:
