@@ -19,6 +19,7 @@ from cymatic.errors import Error
 from cymatic.nn.linear import Linear
 from cymatic.nn.processes import of_the_first, total
 from cymatic.quantizers.learning import check_codes, means, nearest, needed, restart, some
+from cymatic.quantizers.maps import MapConfig, Neighbourhood
 from cymatic.quantizers.quantized import Quantized
 from cymatic.share import Share
 
@@ -34,6 +35,8 @@ class ResidualQuantizerConfig(Config):
     decay: of the running means and counts, a batch.
     restart: whether a code that nobody uses is put on a residual of this batch; `restart_below`: hits a batch, or of an
     even share where that is less than one.
+    map: where neighbouring codes of a level are to mean alike: each vector then teaches the codes around its own, too,
+    and codes are counted so, which decides which are used.
     dropout: the share of a batch's items that in training use the first levels only, 1 to all of them alike.
     """
 
@@ -48,6 +51,7 @@ class ResidualQuantizerConfig(Config):
     decay: float = Field(default=0.99, ge=0, lt=1)
     restart: bool = True
     restart_below: float = Field(default=0.1, gt=0, lt=1)
+    map: MapConfig | None = None
     dropout: float = Field(default=0.0, ge=0, le=1)
 
 
@@ -183,6 +187,11 @@ class ResidualQuantizer(nn.Module):
             given = given + self._part(codes[:, level], level)
         return given.movedim(-1, 1)
 
+    def _neighbourhood(self) -> Neighbourhood | None:
+        if self.config.map is None:
+            return None
+        return Neighbourhood(self.config.map, self.config.size, int(self.batches), self.codebooks.device)
+
     def _part(self, codes: Tensor, level: int) -> Tensor:
         chosen = embedding(codes, self.codebooks[level])
         return self.outwards[level](chosen) if self.config.lookup_dim else chosen
@@ -239,6 +248,7 @@ class ResidualQuantizer(nn.Module):
             return
         first = not bool(self.batches)
         self.batches += 1
+        around = self._neighbourhood()
         if ema:
             sums = torch.zeros_like(self.sums)
             for level, (rows, here) in enumerate(zip(seen, used, strict=True)):
@@ -247,16 +257,18 @@ class ResidualQuantizer(nn.Module):
         for level in range(config.levels):
             if not hits[level].any():  # dropped by all items
                 continue
-            self.usage[level].lerp_(hits[level], 1 - config.decay)
+            counts = around.spread(hits[level]) if around else hits[level]
+            self.usage[level].lerp_(counts, 1 - config.decay)
             if ema:
-                self.sums[level].lerp_(sums[level], 1 - config.decay)
+                moved = around.spread(sums[level]) if around else sums[level]
+                self.sums[level].lerp_(moved, 1 - config.decay)
                 self.codebooks[level] = means(self.sums[level], self.usage[level])
             if config.restart and not first:
                 restart(
                     self.codebooks[level],
                     self.usage[level],
                     self.sums[level] if ema else None,
-                    hits=hits[level],
+                    hits=counts,
                     below=config.restart_below,
                     source=seen[level],
                     valid=used[level],
