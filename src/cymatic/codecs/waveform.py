@@ -6,11 +6,11 @@ networks are is a family's own business; a codec needs of them a rate of frames,
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple, Self
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
@@ -20,6 +20,7 @@ from cymatic.codecs.soundstream import SoundStreamNet, SoundStreamShape
 from cymatic.codecs.stream import Stream, Tiles
 from cymatic.config import Config
 from cymatic.errors import Error, ModelError
+from cymatic.nn.energy_transformer import EnergyTransformer, EnergyTransformerConfig
 from cymatic.nn.past import Past
 from cymatic.quantizers.quantized import Quantized
 from cymatic.quantizers.residual import ResidualQuantizer, ResidualQuantizerConfig
@@ -27,14 +28,27 @@ from cymatic.share import Share
 
 
 class WaveformCodecConfig(Config):
-    """`rate` in Hz; `tile`: frames that go through the networks at once outside of training, see `nn/past.py`."""
+    """`rate` in Hz; `tile`: frames that go through the networks at once outside of training, see `nn/past.py`.
+
+    energy: an energy transformer that the latent goes through before it is quantised.
+    """
 
     kind: Literal["waveform"] = "waveform"
     rate: int = Field(gt=0, le=768_000)
     channels: int = Field(default=1, ge=1, le=64)
     network: Annotated[FastShape | SoundStreamShape, Field(discriminator="kind")] = FastShape()
     quantizer: ResidualQuantizerConfig
+    energy: EnergyTransformerConfig | None = None
     tile: int = Field(default=16, ge=1, le=4096)
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        if self.energy is not None and self.energy.dim != self.quantizer.dim:
+            raise ValueError(
+                f"the energy transformer takes {self.energy.dim} numbers and the quantizer {self.quantizer.dim}; give "
+                "both the same dim"
+            )
+        return self
 
 
 class WaveReconstruction(NamedTuple):
@@ -65,6 +79,7 @@ class WaveformCodec(nn.Module):
             self.network = SoundStreamNet(config.network, config.channels, config.quantizer.dim)
         else:
             self.network = FastNet(config.network, config.channels, config.quantizer.dim)
+        self.energy = None if config.energy is None else EnergyTransformer(config.energy)
         self.quantizer = ResidualQuantizer(config.quantizer)
 
     @property
@@ -85,7 +100,7 @@ class WaveformCodec(nn.Module):
     @property
     def streamable(self) -> bool:
         """Whether the networks look back only."""
-        return self.network.streamable
+        return self.network.streamable and self.energy is None
 
     @property
     def levels(self) -> int:
@@ -110,7 +125,7 @@ class WaveformCodec(nn.Module):
         """A step of training: all items as long as each other. `generator` and `share` are the quantizer's."""
         samples = wave.shape[-1]
         padded = pad(wave, (0, self.frames(samples) * self.hop - samples))
-        quantized = self.quantizer(self.network.encoder(padded), generator, share=share)
+        quantized = self.quantizer(self._latent(padded, None), generator, share=share)
         made = self.network.decoder(quantized.z)[..., self.delay : self.delay + samples]
         return WaveReconstruction(wave, made, quantized)
 
@@ -180,7 +195,7 @@ class WaveformCodec(nn.Module):
         """
 
         def network(wave: Tensor, past: Past | None) -> Tensor:
-            return self.quantizer.encode(self.network.encoder(wave, past), levels)
+            return self.quantizer.encode(self._latent(wave, past), levels)
 
         return Tiles(network, self.hop, self.config.tile if self.streamable else frames)
 
@@ -192,6 +207,10 @@ class WaveformCodec(nn.Module):
             return made
 
         return Tiles(network, 1, self.config.tile if self.streamable else frames)
+
+    def _latent(self, wave: Tensor, past: Past | None) -> Tensor:
+        z: Tensor = self.network.encoder(wave, past)
+        return z if self.energy is None else self.energy(z)
 
     def _made(self, z: Tensor, frames: int) -> Tensor:
         return Tiles(self.network.decoder, 1, self.config.tile if self.streamable else frames).all(z.contiguous())

@@ -36,6 +36,27 @@ def multi_scale_mel_distance(
     return by_items(distance, a, b)
 
 
+def loudness_distance(
+    real: Float[Tensor, "batch 1 samples"],
+    fake: Float[Tensor, "batch 1 samples"],
+    windows: Sequence[int] = (1024, 256),
+) -> Float[Tensor, ""]:
+    """`mean |sqrt |R| - sqrt |F|| / mean sqrt |R|` of each item's magnitudes, averaged over windows and items.
+
+    What is loud counts more here, as it does for whoever tries to understand speech; logarithms let a whisper of noise
+    between two words count as much as the words.
+    """
+
+    def distance(real: Tensor, fake: Tensor) -> Tensor:
+        terms = []
+        for window in windows:
+            r, f = (magnitudes(_framed(x, window), window, window // 4).add(FLOOR).sqrt() for x in (real, fake))
+            terms.append(((r - f).abs().mean((1, 2)) / r.mean((1, 2))).mean())
+        return torch.stack(terms).mean()
+
+    return by_items(distance, real, fake)
+
+
 def multi_scale_stft_distance(
     real: Float[Tensor, "batch 1 samples"],
     fake: Float[Tensor, "batch 1 samples"],

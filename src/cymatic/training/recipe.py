@@ -9,15 +9,18 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import Field, field_validator, model_validator
 
+from cymatic.adversarial.losses import Rule
 from cymatic.codecs.fast import FastShape
 from cymatic.codecs.soundstream import SoundStreamShape
 from cymatic.codecs.spectrogram import SpectrogramShape
 from cymatic.codecs.waveform import WaveformCodecConfig
 from cymatic.config import Config, nearest
 from cymatic.data.augment import Augmentation
+from cymatic.data.augment_waves import WaveAugmentation
 from cymatic.data.clips import Long
 from cymatic.data.packs import Pack
 from cymatic.errors import ModelError
+from cymatic.nn.energy_transformer import EnergyTransformerConfig
 from cymatic.priors.flow import FlowShape
 from cymatic.priors.samplers import Interval, SamplerName
 from cymatic.quantizers.residual import ResidualQuantizerConfig
@@ -154,6 +157,48 @@ class VocoderRecipe(Config):
         return _mel_spec(self.mel)
 
 
+class ObjectiveSettings(Config):
+    """What a waveform codec's sound is compared by, as weights (see `signal.distances`, `signal.stages`).
+
+    mel: multi-scale mels. loud: magnitudes by their roots. stft: spectral convergence and log magnitudes. time:
+    samples, after `emphasis`. stages: the mean channel of each of SoundStream's decoder stages against the sound.
+    opening: the share of the steps in which a low-pass over what the codec is shown opens; 0 shows all from the
+    start.
+    """
+
+    mel: float = Field(default=1.0, ge=0)
+    loud: float = Field(default=1.0, ge=0)
+    stft: float = Field(default=0.0, ge=0)
+    time: float = Field(default=0.0, ge=0)
+    emphasis: float = Field(default=0.0, ge=0, lt=1)
+    stages: float = Field(default=0.0, ge=0)
+    opening: float = Field(default=0.0, ge=0, le=1)
+
+
+class WaveJudgeSettings(Config):
+    """How a waveform codec meets its judges (see `adversarial`).
+
+    judges: `spectrograms` and combs, Lumen's set, or its spectrograms by complex weights. choice: all of them at each
+    step, or one for `every` steps, more often one that is hard to fool. alone: only what judges teach, and nothing of
+    the objective once they are all there.
+    """
+
+    judges: Literal["spectrograms", "lumen", "lumen-complex"] = "spectrograms"
+    width: int = Field(default=16, ge=1, le=512)  # of spectrograms'
+    start: int = Field(default=6000, ge=0)  # steps before the judges come
+    warmup: int = Field(default=500, ge=1)  # steps over which their push grows
+    judged: int = Field(default=4, ge=1)  # pieces of a batch that the judges hear
+    rate: float = Field(default=4.0, gt=0)  # of their steps, in the codec's
+    rule: Rule = "hinge"
+    weight: float = Field(default=1.0, ge=0)  # of what fools them
+    features: float = Field(default=2.0, ge=0)  # of feature matching
+    repulsion: float = Field(default=0.0, ge=0)
+    choice: Literal["all", "difficulty"] = "all"
+    every: int = Field(default=100, ge=1)
+    balanced: bool = False  # weights are shares of the gradient, by EnCodec's balancer
+    alone: bool = False
+
+
 class CodecRecipe(Config):
     """A waveform codec from sounds alone; captions don't matter. `start`: a codec that it goes on from.
 
@@ -167,9 +212,13 @@ class CodecRecipe(Config):
     network: Annotated[FastShape | SoundStreamShape, Field(discriminator="kind")] = FastShape()
     quantizer: ResidualQuantizerConfig = ResidualQuantizerConfig(levels=12, dim=32, dropout=0.5)
     tile: int = Field(default=16, ge=1, le=4096)  # frames
-    judges: JudgeSettings = JudgeSettings(piece=0.96, mel_weight=1.0, feature_weight=0.25)
+    energy: EnergyTransformerConfig | None = None
+    piece: float = Field(default=0.96, gt=0, le=10)  # seconds
+    augment: WaveAugmentation = WaveAugmentation()
+    objective: ObjectiveSettings = ObjectiveSettings()
+    judges: WaveJudgeSettings = WaveJudgeSettings()
     start: str | None = None
-    training: TrainingSettings = TrainingSettings(batch=16, learning_rate=1e-3, decay=0.5)
+    training: TrainingSettings = TrainingSettings(batch=8, learning_rate=1e-3, decay=0.6, ema=0.99)
 
     @field_validator("network", mode="before")
     @classmethod
@@ -179,7 +228,12 @@ class CodecRecipe(Config):
     def config(self) -> WaveformCodecConfig:
         """What the codec is."""
         return WaveformCodecConfig(
-            rate=self.rate, channels=self.channels, network=self.network, quantizer=self.quantizer, tile=self.tile
+            rate=self.rate,
+            channels=self.channels,
+            network=self.network,
+            energy=self.energy,
+            quantizer=self.quantizer,
+            tile=self.tile,
         )
 
 

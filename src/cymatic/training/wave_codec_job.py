@@ -30,7 +30,7 @@ def wave_codec_job(recipe: CodecRecipe, fabric: Fabric, *, strict: bool, say: Ca
     codec = task.codec
     if recipe.start is not None:
         _take_over(codec, recipe.start)
-    samples = max(1, round(judges.piece * recipe.rate / codec.hop)) * codec.hop
+    samples = max(1, round(recipe.piece * recipe.rate / codec.hop)) * codec.hop
     pieces = Crops(
         data.train,
         data.weights,
@@ -48,7 +48,7 @@ def wave_codec_job(recipe: CodecRecipe, fabric: Fabric, *, strict: bool, say: Ca
         f"codec  {recipe.rate} Hz, {frames:g} frames a second, {codec.levels} levels, {frames * bits / 1000:g} kbit/s "
         f"at most, {1000 * codec.latency:.0f} ms late",
         f"model  {parameters(codec) / 1e6:.1f} M parameters, and {parameters(task.judges) / 1e6:.1f} M of judges from "
-        f"step {judges.alone} on; batches of {settings.batch} pieces of {samples / recipe.rate:.2g} s",
+        f"step {judges.start} on; batches of {settings.batch} pieces of {samples / recipe.rate:.2g} s",
     )
     return Job(recipe, data, task, pieces, held_out(data.valid, recipe.rate), about, _complete)
 

@@ -1,4 +1,4 @@
-"""The task of training a waveform codec: near in its spectra, then against judges."""
+"""The task of training a waveform codec: near in its spectra, and in time against judges."""
 
 from __future__ import annotations
 
@@ -11,32 +11,45 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from cymatic.adversarial.discriminators import Discriminators, spectrograms_and_periods
-from cymatic.adversarial.judged import Judged
-from cymatic.adversarial.losses import discriminator_loss, feature_loss, generator_loss
+from cymatic.adversarial.balancer import Balancer, BalancerConfig
+from cymatic.adversarial.choice import Choice, ChoiceConfig
+from cymatic.adversarial.discriminators import Discriminators, DiscriminatorsConfig, lumen, spectrograms_and_periods
+from cymatic.adversarial.judged import Judged, collapse, verdict
+from cymatic.adversarial.losses import discriminator_loss, feature_loss, generator_loss, repulsion_loss
 from cymatic.codecs.fast import CausalMix
+from cymatic.codecs.soundstream import SoundStreamNet
 from cymatic.codecs.waveform import WaveformCodec
 from cymatic.errors import Error
 from cymatic.hub.parts import save_part
 from cymatic.metrics.code_use import perplexity
 from cymatic.seeds import mixed
 from cymatic.share import Share
-from cymatic.signal.distances import multi_scale_mel_distance
+from cymatic.signal.distances import (
+    loudness_distance,
+    multi_scale_mel_distance,
+    multi_scale_stft_distance,
+    waveform_distance,
+)
+from cymatic.signal.filters import low_pass, opening
+from cymatic.signal.stages import LUMENS, channel_average_distance
 from cymatic.training.muon import groups_of
-from cymatic.training.recipe import CodecRecipe, TrainingSettings
+from cymatic.training.recipe import CodecRecipe, TrainingSettings, WaveJudgeSettings
 
 MOST_MEASURED = 48  # clips
+VERDICTS = 50  # batches over which a judge is asked whether it still says anything
 
 
 class WaveCodecTask(nn.Module):
     """A waveform codec and its judges as one module with one loss.
 
-    `mel_weight * d(x, x') + quantizer's terms`, with the multi-scale mel distance d, and once the judges have come
-    their terms as in `VocoderTask`: both sides step at once, each by the gradient of its own. Of `ranks` processes each
-    shows its judges as many pieces; raises Error where that can't be.
+    The loss is the objective's distances and the quantizer's terms, and once the judges have come what they teach: as
+    in `VocoderTask` both sides step at once, each by the gradient of its own. Of `ranks` processes each shows its
+    judges as many pieces; raises Error where that can't be, and for an objective that the network can't have.
     """
 
     steps: Tensor
+    verdicts: Tensor
+    given: Tensor
     stage = "codec"
     betas = (0.8, 0.99)
     keeps_best = False  # the distance held out rises a little while the sound gets better
@@ -49,40 +62,118 @@ class WaveCodecTask(nn.Module):
             )
         super().__init__()
         torch.manual_seed(mixed(recipe.training.seed, 0))
-        self.settings, self.judged, self.rank, self.ranks = settings, settings.judged // ranks, rank, ranks
+        self.recipe, self.judged, self.rank, self.ranks = recipe, settings.judged // ranks, rank, ranks
         self.codec = WaveformCodec(recipe.config())
-        self.judges = Discriminators(spectrograms_and_periods(width=settings.judge_width))
+        self.judges = Discriminators(_judges(settings))
+        least = max((judge.window // 2 for judge in self.judges.config.judges if hasattr(judge, "window")), default=0)
+        if recipe.piece * recipe.rate <= least:
+            raise Error(
+                f"pieces of {recipe.piece:g} s are too short for the windows of these judges; give a piece of more "
+                f"than {least / recipe.rate:g} s, or other judges"
+            )
+        count = len(self.judges.judges)
+        self.choice = Choice(ChoiceConfig(kind=settings.choice, every=settings.every), count)
+        # As buffers, for they are asked about in the average of the weights, which has the buffers of the newest.
+        self.register_buffer("verdicts", torch.zeros(count, VERDICTS, 3))
+        self.register_buffer("given", torch.zeros(count, dtype=torch.int64))
+        self.balancer = Balancer(BalancerConfig(weights=self._weights())) if settings.balanced else None
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.outputs: list[Tensor] = []  # of the decoder's stages, coarse first
+        if recipe.objective.stages:
+            network = self.codec.network
+            if not isinstance(network, SoundStreamNet):
+                raise Error("objective.stages is for SoundStream's decoder; set network.kind to soundstream")
+            for stage in network.decoder.stages:
+                stage.register_forward_hook(self._hear)
 
     def forward(self, batch: Float[Tensor, "batch channels samples"], seed: int) -> dict[str, Tensor]:
         """`{"loss": ..., and its terms}` of a batch of pieces."""
-        settings = self.settings
+        settings, rate, step = self.recipe.judges, self.codec.config.rate, int(self.steps)
         share = Share.of([1] * self.ranks * len(batch), self.rank, self.ranks) if self.ranks > 1 else None
         generator = torch.Generator().manual_seed(seed)
-        wanted, made, quantized = self.codec(batch.to(self.steps.device), generator, share=share)
+        batch = batch.to(self.steps.device)
+        batch = self.recipe.augment(batch, rate, torch.Generator().manual_seed(mixed(seed, 1 + self.rank)))
+        self.outputs.clear()
+        wanted, made, quantized = self.codec(self._opened(batch, step), generator, share=share)
         real, fake = wanted.flatten(0, 1)[:, None], made.flatten(0, 1)[:, None]  # each channel on its own
-        terms = {"mel": multi_scale_mel_distance(fake, real, self.codec.config.rate), **quantized.losses}
-        terms["loss"] = settings.mel_weight * terms["mel"] + sum(quantized.losses.values())
-        if self.steps >= settings.alone:
-            some = slice(0, self.judged)
-            frozen = {name: p.detach() for name, p in self.judges.named_parameters()}
-            heard = self.judges(real[some])
-            seen: list[Judged] = functional_call(self.judges, frozen, (fake[some],))
-            terms["judges"] = discriminator_loss(heard, self.judges(fake[some].detach()))
-            terms["fool"], terms["features"] = generator_loss(seen), feature_loss(heard, seen)
-            # A judge that knows nothing yet should not pull: its push grows over the first steps.
-            push = min(1.0, float(self.steps - settings.alone) / settings.judges_warmup)
-            terms["loss"] = (
-                terms["loss"] + terms["judges"] + push * (terms["fool"] + settings.feature_weight * terms["features"])
-            )
+        terms = self._distances(real, fake, step)
+        judged: dict[str, Tensor] = {}
+        if step >= settings.start and settings.weight + settings.features:
+            judged, terms["judges"] = self._judged(real, fake, step, generator)
+        if self.balancer is None:
+            weights = self._weights()
+            pulls = sum((weights[name] * value for name, value in {**terms, **judged}.items() if name in weights), 0.0)
+        else:
+            pulls = self.balancer({**{name: terms[name] for name in terms if name != "judges"}, **judged}, made)
+        loss = pulls + sum(quantized.losses.values())
+        if "judges" in terms:
+            loss = loss + terms["judges"]
         if self.training:
             self.steps += 1
+        return {**terms, **judged, **quantized.losses, "loss": cast(Tensor, loss)}
+
+    def _hear(self, module: nn.Module, given: object, made: Tensor) -> None:
+        if torch.is_grad_enabled():
+            self.outputs.append(made)
+
+    def _weights(self) -> dict[str, float]:
+        own, judges = self.recipe.objective, self.recipe.judges
+        named = {name: float(getattr(own, name)) for name in ("mel", "loud", "stft", "time", "stages")}
+        return {**named, "fool": judges.weight, "features": judges.features}
+
+    def _distances(self, real: Tensor, fake: Tensor, step: int) -> dict[str, Tensor]:
+        """Those of the objective that have a weight, and the one of mels, for the log."""
+        own, judges = self.recipe.objective, self.recipe.judges
+        if judges.alone and step >= judges.start + judges.warmup:
+            return {}
+        terms = {"mel": multi_scale_mel_distance(fake, real, self.codec.config.rate)} if own.mel else {}
+        if own.loud:
+            terms["loud"] = loudness_distance(real, fake)
+        if own.stft:
+            terms["stft"] = multi_scale_stft_distance(real, fake)
+        if own.time:
+            terms["time"] = waveform_distance(real, fake, emphasis=own.emphasis)
+        if own.stages:
+            stages = self.outputs
+            terms["stages"] = channel_average_distance(
+                stages, real.unflatten(0, (len(stages[0]), -1)).mean(1), LUMENS[: len(stages)]
+            )
         return terms
+
+    def _opened(self, batch: Tensor, step: int) -> Tensor:
+        """What the codec is shown, and is to give again: a sound whose treble comes later."""
+        share, steps = self.recipe.objective.opening, self.recipe.training.steps
+        if not (share and steps and self.training):
+            return batch
+        rate = self.codec.config.rate
+        return low_pass(batch, opening(step, steps, self.codec.levels, rate, open_by=share), rate)
+
+    def _judged(
+        self, real: Tensor, fake: Tensor, step: int, generator: torch.Generator
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        settings, some = self.recipe.judges, slice(0, self.judged)
+        which = self.choice.which(step, generator)
+        frozen = {name: p.detach() for name, p in self.judges.named_parameters()}
+        heard: list[Judged] = self.judges(real[some], which)
+        seen: list[Judged] = functional_call(self.judges, frozen, (fake[some], which))
+        answered: list[Judged] = self.judges(fake[some].detach(), which)
+        own = discriminator_loss(heard, answered, settings.rule)
+        if settings.repulsion:
+            own = own + repulsion_loss(heard, answered, settings.repulsion)
+        if self.training:
+            self.choice.learn(which, [generator_loss([one], settings.rule) for one in seen])
+            for judge, r, f in zip(which, heard, answered, strict=True):
+                self.verdicts[judge, self.given[judge] % VERDICTS] = verdict(r, f)
+                self.given[judge] += 1
+        # A judge that knows nothing yet should not pull: its push grows over the first steps.
+        push = min(1.0, (step - settings.start) / settings.warmup)
+        fooled = {"fool": push * generator_loss(seen, settings.rule), "features": push * feature_loss(heard, seen)}
+        return fooled, own
 
     @torch.no_grad()
     def measure(self, waves: Sequence[Float[Tensor, "1 1 samples"]], batch: int) -> dict[str, float]:
-        """The distance of waveforms held out with all levels and with half of them, and the least used level's
-        perplexity, as a share of its size."""
+        """On waveforms held out: the distance with all levels and with half of them, the perplexity of the level that
+        is used least, as a share of its size, and how many judges have collapsed."""
         codec = self.codec
         trained, half = int(codec.steps_trained), max(1, codec.levels // 2)
         codec.steps_trained.fill_(max(1, trained))
@@ -100,19 +191,28 @@ class WaveCodecTask(nn.Module):
                 count += torch.bincount(codes[:, level].flatten().cpu(), minlength=len(count))
         codec.steps_trained.fill_(trained)
         used = min(perplexity(count) / len(count) for count in counts)
-        return {**scores, "perplexity": used}
+        asked = self.verdicts[self.given >= VERDICTS]
+        fallen = sum(collapse(list(seen)) is not None for seen in asked)
+        return {**scores, "perplexity": used, "collapsed": float(fallen)}
 
     def parameter_groups(self, settings: TrainingSettings) -> list[dict[str, object]]:
-        """Muon's steps for the matrices inside the networks, AdamW's for their ends, the quantizer and the judges."""
+        """Muon's steps for the matrices inside the fast family's blocks, AdamW's for all else."""
         inside = [
             cast(nn.Parameter, layer.weight)
             for block in self.codec.network.modules()
             if isinstance(block, CausalMix)
             for layer in (block.widen, block.narrow)
         ]
-        bold = settings.model_copy(update={"learning_rate": settings.learning_rate * self.settings.judge_rate})
+        bold = settings.model_copy(update={"learning_rate": settings.learning_rate * self.recipe.judges.rate})
         return groups_of(self.codec, settings, inside) + groups_of(self.judges, bold, [])
 
     def save_parts(self, run: Path, steps: int) -> None:
+        """Writes the codec as it stands into `run`, marked as trained for `steps`."""
         self.codec.steps_trained.fill_(steps)
         save_part(run / "codec", self.codec)
+
+
+def _judges(settings: WaveJudgeSettings) -> DiscriminatorsConfig:
+    if settings.judges == "spectrograms":
+        return spectrograms_and_periods(width=settings.width)
+    return lumen(complex_width=settings.width if settings.judges == "lumen-complex" else None)
