@@ -17,7 +17,7 @@ from cymatic.signal.mel import MelSpec, filterbank, framed, from_magnitude
 # Window in samples and mels: each halving of the window halves what can be told apart in frequency.
 SCALES = ((2048, 160), (1024, 80), (512, 40), (256, 20), (128, 10))
 FLOOR = 1e-5  # magnitudes below this are silence
-AT_ONCE = 2**18  # samples: few, so that memory is used again, but enough to make up for the calls
+AT_ONCE = 2**17  # samples: few enough that freed memory stays with the process, enough to make up for the calls
 
 
 def multi_scale_mel_distance(
