@@ -7,6 +7,7 @@ from torch import nn
 from cymatic.errors import Error
 from cymatic.hub.parts import load_weights
 from cymatic.quantizers import QUANTIZERS
+from cymatic.quantizers.maps import MapConfig
 from cymatic.quantizers.residual import ResidualQuantizer, ResidualQuantizerConfig
 from cymatic.quantizers.vector import VectorQuantizer, VectorQuantizerConfig
 
@@ -52,6 +53,10 @@ ROWS = {
     "residual, narrow": residual(lookup_dim=3, learned="gradient", metric="cosine"),
     "residual, narrow running means": residual(lookup_dim=3),
     "residual, dropout": residual(dropout=0.5),
+    "residual, probabilistic": residual(temperature=1.0),
+    "residual, decorrelated": residual(learned="gradient", decorrelation=0.1),
+    "residual, on a map": residual(map=MapConfig(topology="line")),
+    "residual, on a map by gradient": residual(map=MapConfig(kernel="hard", reach=1), learned="gradient"),
 }
 every_quantizer = pytest.mark.parametrize("quantizer", ROWS.values(), ids=ROWS)
 every_layout = pytest.mark.parametrize("places", PLACES.values(), ids=PLACES)

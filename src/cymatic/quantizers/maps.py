@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
 
@@ -62,6 +62,25 @@ class Neighbourhood:
         rows, columns = self.kernels
         along = (rows @ x.reshape(len(rows), -1)).view(len(rows), len(columns), -1)
         return (columns @ along).view(x.shape)
+
+    def squares(
+        self,
+        codebook: Float[Tensor, "size dim"],
+        rows: Float[Tensor, "n dim"],
+        codes: Int[Tensor, " n"],
+    ) -> Float[Tensor, ""]:
+        """`|e_j - x|^2`, a mean over numbers and over the codes j around the row's own, each as the kernel weighs it,
+        and a sum over rows.
+
+        With H, S and Q the weights, weighted rows and their squares as they are spread, that is `sum of H |e|^2 - 2 e S
+        + Q`, so no row meets each of its neighbours alone.
+        """
+        ones = rows.new_ones(self.size)
+        mass = (1 / self.spread(ones))[codes]
+        weights = self.spread(torch.zeros_like(ones).index_add_(0, codes, mass))
+        sums = self.spread(rows.new_zeros(codebook.shape).index_add_(0, codes, rows * mass[:, None]))
+        spread = (weights * codebook.square().sum(-1)).sum() - 2 * (codebook * sums).sum() + rows.square().sum()
+        return spread / rows.shape[-1]
 
 
 def _kernel(kind: str, side: int, radius: float, device: torch.device) -> Tensor:

@@ -6,19 +6,19 @@ ones of more, and the number of levels is the bit rate.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torch.nn.functional import embedding, normalize
+from torch.nn.functional import cosine_similarity, embedding, normalize
 
 from cymatic.config import Config
 from cymatic.errors import Error
 from cymatic.nn.linear import Linear
 from cymatic.nn.processes import of_the_first, total
-from cymatic.quantizers.learning import check_codes, means, nearest, needed, restart, some
+from cymatic.quantizers.learning import check_codes, means, nearest, needed, restart, sampled, some
 from cymatic.quantizers.maps import MapConfig, Neighbourhood
 from cymatic.quantizers.quantized import Quantized
 from cymatic.share import Share
@@ -35,6 +35,9 @@ class ResidualQuantizerConfig(Config):
     decay: of the running means and counts, a batch.
     restart: whether a code that nobody uses is put on a residual of this batch; `restart_below`: hits a batch, or of an
     even share where that is less than one.
+    temperature: codes are drawn from `softmax(-d / temperature)` in training, d the squared distance; the nearest
+    without it.
+    decorrelation: the weight of a term that turns what a level chooses across what the level before it chose.
     map: where neighbouring codes of a level are to mean alike: each vector then teaches the codes around its own, too,
     and codes are counted so, which decides which are used.
     dropout: the share of a batch's items that in training use the first levels only, 1 to all of them alike.
@@ -51,8 +54,16 @@ class ResidualQuantizerConfig(Config):
     decay: float = Field(default=0.99, ge=0, lt=1)
     restart: bool = True
     restart_below: float = Field(default=0.1, gt=0, lt=1)
+    temperature: float | None = Field(default=None, gt=0)
+    decorrelation: float = Field(default=0.0, ge=0)
     map: MapConfig | None = None
     dropout: float = Field(default=0.0, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.decorrelation and self.learned == "ema":
+            raise ValueError("decorrelation turns codes by their gradient, and running means have none")
+        return self
 
 
 class ResidualQuantizer(nn.Module):
@@ -106,8 +117,9 @@ class ResidualQuantizer(nn.Module):
 
         `sg` stops the gradient. The mean over levels, not their sum, keeps the weight of these terms what it is when
         levels are added; the first ones still count most, for the residuals shrink. A codebook of running means has no
-        first term. The gradient goes straight through once: without projections it reaches `z` as it is, and with them
-        through each level's as if nothing were quantised.
+        first term; with a map it counts the codes around e as well, weighed by the kernel. "decorrelation" is the
+        squared cosine between the vectors of neighbouring levels, a mean. The gradient goes straight through once:
+        without projections it reaches `z` as it is, and with them through each level's as if nothing were quantised.
 
         Places where `mask` is False get codes, but count in no loss and no statistic. With dropout all codes of an item
         are given, and `z` is the sum of those levels that it was to use; the others count in no loss and no statistic
@@ -128,15 +140,25 @@ class ResidualQuantizer(nn.Module):
         if first:
             self._begin(z.detach(), valid, generator)
         used = [valid] * config.levels if first else self._used(valid, generator, share)
+        around = self._neighbourhood()
+        drawn = self._drawn(z, generator, share)
         residual, given, codes, seen = z, torch.zeros_like(z), [], []
-        of_codebook, of_encoder = z.new_zeros(()), z.new_zeros(())
+        of_codebook, of_encoder, alike = z.new_zeros(()), z.new_zeros(()), z.new_zeros(())
+        before = None
         for level, (codebook, here) in enumerate(zip(self.codebooks.unbind(), used, strict=True)):
             encoded = self.inwards[level](residual) if config.lookup_dim else residual
-            codes.append(self._nearest(encoded, level))
+            codes.append(self._chosen(encoded, level, None if drawn is None else drawn[:, level]))
             chosen = embedding(codes[-1], codebook)
             of_encoder = of_encoder + _squares(encoded, chosen.detach(), here)
-            if config.learned == "gradient":
+            if config.learned == "gradient" and around:
+                of_codebook = of_codebook + around.squares(codebook, encoded.detach()[here], codes[-1][here])
+            elif config.learned == "gradient":
                 of_codebook = of_codebook + _squares(encoded.detach(), chosen, here)
+            if config.decorrelation:
+                vector = self.outwards[level](chosen) if config.lookup_dim else chosen
+                if before is not None:
+                    alike = alike + (cosine_similarity(vector, before, dim=-1).square() * here).sum()
+                before = vector
             if config.lookup_dim:
                 # Adding a zero that carries the gradient leaves the vectors what they are, bit for bit.
                 part = self.outwards[level](chosen.detach() + (encoded - encoded.detach()))
@@ -148,11 +170,13 @@ class ResidualQuantizer(nn.Module):
         if not config.lookup_dim:
             given = given + (z - z.detach())
         if self.training:
-            self._learn(seen, codes, used, generator)
+            self._learn(seen, codes, used, around, generator)
         terms = config.levels * valid.sum().clamp_min(1)
         losses = {"commitment": config.beta * of_encoder / terms}
         if config.learned == "gradient":
             losses["codebook"] = of_codebook / terms
+        if config.decorrelation:
+            losses["decorrelation"] = config.decorrelation * alike / (terms - terms / config.levels).clamp_min(1)
         return Quantized(given.movedim(-1, 1), torch.stack(codes, 1), losses)
 
     @torch.no_grad()
@@ -196,13 +220,32 @@ class ResidualQuantizer(nn.Module):
         chosen = embedding(codes, self.codebooks[level])
         return self.outwards[level](chosen) if self.config.lookup_dim else chosen
 
-    @torch.no_grad()
-    def _nearest(self, encoded: Tensor, level: int) -> Tensor:
+    def _compared(self, encoded: Tensor, level: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Rows, vectors and bias that `nearest` compares."""
         vectors, rows = self.codebooks[level].detach(), encoded.detach().flatten(0, -2)
         if self.config.metric == "cosine":  # the length of x is the same for all codes
-            vectors = normalize(vectors, dim=-1)
-            return nearest(rows, vectors, None).view(encoded.shape[:-1])
-        return nearest(rows, vectors, -vectors.square().sum(-1) / 2).view(encoded.shape[:-1])
+            return rows, normalize(vectors, dim=-1), None
+        return rows, vectors, -vectors.square().sum(-1) / 2
+
+    @torch.no_grad()
+    def _nearest(self, encoded: Tensor, level: int) -> Tensor:
+        return nearest(*self._compared(encoded, level)).view(encoded.shape[:-1])
+
+    @torch.no_grad()
+    def _chosen(self, encoded: Tensor, level: int, drawn: Tensor | None) -> Tensor:
+        if drawn is None or self.config.temperature is None:
+            return self._nearest(encoded, level)
+        rows, vectors, bias = self._compared(encoded, level)
+        rows = normalize(rows, dim=-1) if self.config.metric == "cosine" else rows
+        return sampled(rows, vectors, bias, self.config.temperature, drawn).view(encoded.shape[:-1])
+
+    def _drawn(self, z: Tensor, generator: torch.Generator | None, share: Share | None) -> Tensor | None:
+        """One number for each level and place, `[batch, levels, *places]`, by which codes are drawn."""
+        if not (self.training and self.config.temperature):
+            return None
+        items = len(z) if share is None else share.items
+        drawn = torch.rand(items, self.config.levels, *z.shape[1:-1], generator=needed(generator))
+        return (drawn if share is None else share.take(drawn)).to(z.device)
 
     def _used(self, valid: Tensor, generator: torch.Generator | None, share: Share | None) -> list[Tensor]:
         """For each level the valid places of the items that use it."""
@@ -237,7 +280,12 @@ class ResidualQuantizer(nn.Module):
 
     @torch.no_grad()
     def _learn(
-        self, seen: list[Tensor], codes: list[Tensor], used: list[Tensor], generator: torch.Generator | None
+        self,
+        seen: list[Tensor],
+        codes: list[Tensor],
+        used: list[Tensor],
+        around: Neighbourhood | None,
+        generator: torch.Generator | None,
     ) -> None:
         """Counts who was chosen, moves the running means, and puts unused codes where something is."""
         config, size = self.config, self.config.size
@@ -248,7 +296,6 @@ class ResidualQuantizer(nn.Module):
             return
         first = not bool(self.batches)
         self.batches += 1
-        around = self._neighbourhood()
         if ema:
             sums = torch.zeros_like(self.sums)
             for level, (rows, here) in enumerate(zip(seen, used, strict=True)):
