@@ -1,4 +1,4 @@
-"""EnCodec, DAC and Mimi, from a folder as the Hugging Face hub has them or from their projects' own files."""
+"""EnCodec, DAC, Mimi and Lumen, from folders as the Hugging Face hub has them or from their projects' own files."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from cymatic.errors import ModelError
 from cymatic.hub.checkpoints import read_checkpoint
 from cymatic.hub.dac import DacCodec, dac_of_folder, read_dac
 from cymatic.hub.encodec import EncodecCodec, encodec_of_folder, read_encodec
+from cymatic.hub.lumen import LumenCodec, is_lumen, read_lumen
 from cymatic.hub.mimi import MimiCodec, mimi_of_folder
 from cymatic.hub.parts import CONFIG, WEIGHTS, read_json, read_tensors
 from cymatic.hub.peers import PeerCodec
 
-PEERS: tuple[type[PeerCodec], ...] = (EncodecCodec, DacCodec, MimiCodec)
+PEERS: tuple[type[PeerCodec], ...] = (EncodecCodec, DacCodec, MimiCodec, LumenCodec)
 FOLDERS = {"encodec": encodec_of_folder, "dac": dac_of_folder, "mimi": mimi_of_folder}
 
 
 def read_peer(source: Path) -> PeerCodec:
     """The codec in `source`, in eval mode: a Hugging Face folder (`config.json` and `model.safetensors`) of EnCodec,
-    DAC or Mimi, EnCodec's own `.th` file, or DAC's own `weights*.pth`.
+    DAC or Mimi, EnCodec's own `.th` file, DAC's own `weights*.pth`, or a state_dict of audio_generation's CausalVQAE at
+    48 kHz (`read_lumen` takes other rates).
 
     No file is fetched. Raises ModelError for anything else, where the package transformers is not installed, and for
     tensors that are missing, unexpected, of another shape or not finite.
@@ -32,6 +34,9 @@ def read_peer(source: Path) -> PeerCodec:
                 f"are {', '.join(FOLDERS)}"
             )
         return FOLDERS[kind](values, read_tensors(source / WEIGHTS), source)
-    if "metadata" in read_checkpoint(source):
+    held = read_checkpoint(source)
+    if "metadata" in held:
         return read_dac(source)
+    if is_lumen(held):
+        return read_lumen(source)
     return read_encodec(source)
