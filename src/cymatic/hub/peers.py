@@ -68,6 +68,7 @@ class PeerCodec(nn.Module):
     """
 
     streamable: ClassVar[bool] = False
+    steps_trained: ClassVar[int] = 1  # how many there were no file says
     rate: int
     channels: int
     hop: int  # samples of a frame
