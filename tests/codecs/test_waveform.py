@@ -13,6 +13,7 @@ from cymatic.codecs.soundstream import SoundStreamShape
 from cymatic.codecs.waveform import WaveformCodec, WaveformCodecConfig
 from cymatic.errors import Error, ModelError
 from cymatic.hub.parts import load_part, save_part
+from cymatic.quantizers.gaussian import GaussianBottleneckConfig
 from cymatic.quantizers.residual import ResidualQuantizerConfig
 
 SHAPE = FastShape(hop=40, split=2, width=16, encoder=(1, 1), decoder=(1, 1))
@@ -142,6 +143,19 @@ def test_channels_are_coded_together():
     codec = trained(channels=2)
     latent = codec.encode(torch.randn(1, 2, 300))
     assert codec.decode(latent, 300).shape == (1, 2, 300)
+
+
+def test_continuous_latents_for_priors():
+    codec = trained(quantizer=GaussianBottleneckConfig(dim=8, latent=5, kl=1e-4))
+    wave = torch.randn(2, 1, 480)
+    latent = codec.encode(wave)
+    assert latent.codes is None and latent.z.shape == (2, 5, codec.frames(480))
+    torch.testing.assert_close(codec.decode(latent, 480), codec(wave).made, atol=1e-4, rtol=0)
+    torch.testing.assert_close(codec.decode(codec.encode(wave[:1])), codec.decode(latent)[:1], atol=1e-5, rtol=0)
+    with pytest.raises(Error, match="no codes that could be streamed"):
+        codec.streaming()
+    with pytest.raises(Error, match="this codec has no codes"):
+        codec.decode_codes(torch.zeros(1, 1, 4, dtype=torch.int64))
 
 
 @every_family

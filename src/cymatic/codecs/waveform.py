@@ -22,6 +22,7 @@ from cymatic.config import Config
 from cymatic.errors import Error, ModelError
 from cymatic.nn.energy_transformer import EnergyTransformer, EnergyTransformerConfig
 from cymatic.nn.past import Past
+from cymatic.quantizers.gaussian import GaussianBottleneck, GaussianBottleneckConfig
 from cymatic.quantizers.quantized import Quantized
 from cymatic.quantizers.residual import ResidualQuantizer, ResidualQuantizerConfig
 from cymatic.share import Share
@@ -37,7 +38,7 @@ class WaveformCodecConfig(Config):
     rate: int = Field(gt=0, le=768_000)
     channels: int = Field(default=1, ge=1, le=64)
     network: Annotated[FastShape | SoundStreamShape, Field(discriminator="kind")] = FastShape()
-    quantizer: ResidualQuantizerConfig
+    quantizer: Annotated[ResidualQuantizerConfig | GaussianBottleneckConfig, Field(discriminator="kind")]
     energy: EnergyTransformerConfig | None = None
     tile: int = Field(default=16, ge=1, le=4096)
 
@@ -80,7 +81,11 @@ class WaveformCodec(nn.Module):
         else:
             self.network = FastNet(config.network, config.channels, config.quantizer.dim)
         self.energy = None if config.energy is None else EnergyTransformer(config.energy)
-        self.quantizer = ResidualQuantizer(config.quantizer)
+        self.quantizer: ResidualQuantizer | GaussianBottleneck
+        if isinstance(config.quantizer, GaussianBottleneckConfig):
+            self.quantizer = GaussianBottleneck(config.quantizer)
+        else:
+            self.quantizer = ResidualQuantizer(config.quantizer)
 
     @property
     def hop(self) -> int:
@@ -136,7 +141,8 @@ class WaveformCodec(nn.Module):
         samples: Int[Tensor, " batch"] | None = None,
         levels: int | None = None,
     ) -> Latent:
-        """Codes and their vectors, 0 beyond an item's own frames; `lengths` are in frames.
+        """Codes and their vectors, 0 beyond an item's own frames; `lengths` are in frames. A Gaussian bottleneck gives
+        no codes, and as vectors the latents that a prior learns.
 
         `samples` are the items' lengths, all of `wave` without them; `levels`: how many of the codes, all without it.
         Raises ModelError where the codec was never trained, Error for a length that `wave` does not have, another
@@ -156,6 +162,8 @@ class WaveformCodec(nn.Module):
         codes = self.coding(levels, longest).all(padded)
         mine = torch.arange(longest, device=wave.device) < frames[:, None]
         codes = codes * mine[:, None]
+        if isinstance(self.quantizer, GaussianBottleneck):
+            return Latent(codes, None, frames, "levels")
         return Latent(self.quantizer.lookup(codes) * mine[:, None], codes, frames, "levels")
 
     @torch.no_grad()
@@ -166,17 +174,22 @@ class WaveformCodec(nn.Module):
         than the frames hold.
         """
         self._ready(self.config.channels, None)
-        if latent.layout != "levels" or latent.z.dim() != 3 or latent.z.shape[1] != self.config.quantizer.dim:
+        config = self.config.quantizer
+        dim = config.latent if isinstance(config, GaussianBottleneckConfig) else config.dim
+        if latent.layout != "levels" or latent.z.dim() != 3 or latent.z.shape[1] != dim:
             raise Error(
                 f'a latent "{latent.layout}" of {list(latent.z.shape)} was given; this codec reads "levels" of '
-                f"[batch, {self.config.quantizer.dim}, frames]"
+                f"[batch, {dim}, frames]"
             )
         held = latent.z.shape[-1] * self.hop - self.delay
         samples = held if samples is None else samples
         if not 1 <= samples <= held:
             raise Error(f"{samples} samples were asked for, and {latent.z.shape[-1]} frames hold 1 to {held}")
         frames = latent.z.shape[-1]
-        made = self.decoding(frames).all(latent.codes) if latent.codes is not None else self._made(latent.z, frames)
+        if latent.codes is not None or isinstance(self.quantizer, GaussianBottleneck):
+            made = self.decoding(frames).all(latent.z if latent.codes is None else latent.codes)
+        else:
+            made = self._made(latent.z, frames)
         wave = made[..., self.delay : self.delay + samples]
         ends = latent.lengths.to(wave.device) * self.hop - self.delay
         return wave * (torch.arange(samples, device=wave.device) < ends[:, None, None])
@@ -185,6 +198,8 @@ class WaveformCodec(nn.Module):
         self, codes: Int[Tensor, "batch levels frames"], samples: int | None = None
     ) -> Float[Tensor, "batch channels samples"]:
         """The waveforms that the codes stand for. Raises Error for codes beyond the codebooks, and as `decode`."""
+        if isinstance(self.quantizer, GaussianBottleneck):
+            raise Error("this codec has no codes; give decode the latent that encode gave")
         lengths = torch.full((len(codes),), codes.shape[-1], device=codes.device)
         return self.decode(Latent(self.quantizer.lookup(codes), codes, lengths, "levels"), samples)
 
@@ -195,7 +210,10 @@ class WaveformCodec(nn.Module):
         """
 
         def network(wave: Tensor, past: Past | None) -> Tensor:
-            return self.quantizer.encode(self._latent(wave, past), levels)
+            z = self._latent(wave, past)
+            if isinstance(self.quantizer, GaussianBottleneck):
+                return self.quantizer.to_latent(z)
+            return self.quantizer.encode(z, levels)
 
         return Tiles(network, self.hop, self.config.tile if self.streamable else frames)
 
@@ -203,7 +221,11 @@ class WaveformCodec(nn.Module):
         """From codes to waveforms that are `delay` samples late; as `coding`."""
 
         def network(codes: Tensor, past: Past | None) -> Tensor:
-            made: Tensor = self.network.decoder(self.quantizer.lookup(codes), past)
+            if isinstance(self.quantizer, GaussianBottleneck):
+                z = self.quantizer.from_latent(codes)
+            else:
+                z = self.quantizer.lookup(codes)
+            made: Tensor = self.network.decoder(z, past)
             return made
 
         return Tiles(network, 1, self.config.tile if self.streamable else frames)
@@ -220,6 +242,8 @@ class WaveformCodec(nn.Module):
         self._ready(self.config.channels, levels)
         if not self.streamable:
             raise Error("this codec looks at a sound as a whole, so it can't be streamed; encode the whole sound")
+        if isinstance(self.quantizer, GaussianBottleneck):
+            raise Error("this codec has no codes that could be streamed; encode the whole sound")
         return Stream(self, levels)
 
     def _ready(self, channels: int, levels: int | None) -> None:
@@ -227,5 +251,5 @@ class WaveformCodec(nn.Module):
             raise ModelError("this codec was never trained (0 steps), so it can only make noise; train it first")
         if channels != self.config.channels:
             raise Error(f"a sound of {channels} channels was given; this codec takes {self.config.channels}")
-        if levels is not None and not 1 <= levels <= self.levels:
+        if levels is not None and not 1 <= levels <= max(1, self.levels):
             raise Error(f"{levels} levels were asked for; this codec has 1 to {self.levels}")
