@@ -13,6 +13,7 @@ from cymatic.codecs.soundstream import SoundStreamShape
 from cymatic.codecs.waveform import WaveformCodec, WaveformCodecConfig
 from cymatic.errors import Error, ModelError
 from cymatic.hub.parts import load_part, save_part
+from cymatic.nn.energy_transformer import EnergyTransformerConfig
 from cymatic.quantizers.gaussian import GaussianBottleneckConfig
 from cymatic.quantizers.residual import ResidualQuantizerConfig
 
@@ -43,6 +44,12 @@ ROWS = {
     "with wavelets": trained(
         network=SoundStreamShape(strides=(2, 4, 5), widths=(4, 6, 8, 10), multires=(0,), wavelets=(1,), kernel=3)
     ),
+}
+AHEAD = {
+    "moving sums": trained(
+        network=SoundStreamShape(strides=(4, 10), widths=(4, 6, 8), wavelets=(1,), wavelet="moving-sum")
+    ),
+    "an energy transformer": trained(energy=EnergyTransformerConfig(dim=8, heads=2, memories=16, steps=3, step=2.0)),
 }
 every_family = pytest.mark.parametrize("codec", ROWS.values(), ids=ROWS)
 
@@ -107,6 +114,10 @@ def test_the_first_samples_come_out_after_the_latency():
 
 @every_family
 def test_a_batch_equals_its_items(codec):
+    a_batch_equals_its_items(codec)
+
+
+def a_batch_equals_its_items(codec):
     waves = [torch.randn(1, n) for n in (333, 80, 999)]
     batch = torch.zeros(3, 1, 999)
     for row, wave in zip(batch, waves, strict=True):
@@ -121,6 +132,20 @@ def test_a_batch_equals_its_items(codec):
         assert not latent.codes[i, :, frames:].any()
         torch.testing.assert_close(made[i, :, : wave.shape[-1]], heard, atol=1e-5, rtol=0)
         assert not made[i, :, max(0, frames * 40 - codec.delay) :].any()
+
+
+@pytest.mark.parametrize("codec", AHEAD.values(), ids=AHEAD)
+def test_what_looks_ahead_keeps_items_apart_and_says_so(codec):
+    a_batch_equals_its_items(codec)
+    wave = torch.randn(1, 1, 400)
+    later = wave.clone()
+    later[..., 200:] = 0
+    with torch.no_grad():  # of latents, for codes may well stay the same
+        first, then = (codec._latent(x, None) for x in (wave, later))
+        heard, changed = (codec.network.decoder(z)[..., :80] for z in (first, then))
+    assert not torch.equal(heard, changed)
+    with pytest.raises(Error, match="can't be streamed"):
+        codec.streaming()
 
 
 def test_fewer_levels_are_the_first_of_all():

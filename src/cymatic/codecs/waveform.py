@@ -6,6 +6,7 @@ networks are is a family's own business; a codec needs of them a rate of frames,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, ClassVar, Literal, NamedTuple, Self
 
 import torch
@@ -159,7 +160,7 @@ class WaveformCodec(nn.Module):
         frames = torch.tensor([self.frames(int(n)) for n in samples], device=wave.device)
         longest = int(frames.max())
         padded = pad(wave * inside, (0, max(0, longest * self.hop - wave.shape[-1])))[..., : longest * self.hop]
-        codes = self.coding(levels, longest).all(padded)
+        codes = self._by_length(lambda n: self.coding(levels, n), padded, frames)
         mine = torch.arange(longest, device=wave.device) < frames[:, None]
         codes = codes * mine[:, None]
         if isinstance(self.quantizer, GaussianBottleneck):
@@ -181,17 +182,19 @@ class WaveformCodec(nn.Module):
                 f'a latent "{latent.layout}" of {list(latent.z.shape)} was given; this codec reads "levels" of '
                 f"[batch, {dim}, frames]"
             )
+        if int(latent.lengths.max()) != latent.z.shape[-1]:
+            raise Error(f"the longest item has {int(latent.lengths.max())} frames and the latent {latent.z.shape[-1]}")
         held = latent.z.shape[-1] * self.hop - self.delay
         samples = held if samples is None else samples
         if not 1 <= samples <= held:
             raise Error(f"{samples} samples were asked for, and {latent.z.shape[-1]} frames hold 1 to {held}")
-        frames = latent.z.shape[-1]
-        if latent.codes is not None or isinstance(self.quantizer, GaussianBottleneck):
-            made = self.decoding(frames).all(latent.z if latent.codes is None else latent.codes)
+        lengths = latent.lengths.to(latent.z.device)
+        if latent.codes is not None:
+            made = self._by_length(self.decoding, latent.codes, lengths)
         else:
-            made = self._made(latent.z, frames)
-        wave = made[..., self.delay : self.delay + samples]
-        ends = latent.lengths.to(wave.device) * self.hop - self.delay
+            made = self._by_length(self._made if self.quantizer.levels else self.decoding, latent.z, lengths)
+        wave = pad(made, (0, max(0, self.delay + samples - made.shape[-1])))[..., self.delay : self.delay + samples]
+        ends = lengths * self.hop - self.delay
         return wave * (torch.arange(samples, device=wave.device) < ends[:, None, None])
 
     def decode_codes(
@@ -234,8 +237,22 @@ class WaveformCodec(nn.Module):
         z: Tensor = self.network.encoder(wave, past)
         return z if self.energy is None else self.energy(z)
 
-    def _made(self, z: Tensor, frames: int) -> Tensor:
-        return Tiles(self.network.decoder, 1, self.config.tile if self.streamable else frames).all(z.contiguous())
+    def _made(self, frames: int) -> Tiles:
+        return Tiles(self.network.decoder, 1, self.config.tile if self.streamable else frames)
+
+    def _by_length(self, tiles: Callable[[int], Tiles], x: Tensor, frames: Tensor) -> Tensor:
+        """`x` through tiles; where the networks look ahead, items of different lengths never share a batch."""
+        if self.streamable:
+            return tiles(0).all(x)
+        longest, made = int(frames.max()), None
+        for length in frames.unique().tolist():
+            items = frames == length
+            some = tiles(length).all(x[items][..., : x.shape[-1] // longest * length])
+            if made is None:
+                made = some.new_zeros(len(x), some.shape[1], some.shape[2] // length * longest)
+            made[items, :, : some.shape[2]] = some
+        assert made is not None
+        return made
 
     def streaming(self, levels: int | None = None) -> Stream:
         """Both directions of one sound, chunk by chunk; see `Stream`. Raises Error for a codec that looks ahead."""
