@@ -64,9 +64,8 @@ def test_the_gradient_form_is_the_naive_mean_over_neighbours(kernel):
 
 
 def test_what_is_learned_is_learned_by_neighbours_too():
-    config = ResidualQuantizerConfig(
-        levels=1, size=9, dim=2, decay=0.0, restart=False, map=MapConfig(reach=1, kernel="hard")
-    )
+    around = MapConfig(reach=1.5, kernel="hard")
+    config = ResidualQuantizerConfig(levels=1, size=9, dim=2, decay=0.0, restart=False, map=around)
     quantizer = ResidualQuantizer(config).train()
     quantizer.batches.fill_(1)
     quantizer.codebooks.copy_(10 * draw(1, 9, 2))
@@ -109,7 +108,7 @@ def test_a_map_halves_the_topographic_error(how):
     for found, control in zip(errors(with_map), errors(without), strict=True):
         assert control > 0.7 and found < control / 2
     z = sounds(40, seed=7001)
-    assert (with_map(z).z - z).square().mean() < 0.05 * z.var(), "and it still says what came in"
+    assert (with_map(z).z - z).square().mean() < 0.08 * z.var(), "and it still says what came in"
 
 
 def test_topographic_error_by_hand():

@@ -10,6 +10,7 @@ import torch
 from torch.nn.functional import normalize
 
 from cymatic.errors import Error, ModelError
+from cymatic.quantizers.learning import levels_used
 from cymatic.quantizers.maps import MapConfig
 from cymatic.quantizers.residual import ResidualQuantizer, ResidualQuantizerConfig
 from cymatic.share import Share
@@ -206,8 +207,7 @@ def test_dropped_levels_count_in_no_sum_no_loss_and_no_statistic():
 
 
 def test_dropout_keeps_its_share_of_items_whole():
-    quantizer = build(levels=8, dropout=0.5, restart=False)
-    used = torch.stack(quantizer._used(torch.ones(4000, 1, dtype=torch.bool), generator(), None))[:, :, 0].sum(0)
+    used = torch.stack(levels_used(8, 0.5, torch.ones(4000, 1, dtype=torch.bool), generator(), None))[:, :, 0].sum(0)
     assert (used == 8).float().mean() == pytest.approx(0.5 + 0.5 / 8, abs=0.03)
     assert all((used == n).float().mean() == pytest.approx(0.5 / 8, abs=0.015) for n in range(1, 8))
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from cymatic.errors import Error
 from cymatic.nn.linear import linear
 from cymatic.nn.processes import of_the_first, processes, rank, side_by_side, total
+from cymatic.share import Share
 
 MOST_SCORES = 2**19  # that lie in memory at once while the nearest codes are looked for: 2 MiB, so in cache
 SMOOTHING = 1e-5  # of Laplace, on the running counts
@@ -81,6 +82,39 @@ def restart(
     codebook[stale] = vectors
     if sums is not None:
         sums[stale] = vectors * even
+
+
+def levels_used(
+    levels: int, dropout: float, valid: Tensor, generator: torch.Generator | None, share: Share | None
+) -> list[Tensor]:
+    """For each level the valid places of the items that use it in training (quantizer dropout, arXiv 2107.03312).
+
+    A share `dropout` of the items uses the first levels only, one to all of them, each number as often; the others use
+    all levels.
+    """
+    if not dropout:
+        return [valid] * levels
+    drawn = torch.rand(len(valid) if share is None else share.items, 2, generator=needed(generator))
+    drawn = (drawn if share is None else share.take(drawn)).to(valid.device)
+    most = torch.where(drawn[:, 0] < dropout, (drawn[:, 1] * levels).long() + 1, levels)
+    items = (len(valid), *[1] * (valid.dim() - 1))
+    return [valid & (most > level).view(items) for level in range(levels)]
+
+
+def check_levels(codes: Tensor, levels: int) -> None:
+    """Raises Error for codes `[batch, levels, *places]` of no level or of more levels than there are."""
+    if not 1 <= codes.shape[1] <= levels:
+        raise Error(
+            f"there are codes of {codes.shape[1]} levels and this quantizer has {levels}; "
+            "give codes of the codec that made them"
+        )
+
+
+def checked_levels(asked: int | None, levels: int) -> int:
+    """How many levels to encode with: those that were asked for, or all. Raises Error where there are not as many."""
+    if asked is not None and not 1 <= asked <= levels:
+        raise Error(f"{asked} levels were asked for and there are {levels}; ask for one at least")
+    return asked or levels
 
 
 def some(rows: Tensor, valid: Tensor, drawn: Tensor) -> Tensor:

@@ -15,10 +15,20 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, embedding, normalize
 
 from cymatic.config import Config
-from cymatic.errors import Error
 from cymatic.nn.linear import Linear
 from cymatic.nn.processes import of_the_first, total
-from cymatic.quantizers.learning import check_codes, means, nearest, needed, restart, sampled, some
+from cymatic.quantizers.learning import (
+    check_codes,
+    check_levels,
+    checked_levels,
+    levels_used,
+    means,
+    nearest,
+    needed,
+    restart,
+    sampled,
+    some,
+)
 from cymatic.quantizers.maps import MapConfig, Neighbourhood
 from cymatic.quantizers.quantized import Quantized
 from cymatic.share import Share
@@ -139,7 +149,8 @@ class ResidualQuantizer(nn.Module):
         first = self.training and not bool(self.batches)
         if first:
             self._begin(z.detach(), valid, generator)
-        used = [valid] * config.levels if first else self._used(valid, generator, share)
+        dropout = config.dropout if self.training and not first else 0.0
+        used = levels_used(config.levels, dropout, valid, generator, share)
         around = self._neighbourhood()
         drawn = self._drawn(z, generator, share)
         residual, given, codes, seen = z, torch.zeros_like(z), [], []
@@ -184,12 +195,10 @@ class ResidualQuantizer(nn.Module):
         self, z: Float[Tensor, "batch dim *places"], levels: int | None = None
     ) -> Int[Tensor, "batch levels *places"]:
         """The nearest codes alone, of the first `levels` or of all. Raises Error for more levels than there are."""
-        if levels is not None and not 1 <= levels <= self.config.levels:
-            raise Error(f"{levels} levels were asked for and there are {self.config.levels}; ask for one at least")
         with torch.autocast(z.device.type, enabled=False):
             residual = z.float().movedim(1, -1).contiguous()
             codes = []
-            for level in range(levels or self.config.levels):
+            for level in range(checked_levels(levels, self.config.levels)):
                 encoded = self.inwards[level](residual) if self.config.lookup_dim else residual
                 codes.append(self._nearest(encoded, level))
                 residual = residual - self._part(codes[-1], level)
@@ -200,11 +209,7 @@ class ResidualQuantizer(nn.Module):
 
         Raises Error for a code that a codebook does not have, and for more levels than there are.
         """
-        if not 1 <= codes.shape[1] <= self.config.levels:
-            raise Error(
-                f"there are codes of {codes.shape[1]} levels and this quantizer has {self.config.levels}; "
-                "give codes of the codec that made them"
-            )
+        check_levels(codes, self.config.levels)
         check_codes(codes, self.config.size)
         given = torch.zeros(codes.shape[:1] + codes.shape[2:] + (self.config.dim,), device=self.codebooks.device)
         for level in range(codes.shape[1]):
@@ -246,17 +251,6 @@ class ResidualQuantizer(nn.Module):
         items = len(z) if share is None else share.items
         drawn = torch.rand(items, self.config.levels, *z.shape[1:-1], generator=needed(generator))
         return (drawn if share is None else share.take(drawn)).to(z.device)
-
-    def _used(self, valid: Tensor, generator: torch.Generator | None, share: Share | None) -> list[Tensor]:
-        """For each level the valid places of the items that use it."""
-        config = self.config
-        if not (self.training and config.dropout):
-            return [valid] * config.levels
-        drawn = torch.rand(len(valid) if share is None else share.items, 2, generator=needed(generator))
-        drawn = (drawn if share is None else share.take(drawn)).to(valid.device)
-        most = torch.where(drawn[:, 0] < config.dropout, (drawn[:, 1] * config.levels).long() + 1, config.levels)
-        items = (len(valid), *[1] * (valid.dim() - 1))
-        return [valid & (most > level).view(items) for level in range(config.levels)]
 
     @torch.no_grad()
     def _begin(self, residual: Tensor, valid: Tensor, generator: torch.Generator | None) -> None:
