@@ -6,14 +6,24 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from cymatic.errors import Error
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> Path:
-    """Writes `data` to `path` through a temporary file in the same folder and a rename; returns the path.
+    """Writes `data` to `path`, whole or not at all (see `writing`); returns the path. Raises Error as that does."""
+    with writing(path) as file:
+        file.write(data)
+    return Path(path)
+
+
+@contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """An open file that becomes `path` when the block ends, through a temporary file in the same folder and a rename.
 
     Whoever looks sees the old file or the new one, and a failure leaves nothing behind. A symbolic link is followed; a
     device or pipe (`/dev/stdout`) is written to directly, since replacing it would destroy it.
@@ -27,18 +37,23 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> Path:
         if stat.S_ISDIR(mode):
             raise Error(f"{path} is a folder, so no file can be written there; give the name of a file")
         if not stat.S_ISREG(mode):
-            target.write_bytes(data)
-            return path
+            with open(target, "wb") as file:
+                yield file
+            return
         if not target.parent.is_dir():
             raise Error(f"{path} can't be written: {_missing(path.parent)}; create the folder or give another path")
-        _replace(target, data)
+        with _replacing(target) as file:
+            yield file
     except OSError as error:
+        if error.errno is None:  # a sentence already, about what was to be read
+            raise
         raise Error(f"{path} can't be written: {reason(error)}; {_advice(error)}") from error
     except Error:
         raise
     except ValueError as error:  # a NUL in the name
+        if "null" not in str(error):
+            raise
         raise Error(f"{str(path)!r} can't be written: {error}; give another name") from error
-    return path
 
 
 def check_output(path: str | os.PathLike[str], extensions: Collection[str]) -> None:
@@ -64,12 +79,13 @@ def reason(error: OSError) -> str:
     return text[:1].lower() + text[1:]
 
 
-def _replace(target: Path, data: bytes) -> None:
+@contextmanager
+def _replacing(target: Path) -> Iterator[BinaryIO]:
     # A short name of its own, since the target's name may already be as long as the file system allows.
     temporary = target.with_name(f".cymatic-{secrets.token_hex(6)}.tmp")
     try:
         with open(temporary, "xb") as file:  # not tempfile: the file should get the user's usual permissions
-            file.write(data)
+            yield file
         os.replace(temporary, target)
     except BaseException:  # an interrupt, too, must leave nothing behind
         temporary.unlink(missing_ok=True)

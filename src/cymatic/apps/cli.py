@@ -1,4 +1,4 @@
-"""The command line: `cymatic sound`, `train`, `evaluate`, `plot`, `data`, `judge`.
+"""The command line: `cymatic sound`, `train`, `evaluate`, `plot`, `encode`, `decode`, `data`, `judge`.
 
 Only typer is imported at the top: `cymatic --help` is instant because torch is loaded by the command that needs it.
 Whatever a user can mend is one line on stderr and exit code 2.
@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from cymatic import __version__
+from cymatic.apps.codec_commands import decode, encode
 from cymatic.apps.data_command import data
 from cymatic.apps.import_command import import_command
 from cymatic.apps.judge_command import judge
@@ -137,7 +138,7 @@ def sound(
     if plot is not None:
         check_output(plot, PLOTS)
     from cymatic.pipelines.finish import AT_ONCE, check_count, check_settings
-    from cymatic.pipelines.load import load
+    from cymatic.pipelines.load import load_maker
 
     check_count(seed, n)
     how = {"guidance": guidance, "steps": steps, "temperature": temperature, "top_k": top_k, "top_p": top_p}
@@ -148,7 +149,7 @@ def sound(
             check_output(numbered(output, i, n), FORMATS)
             if plot is not None:
                 check_output(numbered(plot, i, n), PLOTS)
-    make = load(model, device=device)
+    make = load_maker(model, device=device)
     if strange := [name for name in given if name not in make.settings]:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in make.settings)
         raise Error(f"{model} takes no --{strange[0].replace('_', '-')}; it takes {options}")
@@ -263,4 +264,6 @@ def evaluate(
 
 for verb in VERBS:
     app.command()(verb)
+app.command()(encode)
+app.command()(decode)
 app.command("import")(import_command)

@@ -25,7 +25,7 @@ from cymatic.metrics.judges import Judge
 from cymatic.pipelines.evaluable import Evaluable
 from cymatic.pipelines.evaluate import MADE, REAL, THROUGH, Evaluation, check_corpus, check_count, check_judge, evaluate
 from cymatic.pipelines.folder_judge import judge_rate, train_on
-from cymatic.pipelines.load import load, starters
+from cymatic.pipelines.load import load_maker, starters
 from cymatic.pipelines.recordings import LONGEST, Corpus, as_json, plain, read_corpus
 from cymatic.training.recipe import parse_recipe, read_recipe
 
@@ -47,7 +47,7 @@ def evaluate_command(run: str, data: Path | None, judge: Path | None, n: int, se
     def say(line: str) -> None:
         console.out(printable(line), highlight=False)
 
-    model = cast(Evaluable, load(run))
+    model = cast(Evaluable, load_maker(run))
     given = load_part(judge, (Judge,)) if judge is not None else None
     sources, longest, long = _clips(run, data)
     corpus = read_corpus(sources, model.rate, longest=longest, long=long)

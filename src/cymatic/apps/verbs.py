@@ -94,11 +94,11 @@ def _ready(verb: str, model: str, device: str, output: Path, n: int, *audio: Pat
 
     for i in range(1, min(n, 10_000) + 1):
         check_output(numbered(output, i, n), FORMATS)
-    from cymatic.pipelines.load import load
+    from cymatic.pipelines.load import load_maker
     from cymatic.signal.sound import Sound
 
     sounds = [Sound.read(path) for path in audio]
-    make = load(model, device=device)
+    make = load_maker(model, device=device)
     if not hasattr(make, verb):
         raise ModelError(
             f"{model} can't {verb}, for it makes sounds without codes; give a model trained with "

@@ -69,9 +69,10 @@ class CodesFile(Parts):
 
 
 class CodecFile(Parts):
-    """A waveform codec on its own."""
+    """A waveform codec on its own, and how many thousand bits a second it spends by default (None: all that it can)."""
 
     kind: Literal["waveform-codec"] = "waveform-codec"
+    kbps: float | None = Field(default=None, gt=0)
 
 
 PARTS_OF_CODES = ("condition", "codec", "prior", "vocoder")

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from cymatic.config import nearest
 from cymatic.errors import ModelError
-from cymatic.hub.pipeline_file import PIPELINE, CodesFile, read_pipeline
+from cymatic.hub.pipeline_file import PIPELINE, CodecFile, CodesFile, Parts, read_pipeline
 from cymatic.pipelines.codes_to_sound import CodesToSound
+from cymatic.pipelines.sound_codec import SoundCodec
 from cymatic.pipelines.text_to_sound import TextToSound
 
 
@@ -20,7 +21,7 @@ def starters() -> dict[str, Path]:
     return {path.parent.name: path.parent for path in sorted(root.glob(f"*/{PIPELINE}"))}
 
 
-def load(model: str | Path = "starter-sound", *, device: str = "cpu") -> TextToSound | CodesToSound:
+def load(model: str | Path = "starter-sound", *, device: str = "cpu") -> TextToSound | CodesToSound | SoundCodec:
     """The model called `model` (a starter's name, or a folder that `cymatic train` wrote), ready to be called.
 
     device: `cpu`, `cuda`, `cuda:1`, `mps`, or `auto`. Raises ModelError where there is no such model or device, or the
@@ -28,9 +29,31 @@ def load(model: str | Path = "starter-sound", *, device: str = "cpu") -> TextToS
     """
     folder = find_model(model)
     name = None if str(model) in starters() else folder.name
-    if isinstance(read_pipeline(folder), CodesFile):
+    file: Parts = read_pipeline(folder)
+    if isinstance(file, CodecFile):
+        return SoundCodec.from_folder(folder, device=choose_device(device), name=name)
+    if isinstance(file, CodesFile):
         return CodesToSound.from_folder(folder, device=choose_device(device), name=name)
     return TextToSound.from_folder(folder, device=choose_device(device), name=name)
+
+
+def load_maker(model: str | Path = "starter-sound", *, device: str = "cpu") -> TextToSound | CodesToSound:
+    """A model that makes sounds of its own. Raises ModelError for one that does not, and as `load`."""
+    made = load(model, device=device)
+    if isinstance(made, SoundCodec):
+        raise ModelError(
+            f"{model} is a codec, which makes no sounds of its own; give a model that was trained to, or use cymatic "
+            "encode and cymatic decode"
+        )
+    return made
+
+
+def load_codec(model: str | Path, *, device: str = "cpu") -> SoundCodec:
+    """A codec. Raises ModelError for another kind of model, and as `load`."""
+    made = load(model, device=device)
+    if not isinstance(made, SoundCodec):
+        raise ModelError(f"{model} makes sounds and is no codec; give a model that turns sounds into codes")
+    return made
 
 
 def find_model(model: str | Path) -> Path:

@@ -12,7 +12,6 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int
@@ -20,6 +19,7 @@ from jaxtyping import Int
 from cymatic.errors import Error, Note
 from cymatic.signal import bits
 from cymatic.signal.code_model import CodeModel
+from cymatic.signal.pipes import Sink, Source, take
 from cymatic.signal.sound import MAX_CHANNELS, MAX_RATE
 
 MAGIC = b"\x89CYM\r\n\x1a\n"  # as PNG's: not text, and broken by whatever changes line ends
@@ -34,20 +34,6 @@ _HEAD = struct.Struct("<8sBBHIIHBB32s")
 _BLOCK = struct.Struct("<HH")  # frames, bytes
 _CRC = struct.Struct("<I")
 _SAMPLES = struct.Struct("<Q")
-
-
-@runtime_checkable
-class Sink(Protocol):
-    """Takes bytes: an open file, a pipe."""
-
-    def write(self, data: bytes, /) -> Any: ...
-
-
-@runtime_checkable
-class Source(Protocol):
-    """Gives at most so many bytes, and none only at its end."""
-
-    def read(self, size: int, /) -> bytes: ...
 
 
 @dataclass(frozen=True)
@@ -195,7 +181,7 @@ class CymReader:
             yield codes
 
     def _header(self) -> tuple[CymHeader, int]:
-        head = self._take(_HEAD.size)
+        head = take(self.stream, _HEAD.size)
         if head[: len(MAGIC)] != MAGIC[: len(head)] or not head:
             what = f"begins with {head[:8]!r}" if head else "is empty (0 bytes)"
             raise Error(f"{self.name} {what}, so it is no .cym file; give one that cymatic encode wrote")
@@ -204,7 +190,7 @@ class CymReader:
                 f"{self.name} is a .cym file of version {head[8]}, and this cymatic reads version {VERSION}; update it"
             )
         levels, letters = head[22:24] if len(head) == _HEAD.size else (0, 0)
-        rest = self._take(4 * levels + letters + _CRC.size)
+        rest = take(self.stream, 4 * levels + letters + _CRC.size)
         if len(head) < _HEAD.size or len(rest) < 4 * levels + letters + _CRC.size:
             raise Error(f"{self.name} is cut short within its header ({len(head + rest)} bytes); get the whole file")
         body = head + rest[: -_CRC.size]
@@ -224,11 +210,11 @@ class CymReader:
 
     def _block(self) -> Int[np.ndarray, "levels frames"] | None:
         """The next block; None at the end, be it the file's own or a cut."""
-        head = self._take(2)
+        head = take(self.stream, 2)
         if head == b"\0\0":
             self._end()
             return None
-        head += self._take(2)
+        head += take(self.stream, 2)
         if len(head) < _BLOCK.size:
             self._cut()
             return None
@@ -236,8 +222,8 @@ class CymReader:
         packed = bits.packed_bytes(self.header.sizes, frames)
         if frames > self.header.block or length > packed or (length < packed and not self.entropy):
             raise self._damaged(f"it claims {length} bytes for {frames} frames")
-        payload = self._take(length)
-        stored = self._take(_CRC.size)
+        payload = take(self.stream, length)
+        stored = take(self.stream, _CRC.size)
         if len(stored) < _CRC.size:
             self._cut()
             return None
@@ -255,8 +241,8 @@ class CymReader:
         return codes
 
     def _end(self) -> None:
-        body = self._take(_SAMPLES.size)
-        stored = self._take(_CRC.size)
+        body = take(self.stream, _SAMPLES.size)
+        stored = take(self.stream, _CRC.size)
         if len(stored) < _CRC.size:
             return self._cut()
         self._check(b"\0\0" + body, stored)
@@ -289,11 +275,3 @@ class CymReader:
         if self.blocks:
             advice += f" (its first {self.read} bytes are whole, and can be decoded alone)"
         return Error(f"{self.name} is damaged in block {self.blocks + 1}, at {self._seconds:.2f} s ({why}); {advice}")
-
-    def _take(self, size: int) -> bytes:
-        """The next `size` bytes, fewer only at the end; a pipe gives them in pieces of its own choice."""
-        pieces = []
-        while size and (piece := self.stream.read(size)):
-            pieces.append(piece)
-            size -= len(piece)
-        return b"".join(pieces)

@@ -251,7 +251,7 @@ def encoded(
         samples, rate = np.atleast_2d(soxr.resample(samples.T, rate, allowed, quality="HQ").T), allowed
     peak = max(1.0, float(np.abs(samples).max(initial=0)))
     try:
-        return _encode(samples / np.float32(peak), rate, container, subtype, _tags(info or {}))
+        return _encode(samples / np.float32(peak), rate, container, subtype, tags(info or {}))
     except (RuntimeError, TypeError, ValueError) as error:
         if isinstance(error, Error):
             raise SoundError(str(error)) from error
@@ -260,7 +260,7 @@ def encoded(
         ) from error
 
 
-def _tags(info: Mapping[str, Any]) -> dict[str, str]:
+def tags(info: Mapping[str, Any]) -> dict[str, str]:
     try:
         comment = json.dumps(dict(info), allow_nan=False)  # pure ASCII, which every tag format keeps
     except (TypeError, ValueError) as error:

@@ -1,0 +1,267 @@
+"""`cymatic encode` and `cymatic decode`: files, pipes and folders between sounds and `.cym`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from cymatic.pipelines.sound_codec import SoundCodec, Written
+    from cymatic.signal.pipes import Source
+
+PIPE = Path("-")
+STARTER = "starter-codec"
+
+Model = Annotated[str, typer.Option(help="A starter's name, or a folder that cymatic train wrote.")]
+Workers = Annotated[
+    int | None, typer.Option(help="How many files of a folder at once.", show_default="one for each core")
+]
+Device = Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")]
+
+
+def encode(
+    audio: Annotated[
+        Path,
+        typer.Argument(help="A sound file, a folder of them, or - for a pipe.", show_default=False, readable=False),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="A .cym file; a folder for a folder; - for a pipe.")],
+    kbps: Annotated[float | None, typer.Option(help="Thousand bits a second.", show_default="the model's")] = None,
+    entropy: Annotated[
+        bool, typer.Option("--entropy", help="Spend fewer bits on what was to be expected; slower, nothing is lost.")
+    ] = False,
+    model: Model = STARTER,
+    workers: Workers = None,
+    device: Device = "cpu",
+) -> None:
+    """Turn sounds into codes: small .cym files."""
+    from cymatic.files import check_output
+
+    _check_kinds(audio, output)
+    sources = _found(audio, _sounds(), "sound") if audio.is_dir() else []
+    if output != PIPE and not audio.is_dir():
+        check_output(output, (".cym",))
+    from cymatic.pipelines.load import load_codec
+    from cymatic.signal import pipes
+
+    codec = load_codec(model, device=device)
+    codec.levels(kbps)  # says before the work what would fail in it
+    if audio.is_dir():
+        _folder(
+            audio, sources, output, ".cym", workers, lambda one, to: codec.encode_file(one, to, kbps, entropy=entropy)
+        )
+    elif output == PIPE or audio == PIPE:
+        from cymatic.files import writing
+        from cymatic.signal import files
+
+        blocks = pipes.blocks(_input()) if audio == PIPE else files.blocks(audio)
+        if output == PIPE:
+            codec.encode_blocks(blocks, _Output(), kbps, entropy=entropy)
+            return
+        with writing(output) as file:
+            written = codec.encode_blocks(blocks, file, kbps, entropy=entropy)
+        _say(output, written)
+    else:
+        _say(output, codec.encode_file(audio, output, kbps, entropy=entropy))
+
+
+def decode(
+    codes: Annotated[
+        Path,
+        typer.Argument(help="A .cym file, a folder of them, or - for a pipe.", show_default=False, readable=False),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", help="Sound file to write: .wav, .flac, .ogg, .opus, .mp3; a folder; - for a WAV pipe."
+        ),
+    ],
+    kbps: Annotated[
+        float | None, typer.Option(help="Fewer thousand bits a second than there are.", show_default="all")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="What encoded it, if that is no starter: its folder.", show_default="as it says")
+    ] = None,
+    workers: Workers = None,
+    device: Device = "cpu",
+) -> None:
+    """Turn .cym files into sounds again."""
+    from cymatic.files import check_output
+    from cymatic.signal.files import FORMATS
+
+    _check_kinds(codes, output)
+    sources = _found(codes, (".cym",), ".cym") if codes.is_dir() else []
+    if output != PIPE and not codes.is_dir():
+        check_output(output, FORMATS)
+    known = _Models(model, device)
+    if codes.is_dir():
+        _folder(codes, sources, output, ".wav", workers, lambda one, to: known.of(one).decode_file(one, to, kbps))
+    else:
+        _decode_one(codes, output, known, kbps)
+
+
+def _decode_one(codes: Path, output: Path, known: _Models, kbps: float | None) -> None:
+    from cymatic.files import writing
+    from cymatic.pipelines.sound_codec import opened
+    from cymatic.signal import pipes
+    from cymatic.signal.cym import CymReader
+    from cymatic.signal.pipes import WavPipe
+
+    with nullcontext(_input()) if codes == PIPE else opened(codes) as stream:  # once, for it may be a pipe, too
+        reader = CymReader(stream, pipes.NAME if codes == PIPE else str(codes))
+        codec = known.named(reader.header.model)
+        if output == PIPE:
+            waves = codec.decoded(reader, kbps)
+            pipe = WavPipe(_Output(), codec.rate, codec.channels)
+            for wave in waves:
+                pipe.add(wave)
+        else:
+            with writing(output) as file:
+                written = codec.decode_blocks(reader, file, output.suffix, kbps)
+            _say(output, written)
+
+
+class _Models:
+    """The models that files ask for, each loaded once; or the one that was given."""
+
+    def __init__(self, given: str | None, device: str) -> None:
+        from threading import Lock
+
+        self.given, self.device = given, device
+        self._loaded: dict[str, SoundCodec] = {}
+        self._lock = Lock()
+
+    def of(self, path: Path) -> SoundCodec:
+        from cymatic.pipelines.sound_codec import opened
+        from cymatic.signal.cym import CymReader
+
+        with opened(path) as file:
+            return self.named(CymReader(file, str(path)).header.model)
+
+    def named(self, name: str) -> SoundCodec:
+        """Raises ModelError where a file's model is no starter, and none was given."""
+        from cymatic.errors import ModelError
+        from cymatic.pipelines.load import load_codec, starters
+
+        wanted = self.given or name
+        if self.given is None and name not in starters():  # a name alone must not open some folder
+            raise ModelError(f'this was encoded by the model "{name}", which is no starter; give its folder as --model')
+        with self._lock:
+            if wanted not in self._loaded:
+                self._loaded[wanted] = load_codec(wanted, device=self.device)
+            return self._loaded[wanted]
+
+
+# --- folders
+
+
+def _sounds() -> Collection[str]:
+    from cymatic.data.layouts import AUDIO_SUFFIXES
+
+    return AUDIO_SUFFIXES
+
+
+def _check_kinds(source: Path, output: Path) -> None:
+    """Raises Error where one is a folder and the other is not, or binary data would go to a terminal."""
+    from cymatic.errors import Error
+
+    if output == PIPE and sys.stdout.isatty():
+        raise Error("the output would go to the terminal; give -o FILE, or pipe it into a program")
+    if source.is_dir() and (output == PIPE or output.is_file()):
+        raise Error(f"{source} is a folder, and {output} is none; give a folder to write to")
+
+
+def _found(folder: Path, suffixes: Collection[str], what: str) -> list[Path]:
+    """The files of a folder and those below it, in order. Raises Error where there is none."""
+    from cymatic.errors import Error
+
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
+    if not found:
+        raise Error(f"{folder} holds no {what} file; give a folder that holds some")
+    return found
+
+
+def _folder(
+    folder: Path,
+    sources: Sequence[Path],
+    output: Path,
+    suffix: str,
+    workers: int | None,
+    work: Callable[[Path, Path], Written],
+) -> None:
+    """Each file to its place below `output`. What is broken is named, skipped and counted."""
+    import torch
+
+    from cymatic.apps.terminal import printable
+    from cymatic.errors import Error
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = cores if workers is None else workers
+    if not 1 <= workers <= 256:
+        raise Error(f"{workers} workers were asked for; give a number from 1 to 256")
+    places = _places(folder, sources, output, suffix)
+
+    def one(source: Path) -> Written | str:
+        try:
+            places[source].parent.mkdir(parents=True, exist_ok=True)
+            return work(source, places[source])
+        except (Error, OSError) as error:
+            return str(error)
+
+    seconds, size, skipped = 0.0, 0, 0
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, cores // workers))
+    try:
+        with ThreadPoolExecutor(workers) as pool:
+            try:
+                for source, written in zip(sources, pool.map(one, sources), strict=True):
+                    if isinstance(written, str):
+                        skipped += 1
+                        print(printable(f"skipped   {source}: {written.removeprefix(f'{source} ')}"), file=sys.stderr)
+                        continue
+                    seconds, size = seconds + written.seconds, size + written.size
+                    _say(places[source], written)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+    finally:
+        torch.set_num_threads(threads)
+    if skipped == len(sources):
+        raise Error(f"none of the {skipped} files of {folder} could be used; see what is said of each")
+    print(f"{len(sources) - skipped} files, {seconds:.2f} s, {size} bytes of codes; {skipped} skipped")
+
+
+def _places(folder: Path, sources: Sequence[Path], output: Path, suffix: str) -> dict[Path, Path]:
+    """Where each file goes; where two differ in their extension only, they keep it: `a.wav.cym`, `a.flac.cym`."""
+    plain = [source.relative_to(folder).with_suffix(suffix) for source in sources]
+    return {
+        source: output / (place if plain.count(place) == 1 else f"{source.relative_to(folder)}{suffix}")
+        for source, place in zip(sources, plain, strict=True)
+    }
+
+
+# --- pipes
+
+
+def _input() -> Source:
+    return sys.stdin.buffer
+
+
+class _Output:
+    """The standard output: whoever listens at its other end hears each piece at once."""
+
+    def write(self, data: bytes, /) -> None:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+
+def _say(path: Path, written: Written) -> None:
+    from cymatic.apps.terminal import printable
+
+    print(printable(f"{path}  {written.seconds:.2f} s, {written.kbps:g} kbps, {written.size} bytes of codes"))
