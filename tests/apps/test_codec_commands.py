@@ -54,7 +54,9 @@ def pipe(monkeypatch):
         pieces: list[bytes] = []
         out = SimpleNamespace(write=pieces.append, flush=lambda: None)
         monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
-        monkeypatch.setattr(sys, "stdout", SimpleNamespace(buffer=out, isatty=lambda: False, flush=lambda: None))
+        monkeypatch.setattr(
+            sys, "stdout", SimpleNamespace(buffer=out, isatty=lambda: False, write=len, flush=lambda: None)
+        )
         return pieces
 
     return call

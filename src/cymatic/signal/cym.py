@@ -250,6 +250,7 @@ class CymReader:
         if samples > self.frames * self.header.hop:
             raise self._damaged(f"the end claims {samples} samples for {self.frames} frames")
         self.samples = samples
+        self.read += 2 + _SAMPLES.size + _CRC.size
         if self.stream.read(1):
             warnings.warn(f"{self.name} goes on after its end; what follows is left out", Note, stacklevel=4)
 
