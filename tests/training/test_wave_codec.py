@@ -108,6 +108,9 @@ WAYS = {
     "an energy transformer before codes": ["energy={dim: 8, heads: 2, memories: 16, steps: 2}"],
     "a map of codes": ["quantizer.map={topology: grid, batches: 10}"],
     "two channels": ["channels=2"],
+    "finite scalars": ["quantizer={kind: finite, levels: 2, steps: [5, 5], dim: 8, dropout: 0.5}"],
+    "signs": ["quantizer={kind: lookup-free, levels: 2, bits: 4, dim: 8}"],
+    "continuous latents": ["quantizer={kind: gaussian, dim: 8, latent: 4}"],
 }
 
 

@@ -23,10 +23,22 @@ from cymatic.config import Config
 from cymatic.errors import Error, ModelError
 from cymatic.nn.energy_transformer import EnergyTransformer, EnergyTransformerConfig
 from cymatic.nn.past import Past
+from cymatic.quantizers.finite import (
+    FiniteScalarQuantizer,
+    FiniteScalarQuantizerConfig,
+    LookupFreeQuantizer,
+    LookupFreeQuantizerConfig,
+)
 from cymatic.quantizers.gaussian import GaussianBottleneck, GaussianBottleneckConfig
 from cymatic.quantizers.quantized import Quantized
 from cymatic.quantizers.residual import ResidualQuantizer, ResidualQuantizerConfig
 from cymatic.share import Share
+
+BottleneckConfig = Annotated[
+    ResidualQuantizerConfig | FiniteScalarQuantizerConfig | LookupFreeQuantizerConfig | GaussianBottleneckConfig,
+    Field(discriminator="kind"),
+]
+Bottleneck = ResidualQuantizer | FiniteScalarQuantizer | LookupFreeQuantizer | GaussianBottleneck
 
 
 class WaveformCodecConfig(Config):
@@ -39,7 +51,7 @@ class WaveformCodecConfig(Config):
     rate: int = Field(gt=0, le=768_000)
     channels: int = Field(default=1, ge=1, le=64)
     network: Annotated[FastShape | SoundStreamShape, Field(discriminator="kind")] = FastShape()
-    quantizer: Annotated[ResidualQuantizerConfig | GaussianBottleneckConfig, Field(discriminator="kind")]
+    quantizer: BottleneckConfig
     energy: EnergyTransformerConfig | None = None
     tile: int = Field(default=16, ge=1, le=4096)
 
@@ -82,11 +94,7 @@ class WaveformCodec(nn.Module):
         else:
             self.network = FastNet(config.network, config.channels, config.quantizer.dim)
         self.energy = None if config.energy is None else EnergyTransformer(config.energy)
-        self.quantizer: ResidualQuantizer | GaussianBottleneck
-        if isinstance(config.quantizer, GaussianBottleneckConfig):
-            self.quantizer = GaussianBottleneck(config.quantizer)
-        else:
-            self.quantizer = ResidualQuantizer(config.quantizer)
+        self.quantizer = _bottleneck(config.quantizer)
 
     @property
     def hop(self) -> int:
@@ -270,3 +278,15 @@ class WaveformCodec(nn.Module):
             raise Error(f"a sound of {channels} channels was given; this codec takes {self.config.channels}")
         if levels is not None and not 1 <= levels <= max(1, self.levels):
             raise Error(f"{levels} levels were asked for; this codec has 1 to {self.levels}")
+
+
+def _bottleneck(config: BottleneckConfig) -> Bottleneck:
+    match config:
+        case ResidualQuantizerConfig():
+            return ResidualQuantizer(config)
+        case FiniteScalarQuantizerConfig():
+            return FiniteScalarQuantizer(config)
+        case LookupFreeQuantizerConfig():
+            return LookupFreeQuantizer(config)
+        case GaussianBottleneckConfig():
+            return GaussianBottleneck(config)

@@ -76,6 +76,8 @@ class SoundCodec:
 
     def __init__(self, codec: WaveformCodec, defaults: CodecFile, *, name: str = "unnamed", sha256: str = "") -> None:
         self.codec, self.name, self.sha256 = codec.eval(), name, sha256 or "0" * 64
+        if not codec.levels:
+            raise ModelError(f"{name} gives no codes but latents for a prior; load its codec part to use these")
         self.offers = tuple(bits * self.rate / codec.hop / 1000 for bits in accumulate(widths(codec.sizes)))
         self.kbps = self.offers[-1] if defaults.kbps is None else self.offers[self.levels(defaults.kbps) - 1]
 

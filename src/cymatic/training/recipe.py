@@ -13,7 +13,7 @@ from cymatic.adversarial.losses import Rule
 from cymatic.codecs.fast import FastShape
 from cymatic.codecs.soundstream import SoundStreamShape
 from cymatic.codecs.spectrogram import SpectrogramShape
-from cymatic.codecs.waveform import WaveformCodecConfig
+from cymatic.codecs.waveform import BottleneckConfig, WaveformCodecConfig
 from cymatic.config import Config, nearest
 from cymatic.data.augment import Augmentation
 from cymatic.data.augment_waves import WaveAugmentation
@@ -210,7 +210,7 @@ class CodecRecipe(Config):
     channels: int = Field(default=1, ge=1, le=64)
     data: DataSettings = DataSettings(longest=15.0, long="cut")
     network: Annotated[FastShape | SoundStreamShape, Field(discriminator="kind")] = FastShape()
-    quantizer: ResidualQuantizerConfig = ResidualQuantizerConfig(levels=12, dim=32, dropout=0.5)
+    quantizer: BottleneckConfig = ResidualQuantizerConfig(levels=12, dim=32, dropout=0.5)
     tile: int = Field(default=16, ge=1, le=4096)  # frames
     energy: EnergyTransformerConfig | None = None
     piece: float = Field(default=0.96, gt=0, le=10)  # seconds
@@ -224,6 +224,11 @@ class CodecRecipe(Config):
     @classmethod
     def _fast_unless_said(cls, values: Any) -> Any:
         return {"kind": "fast", **values} if isinstance(values, dict) else values
+
+    @field_validator("quantizer", mode="before")
+    @classmethod
+    def _residual_unless_said(cls, values: Any) -> Any:
+        return {"kind": "residual", **values} if isinstance(values, dict) else values
 
     def config(self) -> WaveformCodecConfig:
         """What the codec is."""

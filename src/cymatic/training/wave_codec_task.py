@@ -182,15 +182,16 @@ class WaveCodecTask(nn.Module):
         counts = [torch.zeros(size, dtype=torch.int64) for size in codec.sizes]
         for wave in some:
             real = wave.to(self.steps.device).expand(-1, codec.config.channels, -1)
-            codes = codec.encode(real).codes
-            assert codes is not None
-            for name, kept in (("loss", codec.levels), ("half", half)):
-                fake = codec.decode_codes(codes[:, :kept], real.shape[-1])
+            latent = codec.encode(real)
+            made = {"loss": codec.decode(latent, real.shape[-1])}
+            if latent.codes is not None:
+                made["half"] = codec.decode_codes(latent.codes[:, :half], real.shape[-1])
+                for level, count in enumerate(counts):
+                    count += torch.bincount(latent.codes[:, level].flatten().cpu(), minlength=len(count))
+            for name, fake in made.items():
                 scores[name] += multi_scale_mel_distance(fake[:, :1], real[:, :1], codec.config.rate).item() / len(some)
-            for level, count in enumerate(counts):
-                count += torch.bincount(codes[:, level].flatten().cpu(), minlength=len(count))
         codec.steps_trained.fill_(trained)
-        used = min(perplexity(count) / len(count) for count in counts)
+        used = min((perplexity(count) / len(count) for count in counts), default=0.0)
         asked = self.verdicts[self.given >= VERDICTS]
         fallen = sum(collapse(list(seen)) is not None for seen in asked)
         return {**scores, "perplexity": used, "collapsed": float(fallen)}
