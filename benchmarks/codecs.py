@@ -5,7 +5,8 @@
 
 `speed`: ten seconds at 24 kHz, batch 1, float32. The peers are transformers' own classes at their published sizes with
 random weights, EnCodec and DAC at 6 kbps, Mimi at 1.1. All take turns in one process, and the medians of the rounds
-count; memory is measured in a process of its own each, as what the codec's work adds to that process at its peak.
+count; CPU seconds are of all threads together, and hardly depend on what else the machine does. Memory is measured in a
+process of its own each, as what the codec's work adds to that process at its peak.
 
 `quality`: held-out clips of every pack, each whole up to ten seconds. Multi-scale mel distance over all clips, and STOI
 over those of speech. Opus is what `opusenc` makes, where it is on the path, or else libsndfile at its lowest rate,
@@ -186,29 +187,31 @@ def speed(
     names = [*(model or []), *(THEIRS if peers else [])]
     contenders = {name: contender(name, kbps) for name in names}
     wave = ten_seconds()
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+    times: dict[str, list[tuple[float, float, float]]] = {name: [] for name in names}
     for _ in range(runs + 1):
         for name, one in contenders.items():
-            began = time.perf_counter()
+            began, worked = time.perf_counter(), time.process_time()
             found = one.encode(wave)
             between = time.perf_counter()
             one.decode(found)
-            times[name].append((between - began, time.perf_counter() - between))
+            times[name].append((between - began, time.perf_counter() - between, time.process_time() - worked))
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as pool:
         peaks = [pool.submit(peak, name, kbps, threads).result() for name in names]
     rows, both = [], {}
     for name, used in zip(names, peaks, strict=True):
         rounds = times[name][1:]
-        both[name] = median(sum(pair) for pair in rounds)
-        cells = [f"{SECONDS / median(column):.1f}" for column in zip(*rounds, strict=True)]
+        encoding, decoding, working = zip(*rounds, strict=True)
+        both[name] = median(map(sum, zip(encoding, decoding, strict=True)))
+        cells = [f"{SECONDS / median(column):.1f}" for column in (encoding, decoding)]
         one = contenders[name]
         rows.append(
             [name, f"{one.parameters / 1e6:.1f}", f"{one.levels}", f"{one.kbps:.2f}", *cells,
-             f"{SECONDS / both[name]:.1f}", f"{both[name] / both[names[0]]:.1f}", f"{used:.0f}"]
+             f"{SECONDS / both[name]:.1f}", f"{both[name] / both[names[0]]:.1f}",
+             f"{median(working):.2f}", f"{used:.0f}"]
         )  # fmt: skip
     header = ["codec", "M parameters", "levels", "kbps", "encode, x real time", "decode", "both", "times the first's",
-              "peak MB"]  # fmt: skip
+              "CPU s", "peak MB"]  # fmt: skip
     typer.echo(table(header, rows))
     typer.echo(f"\n{SECONDS:.0f} s at {RATE} Hz, {threads} threads, medians of {runs} rounds after a warm one")
 
