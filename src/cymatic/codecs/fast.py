@@ -108,9 +108,7 @@ class FastEncoder(nn.Module):
         x = self.join(x.unflatten(1, (-1, self.shape.split)).flatten(2))
         for block in self.coarse:
             x = block(x, past)
-        # Bounded, or a few numbers outgrow the rest, and the decoder's norm makes it deaf to these: without it eight of
-        # 32 numbers had 99.99 % of the variance after 3,000 steps, and stayed alone.
-        return self.write(self.last_norm(x)).tanh().mT
+        return self.write(self.last_norm(x)).mT
 
 
 class FastDecoder(nn.Module):

@@ -66,10 +66,11 @@ class WaveformCodecConfig(Config):
 
 
 class WaveReconstruction(NamedTuple):
-    """What went in, what came out, and what lay between them."""
+    """What went in, what came out, and what lay between them: before it was quantised, and after."""
 
     wanted: Float[Tensor, "batch channels samples"]
     made: Float[Tensor, "batch channels samples"]
+    latent: Float[Tensor, "batch dim frames"]
     quantized: Quantized
 
 
@@ -139,9 +140,10 @@ class WaveformCodec(nn.Module):
         """A step of training: all items as long as each other. `generator` and `share` are the quantizer's."""
         samples = wave.shape[-1]
         padded = pad(wave, (0, self.frames(samples) * self.hop - samples))
-        quantized = self.quantizer(self._latent(padded, None), generator, share=share)
+        latent = self._latent(padded, None)
+        quantized = self.quantizer(latent, generator, share=share)
         made = self.network.decoder(quantized.z)[..., self.delay : self.delay + samples]
-        return WaveReconstruction(wave, made, quantized)
+        return WaveReconstruction(wave, made, latent, quantized)
 
     @torch.no_grad()
     def encode(

@@ -162,6 +162,7 @@ class ObjectiveSettings(Config):
 
     mel: multi-scale mels. loud: magnitudes by their roots. stft: spectral convergence and log magnitudes. time:
     samples, after `emphasis`. stages: the mean channel of each of SoundStream's decoder stages against the sound.
+    white: how far the latent is from a unit Gaussian (`nn.whiteness`).
     opening: the share of the steps in which a low-pass over what the codec is shown opens; 0 shows all from the
     start.
     """
@@ -172,6 +173,7 @@ class ObjectiveSettings(Config):
     time: float = Field(default=0.0, ge=0)
     emphasis: float = Field(default=0.0, ge=0, lt=1)
     stages: float = Field(default=0.0, ge=0)
+    white: float = Field(default=0.03, ge=0)
     opening: float = Field(default=0.0, ge=0, le=1)
 
 

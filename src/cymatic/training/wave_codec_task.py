@@ -22,6 +22,8 @@ from cymatic.codecs.waveform import WaveformCodec
 from cymatic.errors import Error
 from cymatic.hub.parts import save_part
 from cymatic.metrics.code_use import perplexity
+from cymatic.nn.whiteness import whiteness_loss
+from cymatic.quantizers.gaussian import GaussianBottleneck
 from cymatic.seeds import mixed
 from cymatic.share import Share
 from cymatic.signal.distances import (
@@ -94,7 +96,7 @@ class WaveCodecTask(nn.Module):
         batch = batch.to(self.steps.device)
         batch = self.recipe.augment(batch, rate, torch.Generator().manual_seed(mixed(seed, 1 + self.rank)))
         self.outputs.clear()
-        wanted, made, quantized = self.codec(self._opened(batch, step), generator, share=share)
+        wanted, made, latent, quantized = self.codec(self._opened(batch, step), generator, share=share)
         real, fake = wanted.flatten(0, 1)[:, None], made.flatten(0, 1)[:, None]  # each channel on its own
         terms = self._distances(real, fake, step)
         judged: dict[str, Tensor] = {}
@@ -106,6 +108,9 @@ class WaveCodecTask(nn.Module):
         else:
             pulls = self.balancer({**{name: terms[name] for name in terms if name != "judges"}, **judged}, made)
         loss = pulls + sum(quantized.losses.values())
+        if (white := self.recipe.objective.white) and not isinstance(self.codec.quantizer, GaussianBottleneck):
+            terms["white"] = whiteness_loss(latent)  # a Gaussian bottleneck has a pull of its own
+            loss = loss + white * terms["white"]
         if "judges" in terms:
             loss = loss + terms["judges"]
         if self.training:
