@@ -8,20 +8,26 @@ The card is written by hand beside them.
 import sys
 from pathlib import Path
 
+from torch import nn
+
 from cymatic.hub.parts import save_part
-from cymatic.hub.pipeline_file import read_pipeline, write_pipeline
+from cymatic.hub.pipeline_file import CodecFile, read_pipeline, write_pipeline
+from cymatic.pipelines.sound_codec import SoundCodec
 from cymatic.pipelines.text_to_sound import TextToSound
 
 
 def ship(run: Path, starter: Path) -> None:
     """Writes the parts of `run` into `starter` as float16. Raises ModelError where the run is not a whole model."""
-    model = TextToSound.from_folder(run)
-    for name, part in (("text", model.text), ("prior", model.prior), ("vocoder", model.vocoder)):
+    file, parts = read_pipeline(run), dict[str, nn.Module]()
+    if isinstance(file, CodecFile):
+        parts["codec"] = SoundCodec.from_folder(run).codec
+    else:
+        model = TextToSound.from_folder(run)
+        parts |= {"text": model.text, "prior": model.prior, "vocoder": model.vocoder}
+    for name, part in parts.items():
         save_part(starter / name, part, half=True)
         print(f"{name}: {(starter / name / 'model.safetensors').stat().st_size / 1e6:.2f} MB")
-    write_pipeline(
-        starter, read_pipeline(run).model_copy(update={"parts": {n: n for n in ("text", "prior", "vocoder")}})
-    )
+    write_pipeline(starter, file.model_copy(update={"parts": {name: name for name in parts}}))
 
 
 if __name__ == "__main__":
