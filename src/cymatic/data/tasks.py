@@ -1,0 +1,209 @@
+"""Work in bulk: a folder of sounds, or tar archives of them as webdataset has them, cut into tasks.
+
+A task becomes one shard. The same sounds give the same tasks, wherever and whenever it is cut.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cymatic.config import Config
+from cymatic.data import splits
+from cymatic.data.contents import Contents
+from cymatic.data.folder import read_folder
+from cymatic.data.layouts import AUDIO_SUFFIXES, CAPTION_BYTES, CAPTION_FIELDS, SPLITS, Skipped, caption_of
+from cymatic.data.tar import Member, TarReader
+from cymatic.errors import Error
+from cymatic.files import reason
+
+MOST_BYTES = 2**30  # of the sounds of a task, unless it has one sound only
+MOST_SOUND = 2**35  # bytes of one sound in an archive
+TEXT, ABOUT = ".txt", ".json"
+
+
+class Listed(Config):
+    """A file of a folder: its name in it, its caption and split, and the SHA-256 of its bytes, if they can be read."""
+
+    name: str
+    caption: str
+    split: str
+    content: str | None = None
+
+
+class Task(Config):
+    """The sounds of one shard: files of a folder, or one `archive` with all that it holds."""
+
+    number: int
+    archive: Listed | None = None
+    files: tuple[Listed, ...] = ()
+
+    @property
+    def shard(self) -> str:
+        """Its name without a suffix."""
+        return f"shard-{self.number:06}"
+
+
+@dataclass(frozen=True)
+class Work:
+    """Where the sounds lie, the tasks, the fingerprint of all that goes in, and what was left out at once."""
+
+    root: Path
+    tasks: tuple[Task, ...]
+    fingerprint: str
+    skipped: tuple[Skipped, ...]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A sound, ready to be read at `path`; `name` is how messages and shards call it."""
+
+    name: str
+    path: Path
+    caption: str
+    split: str
+
+
+def read_work(place: Path, clips: int) -> Work:
+    """The tasks of a folder of sounds (`clips` files or 1 GB each), or of its tar archives (one each).
+
+    Raises Error as `read_folder` does, and for a place that is neither.
+    """
+    try:
+        archives = [place] if place.is_file() else sorted(place.glob("*.tar"))
+    except (OSError, ValueError) as error:
+        raise Error(f"{str(place)!r:.200} can't be read ({error}); give a folder of sounds") from None
+    if archives:
+        root = place.parent if place.is_file() else place
+        with Contents(root) as contents:
+            listed = [Listed(name=one.name, caption="", split="", content=contents.of(one)) for one in archives]
+        return Work(root, tuple(Task(number=i, archive=one) for i, one in enumerate(listed)), _digest(listed), ())
+    folder = read_folder(place)
+    listed, sizes = [], []
+    for item in sorted(folder.items, key=lambda item: str(item.audio)):
+        name = item.audio.relative_to(place).as_posix()
+        listed.append(Listed(name=name, caption=item.caption, split=item.split, content=item.content))
+        sizes.append(item.audio.stat().st_size if item.content else 0)
+    return Work(place, tuple(_cut(listed, sizes, clips)), _digest(listed), tuple(folder.skipped))
+
+
+def _cut(listed: list[Listed], sizes: list[int], clips: int) -> Iterator[Task]:
+    files: list[Listed] = []
+    held = number = 0
+    for one, size in zip(listed, sizes, strict=True):
+        if files and (len(files) == clips or held + size > MOST_BYTES):
+            yield Task(number=number, files=tuple(files))
+            files, held, number = [], 0, number + 1
+        files.append(one)
+        held += size
+    yield Task(number=number, files=tuple(files))
+
+
+def _digest(listed: list[Listed]) -> str:
+    lines = (json.dumps([one.name, one.caption, one.split, one.content]) for one in listed)
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def sounds_of(root: Path, task: Task, skipped: list[Skipped]) -> Iterator[Found]:
+    """The sounds of a task one after the other, each to be used before the next one is asked for.
+
+    What an archive holds in vain is named in `skipped`. Raises Error where an archive can't be opened at all.
+    """
+    if task.archive is None:
+        for one in task.files:
+            yield Found(one.name, root / one.name, one.caption, one.split)
+        return
+    path = root / task.archive.name
+    try:
+        with open(path, "rb") as stream, tempfile.TemporaryDirectory(prefix="cymatic-") as folder:
+            gathered = _Gathered(task.archive.name, Path(folder) / "sound", skipped)
+            tar = TarReader(stream, task.archive.name)
+            try:
+                for member in tar:
+                    yield from gathered.add(member, tar)
+            except Error as error:
+                skipped.append(Skipped(task.archive.name, str(error).removeprefix(f"{task.archive.name} ")))
+            yield from gathered.whole()
+    except OSError as error:
+        raise Error(f"{path} can't be read: {reason(error)}; copy it again") from None
+
+
+class _Gathered:
+    """The members of one key: a sound, which is put down under a name of our own, and what is said about it."""
+
+    def __init__(self, archive: str, place: Path, skipped: list[Skipped]) -> None:
+        self.archive, self.place, self.skipped = archive, place, skipped
+        self.key = self.audio = ""
+        self.content = ""
+        self.texts: dict[str, bytes] = {}
+
+    def add(self, member: Member, tar: TarReader) -> Iterator[Found]:
+        folder, _, last = member.name.rpartition("/")
+        stem, dot, suffix = last.partition(".")  # as webdataset has it: the key ends at the first dot
+        key, suffix = f"{folder}/{stem}" if folder else stem, dot + suffix.lower()
+        if not stem:
+            return
+        if key != self.key:
+            yield from self.whole()
+            self.key = key
+        if suffix in AUDIO_SUFFIXES and not self.audio:
+            if member.size > MOST_SOUND:
+                self._skip(member.name, f"has {member.size} bytes, more than a sound may")
+                return
+            digest = hashlib.sha256()
+            with open(self.place, "wb") as file:
+                for data in tar.chunks():
+                    digest.update(data)
+                    file.write(data)
+            self.audio, self.content = member.name, digest.hexdigest()
+        elif suffix in (TEXT, ABOUT) and member.size <= CAPTION_BYTES:
+            self.texts[suffix] = tar.read()
+        else:
+            self._skip(member.name, "is not a sound by its extension, or one too many", broken=False)
+
+    def whole(self) -> Iterator[Found]:
+        """The sound of the members so far, if they hold one; then they are forgotten."""
+        if self.audio:
+            about = self._about()
+            given = next((about[name] for name in CAPTION_FIELDS if isinstance(about.get(name), str)), "")
+            caption = " ".join(given.split()) or caption_of(self.key.rpartition("/")[2])
+            yield Found(f"{self.archive}:{self.audio}", self.place, caption, self._split(about))
+        elif self.texts:
+            self._skip(self.key, "has no sound beside what is said about it")
+        self.key = self.audio = self.content = ""
+        self.texts = {}
+
+    def _about(self) -> dict[str, object]:
+        about: dict[str, object] = {}
+        try:
+            said = json.loads(self.texts.get(ABOUT, b"{}"))
+            about |= said if isinstance(said, dict) else {}
+            if TEXT in self.texts:
+                about = {"caption": self.texts[TEXT].decode("utf-8-sig"), **about}
+        except (ValueError, RecursionError):
+            self._skip(self.key, "says nothing that can be read about itself", broken=False)
+        return about
+
+    def _split(self, about: dict[str, object]) -> str:
+        """As it says; else a tenth is held out by its content, or its group where it has one."""
+        split = SPLITS.get(str(about.get("split", "")).strip().lower())
+        unit = str(about.get("group") or self.content)
+        return split or ("valid" if splits.place(unit) < splits.VALID_SHARE else "train")
+
+    def _skip(self, name: str, why: str, *, broken: bool = True) -> None:
+        self.skipped.append(Skipped(f"{self.archive}:{name}"[:400], why, broken))
+
+
+@contextmanager
+def named(found: Found) -> Iterator[None]:
+    """Errors about the file name the sound instead."""
+    try:
+        yield
+    except (Error, OSError) as error:
+        raise Error(str(error).replace(os.fspath(found.path), found.name)) from None

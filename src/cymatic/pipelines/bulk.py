@@ -1,0 +1,291 @@
+"""Sounds by the thousand -> shards of codes, on the cores of this machine or on a cluster, interrupted or not.
+
+The work is cut into tasks, one for each shard (`data.tasks`). A shard appears whole or not at all, its summary after
+it, and the same task gives the same bytes: so a task can be done twice without harm, and one that was done is not done
+again. That is all there is to resuming, and to losing workers.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from cymatic.config import Config
+from cymatic.data.layouts import Skipped, check_strictly
+from cymatic.data.shards import SHARD, write_shard
+from cymatic.data.tasks import Task, Work, named, read_work, sounds_of
+from cymatic.errors import Error, ModelError
+from cymatic.files import write_atomically
+from cymatic.pipelines.load import find_model, load_codec
+from cymatic.signal import files
+
+Engine = Literal["local", "ray"]
+PLAN, SUMMARY = "plan.json", "summary.json"
+CLIPS = 256  # files of a folder in a shard
+MOST_NAMED = 20  # of what was left out, in the last summary
+
+
+class Plan(Config):
+    """What a folder of shards is: codes of `sha256` (the model) at `kbps`, of what has the fingerprint `inputs`."""
+
+    format: Literal[1] = 1
+    model: str
+    sha256: str
+    kbps: float
+    entropy: bool
+    clips: int
+    inputs: str
+    shards: int
+
+
+class Summary(Config):
+    """One shard: its bytes, its sounds and their seconds, and what was left out: name, reason, whether it is broken."""
+
+    format: Literal[1] = 1
+    shard: str
+    bytes: int
+    sounds: int
+    seconds: float
+    skipped: tuple[tuple[str, str, bool], ...] = ()
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every worker has to know."""
+
+    model: str
+    sha256: str
+    kbps: float
+    root: Path
+    out: Path
+    entropy: bool = False
+    strict: bool = False
+    device: str = "cpu"
+
+
+@dataclass
+class Totals:
+    """All shards together; `before`: how many of them were there already."""
+
+    shards: int = 0
+    before: int = 0
+    sounds: int = 0
+    seconds: float = 0.0
+    bytes: int = 0
+    skipped: list[Skipped] = field(default_factory=list)
+
+    def add(self, one: Summary) -> None:
+        self.shards += 1
+        self.sounds += one.sounds
+        self.seconds += one.seconds
+        self.bytes += one.bytes
+        self.skipped += [Skipped(*skipped) for skipped in one.skipped]
+
+
+class Encoder:
+    """A worker: loads the codec once, then does one task after the other, at one thread, so that it matters neither
+    where nor beside what a task is done."""
+
+    def __init__(self, job: Job) -> None:
+        import torch
+
+        torch.set_num_threads(1)
+        self.job, self.codec = job, load_codec(job.model, device=job.device)
+        if self.codec.sha256 != job.sha256:
+            raise ModelError(
+                f"{job.model} is another model here ({self.codec.sha256[:8]}) than where the work was planned "
+                f"({job.sha256[:8]}); give all machines the same"
+            )
+
+    def __call__(self, task: Task) -> Summary:
+        """Writes the shard and then its summary. Raises Error where it can't, or, if strict, for a broken sound."""
+        job, skipped, counts = self.job, list[Skipped](), {"sounds": 0, "seconds": 0.0}
+
+        def sounds() -> Iterator[tuple[str, bytes, dict[str, Any]]]:
+            for i, found in enumerate(sounds_of(job.root, task, skipped)):
+                codes = io.BytesIO()
+                try:
+                    with named(found):
+                        blocks = files.blocks(found.path)
+                        written = self.codec.encode_blocks(blocks, codes, job.kbps, entropy=job.entropy)
+                except ModelError:
+                    raise
+                except Error as error:
+                    skipped.append(Skipped(found.name, str(error).removeprefix(f"{found.name} ")))
+                    if job.strict:
+                        check_strictly(skipped)
+                    continue
+                counts["sounds"] += 1
+                counts["seconds"] += written.seconds
+                about = {"caption": found.caption, "split": found.split, "source": found.name}
+                yield f"{task.number:06}-{i:06}", codes.getvalue(), {**about, "seconds": round(written.seconds, 6)}
+
+        size = write_shard(job.out / f"{task.shard}{SHARD}", sounds())
+        if job.strict:
+            check_strictly(skipped)
+        summary = Summary(
+            shard=task.shard,
+            bytes=size,
+            sounds=int(counts["sounds"]),
+            seconds=round(counts["seconds"], 6),
+            skipped=tuple((one.name, one.why, one.broken) for one in skipped),
+        )
+        write_atomically(job.out / f"{task.shard}.json", summary.model_dump_json(indent=2).encode() + b"\n")
+        return summary
+
+
+def encode_in_bulk(
+    source: Path,
+    out: Path,
+    model: str | Path,
+    kbps: float | None = None,
+    *,
+    engine: Engine = "local",
+    workers: int = 1,
+    clips: int = CLIPS,
+    entropy: bool = False,
+    strict: bool = False,
+    device: str = "cpu",
+    say: Callable[[str], None] = print,
+) -> Totals:
+    """Encodes a folder of sounds, or tar archives of them, into shards of codes in `out`; goes on where it stopped.
+
+    workers: processes of this machine, or of the cluster. What is broken is named, skipped and counted; with `strict`
+    it stops the work. Raises Error for an output that holds the codes of another plan, ModelError for a model that is
+    no codec, and what `read_work` raises.
+    """
+    if out.absolute() in (source.absolute(), source.absolute().parent if source.is_file() else None):
+        raise Error(f"{out} holds the sounds; give another folder for their codes")
+    folder = find_model(model)
+    codec = load_codec(model, device=device)
+    kbps = codec.offers[codec.levels(kbps) - 1]
+    work = read_work(source, clips)
+    plan = Plan(
+        model=codec.name, sha256=codec.sha256, kbps=kbps, entropy=entropy, clips=clips, inputs=work.fingerprint,
+        shards=len(work.tasks),
+    )  # fmt: skip
+    _agree(plan, out)
+    if strict:
+        check_strictly(list(work.skipped))
+    # A starter goes by its name, since it may lie elsewhere on another machine.
+    name = str(model) if folder.name == str(model) and not Path(model).exists() else str(folder.absolute())
+    job = Job(name, codec.sha256, kbps, work.root.absolute(), out.absolute(), entropy, strict, device)
+    del codec
+    return _work(work, job, plan, engine, workers, say)
+
+
+def _work(work: Work, job: Job, plan: Plan, engine: Engine, workers: int, say: Callable[[str], None]) -> Totals:
+    totals = Totals(skipped=list(work.skipped))
+    open_tasks = []
+    for task in work.tasks:
+        if (done := done_before(job.out, task)) is None:
+            open_tasks.append(task)
+        else:
+            totals.add(done)
+            totals.before += 1
+    if totals.before:
+        say(f"{totals.before} of {plan.shards} shards are there already")
+    if open_tasks:
+        for summary in _engine(engine)(open_tasks, job, workers):
+            totals.add(summary)
+            for name, why, _ in summary.skipped:
+                say(f"skipped {name}: {why}")
+            say(f"{summary.shard}  {summary.sounds} sounds, {summary.seconds:.1f} s, {summary.bytes} bytes")
+    for left in job.out.glob(".cymatic-*.tmp"):  # of workers that were lost
+        left.unlink(missing_ok=True)
+    totals.skipped.sort(key=lambda one: one.name)
+    _write_totals(job.out, totals)
+    if not totals.sounds:
+        raise Error(f"none of the sounds in {job.root} could be encoded; {SUMMARY} in {job.out} says why")
+    return totals
+
+
+def _engine(engine: Engine) -> Callable[[Sequence[Task], Job, int], Iterator[Summary]]:
+    if engine == "local":
+        return local
+    from cymatic.pipelines.bulk_ray import on_ray
+
+    return on_ray
+
+
+def local(tasks: Sequence[Task], job: Job, workers: int) -> Iterator[Summary]:
+    """Does the tasks in processes of this machine, in no particular order."""
+    # Fresh processes: a copy of one that has used torch may wait for threads that it does not have.
+    context = multiprocessing.get_context("spawn")
+    try:
+        with ProcessPoolExecutor(min(workers, len(tasks)), context, _begin, (job,)) as pool:
+            futures = [pool.submit(_do, task) for task in tasks]
+            try:
+                for future in as_completed(futures):
+                    yield future.result()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+    except BrokenProcessPool:
+        raise Error("a worker was killed; the shards that are done stay, so give the same command again") from None
+
+
+_encoder: Encoder | Error | None = None
+
+
+def _begin(job: Job) -> None:
+    global _encoder
+    try:
+        _encoder = Encoder(job)
+    except Error as error:  # raised here it would end the process without a word
+        _encoder = error
+
+
+def _do(task: Task) -> Summary:
+    if isinstance(_encoder, Error):
+        raise _encoder
+    assert _encoder is not None
+    return _encoder(task)
+
+
+def _agree(plan: Plan, out: Path) -> None:
+    """Writes the plan, or makes sure that it is the one that is there."""
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / PLAN
+    if not path.exists():
+        if any(out.glob(f"*{SHARD}")):
+            raise Error(f"{out} holds archives and no {PLAN}; give another folder")
+        write_atomically(path, plan.model_dump_json(indent=2).encode() + b"\n")
+        return
+    try:
+        before = Plan.model_validate_json(path.read_bytes())
+    except (OSError, ValueError):
+        raise Error(f"{path} can't be read; give another folder") from None
+    other = [name for name, value in plan if getattr(before, name) != value]
+    if other:
+        what = {"inputs": "sounds", "sha256": "model", "clips": "clips a shard"}
+        names = ", ".join(dict.fromkeys(what.get(name, name) for name in other if name not in ("model", "shards")))
+        raise Error(
+            f"{out} holds the codes of another plan (other {names or 'name of the model'}); give another folder"
+        )
+
+
+def done_before(out: Path, task: Task) -> Summary | None:
+    """The summary of a shard that is whole; None where it is yet to be made."""
+    try:
+        summary = Summary.model_validate_json((out / f"{task.shard}.json").read_bytes())
+        whole = (out / f"{task.shard}{SHARD}").stat().st_size == summary.bytes
+    except (OSError, ValueError):
+        return None
+    return summary if whole and summary.shard == task.shard else None
+
+
+def _write_totals(out: Path, totals: Totals) -> None:
+    values = {
+        "format": 1, "shards": totals.shards, "sounds": totals.sounds, "seconds": round(totals.seconds, 3),
+        "bytes": totals.bytes, "skipped": len(totals.skipped),
+        "such_as": [f"{one.name}: {one.why}" for one in totals.skipped[:MOST_NAMED]],
+    }  # fmt: skip
+    write_atomically(out / SUMMARY, json.dumps(values, indent=2, ensure_ascii=False).encode() + b"\n")

@@ -1,0 +1,78 @@
+"""Work in bulk on a cluster, by Ray Data: the tasks are a data set, and the encoders are the actors that it goes
+through.
+
+The folders of sounds and of shards must be the same on all machines. RAY_ADDRESS names the cluster; without it a local
+one is started, and ended afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from typing import Any
+
+from cymatic.data.tasks import Task
+from cymatic.errors import Error
+from cymatic.pipelines.bulk import Encoder, Job, Summary
+
+OBJECTS = 100 * 2**20  # bytes of Ray's object store on this machine: tasks and summaries are small
+
+
+class RayEncoder:
+    """An actor: a batch of one task in, its summary out; what a user can mend comes out as a sentence."""
+
+    def __init__(self, job: Job) -> None:
+        try:
+            self.encoder: Encoder | Error = Encoder(job)
+        except Error as error:
+            self.encoder = error
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
+        summary, trouble = "", ""
+        try:
+            if isinstance(self.encoder, Error):
+                raise self.encoder
+            summary = self.encoder(Task.model_validate_json(str(batch["task"][0]))).model_dump_json()
+        except Error as error:
+            trouble = str(error)
+        return {"summary": [summary], "error": [trouble]}
+
+
+def on_ray(tasks: Sequence[Task], job: Job, workers: int) -> Iterator[Summary]:
+    """Does the tasks on a cluster, in no particular order; those of a worker that is lost are done by another.
+
+    Raises Error where Ray is not installed.
+    """
+    if find_spec("ray") is None:
+        raise Error('Ray is not installed; pip install "cymatic[cluster]", or leave the engine at local')
+    import ray
+    from ray.data import ActorPoolStrategy, DataContext
+
+    own = not ray.is_initialized()
+    if own and not os.environ.get("RAY_ADDRESS"):
+        ray.init(
+            address="local", num_cpus=workers, object_store_memory=OBJECTS, include_dashboard=False, log_to_driver=False
+        )
+    elif own:
+        ray.init(log_to_driver=False)
+    try:
+        DataContext.get_current().enable_progress_bars = False
+        rows = [{"task": task.model_dump_json()} for task in tasks]
+        done = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+            RayEncoder,
+            fn_constructor_args=(job,),
+            batch_size=1,
+            compute=ActorPoolStrategy(size=min(workers, len(rows))),
+            num_cpus=1,
+            num_gpus=1 if job.device.startswith("cuda") else None,
+            max_restarts=-1,
+            max_task_retries=-1,
+        )
+        for row in done.iter_rows():
+            if row["error"]:
+                raise Error(row["error"])
+            yield Summary.model_validate_json(row["summary"])
+    finally:
+        if own:
+            ray.shutdown()
