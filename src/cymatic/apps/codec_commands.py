@@ -39,10 +39,28 @@ def encode(
     model: Model = STARTER,
     workers: Workers = None,
     device: Device = "cpu",
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            help="local or ray: a folder, or tar archives of sounds, into shards of codes, on this machine or a "
+            "cluster (docs/how-to-scale.md).",
+            show_default="single files",
+        ),
+    ] = None,
+    clips: Annotated[int, typer.Option(help="How many files a shard, with --engine.")] = 256,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop (2) where a file is broken, with --engine.")] = False,
 ) -> None:
     """Turn sounds into codes: small .cym files."""
     from cymatic.files import check_output
 
+    if engine is not None:
+        from cymatic.apps.bulk_command import bulk_command
+
+        bulk_command(
+            audio, output, model, kbps, engine, workers=workers, clips=clips, entropy=entropy, strict=strict,
+            device=device,
+        )  # fmt: skip
+        return
     _check_kinds(audio, output)
     sources = _found(audio, _sounds(), "sound") if audio.is_dir() else []
     if output != PIPE and not audio.is_dir():
