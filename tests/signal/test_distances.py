@@ -8,8 +8,10 @@ from cymatic.signal.distances import (
     SCALES,
     _framed,
     by_items,
+    loudness_distance,
     multi_scale_mel_distance,
     multi_scale_stft_distance,
+    phase_distance,
     waveform_distance,
 )
 from cymatic.signal.magnitudes import magnitudes
@@ -132,3 +134,25 @@ def test_an_emphasis_lifts_treble_inside_its_own_term():
     low, high = (waveform_distance(sound, silence).item() for sound in (bass, treble))
     assert low == pytest.approx(high, rel=1e-4)
     assert waveform_distance(treble, silence, emphasis=0.97) > 500 * waveform_distance(bass, silence, emphasis=0.97)
+
+
+def test_loudness_hears_no_phase_and_what_is_loud_most():
+    real = torch.randn(2, 1, 4000)
+    assert loudness_distance(real, real) == loudness_distance(real, -real) == 0
+    half = real.clone()
+    half[..., 2000:] *= 0.01
+    loud, soft = half.clone(), half.clone()
+    loud[..., :2000] *= 0.5
+    soft[..., 2000:] *= 0.5
+    assert loudness_distance(half, loud) > 5 * loudness_distance(half, soft) > 0
+
+
+def test_phase_hears_what_magnitudes_do_not():
+    real, other = torch.randn(2, 1, 4000), torch.randn(2, 1, 4000)
+    assert phase_distance(real, real) == 0
+    torch.testing.assert_close(phase_distance(real, -real), torch.tensor(2.0))
+    assert 1 < phase_distance(real, other) < 1.6
+    assert phase_distance(real, real + 0.1 * other) < 0.3
+    fake = (real + other).requires_grad_()
+    (gradient,) = torch.autograd.grad(phase_distance(real, fake), fake)
+    assert phase_distance(real, fake.detach() - 1000 * gradient) < phase_distance(real, fake)

@@ -160,8 +160,9 @@ class VocoderRecipe(Config):
 class ObjectiveSettings(Config):
     """What a waveform codec's sound is compared by, as weights (see `signal.distances`, `signal.stages`).
 
-    mel: multi-scale mels. loud: magnitudes by their roots. stft: spectral convergence and log magnitudes. time:
-    samples, after `emphasis`. stages: the mean channel of each of SoundStream's decoder stages against the sound.
+    mel: multi-scale mels. loud: magnitudes by their roots. phase: complex spectra. stft: spectral convergence and log
+    magnitudes. time: samples, after `emphasis`. stages: the mean channel of each of SoundStream's decoder stages
+    against the sound.
     white: how far the latent is from a unit Gaussian (`nn.whiteness`).
     opening: the share of the steps in which a low-pass over what the codec is shown opens; 0 shows all from the
     start.
@@ -169,6 +170,7 @@ class ObjectiveSettings(Config):
 
     mel: float = Field(default=1.0, ge=0)
     loud: float = Field(default=1.0, ge=0)
+    phase: float = Field(default=0.5, ge=0)
     stft: float = Field(default=0.0, ge=0)
     time: float = Field(default=0.0, ge=0)
     emphasis: float = Field(default=0.0, ge=0, lt=1)

@@ -30,6 +30,7 @@ from cymatic.signal.distances import (
     loudness_distance,
     multi_scale_mel_distance,
     multi_scale_stft_distance,
+    phase_distance,
     waveform_distance,
 )
 from cymatic.signal.filters import low_pass, opening
@@ -123,7 +124,7 @@ class WaveCodecTask(nn.Module):
 
     def _weights(self) -> dict[str, float]:
         own, judges = self.recipe.objective, self.recipe.judges
-        named = {name: float(getattr(own, name)) for name in ("mel", "loud", "stft", "time", "stages")}
+        named = {name: float(getattr(own, name)) for name in ("mel", "loud", "phase", "stft", "time", "stages")}
         return {**named, "fool": judges.weight, "features": judges.features}
 
     def _distances(self, real: Tensor, fake: Tensor, step: int) -> dict[str, Tensor]:
@@ -134,6 +135,8 @@ class WaveCodecTask(nn.Module):
         terms = {"mel": multi_scale_mel_distance(fake, real, self.codec.config.rate)} if own.mel else {}
         if own.loud:
             terms["loud"] = loudness_distance(real, fake)
+        if own.phase:
+            terms["phase"] = phase_distance(real, fake)
         if own.stft:
             terms["stft"] = multi_scale_stft_distance(real, fake)
         if own.time:
