@@ -271,6 +271,19 @@ def test_a_cut_file_is_decoded_up_to_the_cut(tmp_path):
     assert np.abs(back.samples - np.clip(wanted.samples[:, : len(back)], -1, 1)).max() < 1e-4
 
 
+def test_a_cut_file_stays_one_when_it_is_written_again(tmp_path):
+    data = MODEL.encode(sound(20_000)).write(tmp_path / "a.cym").read_bytes()
+    (tmp_path / "a.cym").write_bytes(data[:-20])
+    with pytest.warns(Note):
+        cut = Encoded.read(tmp_path / "a.cym")
+    assert cut.samples is None
+    cut.write(tmp_path / "b.cym")
+    with pytest.warns(Note, match="is cut short after block"):
+        again = Encoded.read(tmp_path / "b.cym")
+    assert again.samples is None and np.array_equal(again.codes, cut.codes)
+    assert len(MODEL.decode(again)) == cut.codes.shape[1] * 40 - MODEL.codec.delay
+
+
 def test_a_file_without_a_block_is_no_sound(tmp_path):
     data = MODEL.encode(sound()).write(tmp_path / "a.cym").read_bytes()
     (tmp_path / "a.cym").write_bytes(data[: len(MODEL.header().as_bytes())])

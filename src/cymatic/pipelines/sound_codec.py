@@ -46,7 +46,7 @@ class Encoded:
         with writing(path) as file:
             writer = CymWriter(file, self.header, entropy=entropy)
             writer.add(self.codes)
-            writer.close(self.codes.shape[1] * self.header.hop if self.samples is None else self.samples)
+            writer.close(self.samples)
         return Path(path)
 
     @classmethod

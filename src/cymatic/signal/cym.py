@@ -129,13 +129,17 @@ class CymWriter:
             if self._filled == self.header.block:
                 self._block()
 
-    def close(self, samples: int) -> None:
-        """Ends the file of a sound of `samples` samples. Raises Error where its frames do not hold as many."""
-        if not 0 <= samples <= self.frames * self.header.hop:
+    def close(self, samples: int | None) -> None:
+        """Ends the file of a sound of `samples` samples; None, where nobody knows, makes it a file that was cut short.
+
+        Raises Error where its frames do not hold as many.
+        """
+        if samples is not None and not 0 <= samples <= self.frames * self.header.hop:
             raise Error(f"{self.frames} frames of {self.header.hop} samples do not hold a sound of {samples} samples")
         if self._filled:
             self._block()
-        self._record(b"\0\0" + _SAMPLES.pack(samples))
+        if samples is not None:
+            self._record(b"\0\0" + _SAMPLES.pack(samples))
 
     def _block(self) -> None:
         codes = np.concatenate(self._waiting, axis=1)
