@@ -141,7 +141,7 @@ def test_what_looks_ahead_keeps_items_apart_and_says_so(codec):
     later = wave.clone()
     later[..., 200:] = 0
     with torch.no_grad():  # of latents, for codes may well stay the same
-        first, then = (codec._latent(x, None) for x in (wave, later))
+        first, then = (codec.latent(x) for x in (wave, later))
         heard, changed = (codec.network.decoder(z)[..., :80] for z in (first, then))
     assert not torch.equal(heard, changed)
     with pytest.raises(Error, match="can't be streamed"):

@@ -1,4 +1,4 @@
-"""The command line: `cymatic sound`, `train`, `evaluate`, `plot`, `encode`, `decode`, `data`, `judge`.
+"""The command line: `cymatic sound`, `train`, `evaluate`, `plot`, `encode`, `decode`, `codec`, `data`, `judge`.
 
 Only typer is imported at the top: `cymatic --help` is instant because torch is loaded by the command that needs it.
 Whatever a user can mend is one line on stderr and exit code 2.
@@ -18,6 +18,7 @@ import typer
 
 from cymatic import __version__
 from cymatic.apps.codec_commands import decode, encode
+from cymatic.apps.codec_map_command import codec
 from cymatic.apps.data_command import data
 from cymatic.apps.import_command import import_command
 from cymatic.apps.judge_command import judge
@@ -39,6 +40,7 @@ app = typer.Typer(
 )
 app.add_typer(data)
 app.add_typer(judge)
+app.add_typer(codec)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

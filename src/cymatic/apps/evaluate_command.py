@@ -14,10 +14,10 @@ import torch
 from rich.console import Console
 
 from cymatic import __version__
+from cymatic.apps.clips import clips_of
 from cymatic.apps.report_page import page
 from cymatic.apps.terminal import printable
-from cymatic.data.clips import Long, usual_rate
-from cymatic.data.packs import Sources, read_packs, whole_folder
+from cymatic.data.clips import usual_rate
 from cymatic.errors import Error
 from cymatic.files import reason, write_atomically
 from cymatic.hub.parts import fingerprint, load_part, save_part
@@ -25,12 +25,10 @@ from cymatic.metrics.judges import Judge
 from cymatic.pipelines.evaluable import Evaluable
 from cymatic.pipelines.evaluate import MADE, REAL, THROUGH, Evaluation, check_corpus, check_count, check_judge, evaluate
 from cymatic.pipelines.folder_judge import judge_rate, train_on
-from cymatic.pipelines.load import load_maker, starters
-from cymatic.pipelines.recordings import LONGEST, Corpus, as_json, plain, read_corpus
-from cymatic.training.recipe import parse_recipe, read_recipe
+from cymatic.pipelines.load import load_maker
+from cymatic.pipelines.recordings import Corpus, as_json, plain, read_corpus
 
 REPORT, PAGE, JUDGE = "report.json", "report.html", "judge"
-RECIPE = "recipe.yaml"
 OWN_SECONDS = 75.0  # to train a judge where none is given
 FORMAT = 1
 
@@ -49,7 +47,7 @@ def evaluate_command(run: str, data: Path | None, judge: Path | None, n: int, se
 
     model = cast(Evaluable, load_maker(run))
     given = load_part(judge, (Judge,)) if judge is not None else None
-    sources, longest, long = _clips(run, data)
+    sources, longest, long = clips_of(run, data)
     corpus = read_corpus(sources, model.rate, longest=longest, long=long)
     check_corpus(model, corpus)
     if given is not None and judge is not None:
@@ -106,21 +104,6 @@ def check_folder(output: Path) -> None:
         raise Error(f"{output} can't be written: {above} is not a folder; give another name with -o")
     if not os.access(above, os.W_OK):
         raise Error(f"{output} can't be written: permission denied; give a folder that you may write to")
-
-
-def _clips(run: str, data: Path | None) -> tuple[Sources, float, Long]:
-    """The clips of `data` or those that the run was trained on, how long they may be, what becomes of longer ones."""
-    if data is not None:
-        return read_packs((whole_folder(str(data)),), None), LONGEST, "cut"
-    recipe = starters().get(run, Path(run)) / RECIPE
-    if not recipe.is_file():
-        raise Error(f"{run} doesn't say what it was trained on (it holds no {RECIPE}); give its folder with --data")
-    settings = parse_recipe(read_recipe(recipe), str(recipe)).data
-    if settings.folder is not None and not Path(settings.folder).is_dir():
-        raise Error(f"{settings.folder}, which {run} was trained on, is not there; say where it is now with --data")
-    packs = settings.packs or (whole_folder(settings.folder or "."),)
-    base = Path(settings.folder) if settings.folder is not None else None
-    return read_packs(packs, base), settings.longest, settings.long
 
 
 def report_of(model: Evaluable, corpus: Corpus, found: Evaluation, n: int) -> dict[str, Any]:

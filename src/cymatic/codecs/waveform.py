@@ -140,7 +140,7 @@ class WaveformCodec(nn.Module):
         """A step of training: all items as long as each other. `generator` and `share` are the quantizer's."""
         samples = wave.shape[-1]
         padded = pad(wave, (0, self.frames(samples) * self.hop - samples))
-        latent = self._latent(padded, None)
+        latent = self.latent(padded)
         quantized = self.quantizer(latent, generator, share=share)
         made = self.network.decoder(quantized.z)[..., self.delay : self.delay + samples]
         return WaveReconstruction(wave, made, latent, quantized)
@@ -223,7 +223,7 @@ class WaveformCodec(nn.Module):
         """
 
         def network(wave: Tensor, past: Past | None) -> Tensor:
-            z = self._latent(wave, past)
+            z = self.latent(wave, past)
             if isinstance(self.quantizer, GaussianBottleneck):
                 return self.quantizer.to_latent(z)
             return self.quantizer.encode(z, levels)
@@ -243,7 +243,10 @@ class WaveformCodec(nn.Module):
 
         return Tiles(network, 1, self.config.tile if self.streamable else frames)
 
-    def _latent(self, wave: Tensor, past: Past | None) -> Tensor:
+    def latent(
+        self, wave: Float[Tensor, "batch channels samples"], past: Past | None = None
+    ) -> Float[Tensor, "batch dim frames"]:
+        """What whole frames of sound are before they become codes."""
         z: Tensor = self.network.encoder(wave, past)
         return z if self.energy is None else self.energy(z)
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, embedding, normalize
 
 from cymatic.config import Config
+from cymatic.errors import Error
 from cymatic.nn.linear import Linear
 from cymatic.nn.processes import of_the_first, total
 from cymatic.quantizers.learning import (
@@ -215,6 +216,27 @@ class ResidualQuantizer(nn.Module):
         for level in range(codes.shape[1]):
             given = given + self._part(codes[:, level], level)
         return given.movedim(-1, 1)
+
+    @torch.no_grad()
+    def compared(
+        self, z: Float[Tensor, "batch dim *places"], level: int
+    ) -> tuple[Float[Tensor, "n width"], Float[Tensor, "size width"]]:
+        """What level number `level` (from 0) compares: what the levels before it leave over of `z`, a row for each
+        place, and its codes. Directions of length 1 where these are what counts, so the nearest code is the chosen one.
+
+        Raises Error for a level that there is not.
+        """
+        if not 0 <= level < self.config.levels:
+            raise Error(f"level {level + 1} was asked for; this quantizer has 1 to {self.config.levels}")
+        residual = z.float().movedim(1, -1).flatten(0, -2)
+        for before in range(level):
+            encoded = self.inwards[before](residual) if self.config.lookup_dim else residual
+            residual = residual - self._part(self._nearest(encoded, before), before)
+        rows = self.inwards[level](residual) if self.config.lookup_dim else residual
+        book = self.codebooks[level].detach()
+        if self.config.metric == "cosine":
+            return normalize(rows, dim=-1), normalize(book, dim=-1)
+        return rows, book
 
     def _neighbourhood(self) -> Neighbourhood | None:
         if self.config.map is None:
