@@ -10,7 +10,7 @@ import torch
 from torch.nn.functional import normalize
 
 from cymatic.errors import Error, ModelError
-from cymatic.quantizers.learning import levels_used
+from cymatic.quantizers.learning import _highest, levels_used
 from cymatic.quantizers.maps import MapConfig
 from cymatic.quantizers.residual import ResidualQuantizer, ResidualQuantizerConfig
 from cymatic.share import Share
@@ -336,3 +336,9 @@ def test_two_processes_learn_what_one_does_with_the_whole_batch():
         for state in states:
             for name, tensor in alone.items():
                 torch.testing.assert_close(torch.from_numpy(state[i][name]), tensor, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [2, 7, 60, 64, 97, 512, 1000, 1024])
+def test_the_highest_score_is_found_whatever_their_number(size):
+    scores = draw(300, size)
+    assert torch.equal(_highest(scores), scores.argmax(-1))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -11,6 +13,7 @@ from cymatic.nn.processes import of_the_first, processes, rank, side_by_side, to
 from cymatic.share import Share
 
 MOST_SCORES = 2**19  # that lie in memory at once while the nearest codes are looked for: 2 MiB, so in cache
+LEAST_COLUMNS = 8  # with fewer there is nothing to gain
 SMOOTHING = 1e-5  # of Laplace, on the running counts
 
 
@@ -21,7 +24,22 @@ def nearest(rows: Tensor, vectors: Tensor, bias: Tensor | None) -> Tensor:
     pieces so that the scores fit into the processor's cache.
     """
     pieces = rows.split(max(1, MOST_SCORES // len(vectors)))
-    return torch.cat([linear(piece, vectors, bias).argmax(-1) for piece in pieces])
+    return torch.cat([_highest(linear(piece, vectors, bias)) for piece in pieces])
+
+
+def _highest(scores: Tensor) -> Tensor:
+    """`scores.argmax(-1)`, in a third of its time: torch finds where the highest is one score at a time, and how high
+    it is sixteen at a time. So the scores of a row are laid out as a rectangle, of which the best column is looked for,
+    and in that column the best row. Where two are the same, either may be given.
+    """
+    rows, size = scores.shape
+    columns = next(n for n in range(math.isqrt(size), 0, -1) if size % n == 0)
+    if columns < LEAST_COLUMNS:
+        return scores.argmax(-1)
+    table = scores.view(rows, size // columns, columns)
+    column = table.amax(1).argmax(-1)
+    inside = table.gather(2, column[:, None, None].expand(-1, size // columns, 1))[..., 0]
+    return inside.argmax(-1) * columns + column
 
 
 def sampled(rows: Tensor, vectors: Tensor, bias: Tensor | None, temperature: float, drawn: Tensor) -> Tensor:
