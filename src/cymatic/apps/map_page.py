@@ -97,12 +97,14 @@ def summary(found: CodebookMap) -> list[str]:
     near, far = found.steps()
     lines = [
         f"{found.size} codes of level {found.level} lie in {TOPOLOGIES[found.topology]}.",
-        f"{found.clips} clips use {found.used:.1%} of them, with a perplexity of {found.perplexity:.1f}.",
+        f"{found.clips} clips use {100 * found.used:.1f} % of them, with a perplexity of {found.perplexity:.1f}.",
         f"Neighbours' colours differ by {near:.3f}, those of any two codes by {far:.3f} (OKLab).",
     ]
-    if found.error is not None:
+    if found.error is not None and found.control is not None:
         lines.insert(
-            1, f"Topographic error {found.error:.1%}; with the same codes shuffled it would be {found.control:.1%}."
+            1,
+            f"Topographic error {100 * found.error:.1f} %; with the same codes shuffled it would be "
+            f"{100 * found.control:.1f} %.",
         )
     return lines
 

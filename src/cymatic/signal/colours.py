@@ -58,14 +58,14 @@ def fitted(colours: Colours) -> Colours:
     return np.concatenate([lightness, np.where(whole, 1.0, low) * colours[..., 1:]], -1)
 
 
-def difference(a: Colours, b: Colours) -> Float[np.ndarray, "*shape"]:
+def difference(a: Float[np.ndarray, "n 3"], b: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
     """How different colours look: their distance in OKLab. 0.02 can just be seen; black and white are 1 apart."""
     return np.linalg.norm(a - b, axis=-1)
 
 
 def _shown(colours: Colours) -> np.ndarray:
-    linear = _linear(colours)
-    return np.all((linear > -1e-6) & (linear < 1 + 1e-6), axis=-1, keepdims=True)
+    linear = _linear(colours)  # near black, where 1e-9 already is a chroma of 0.002, the margin is small
+    return np.all((linear > -1e-10) & (linear < 1 + 1e-6), axis=-1, keepdims=True)
 
 
 def _linear(colours: Colours) -> Colours:
