@@ -1,7 +1,7 @@
 """`cymatic encode --engine`: what it prints, and what it refuses."""
 
 import pytest
-from tests.pipelines.test_bulk import in_process, sounds  # noqa: F401
+from tests.pipelines.test_bulk import sounds  # noqa: F401
 from tests.pipelines.test_sound_codec import folder as model  # noqa: F401
 
 from cymatic.apps import cli
@@ -12,9 +12,23 @@ def run(*words):
     return cli.run(["encode", *map(str, words)])
 
 
-def test_a_folder_becomes_shards(sounds, model, tmp_path, in_process, capsys):  # noqa: F811
+def test_a_folder_becomes_shards(sounds, model, tmp_path, capsys):  # noqa: F811
     (sounds / "broken_1.wav").write_bytes(b"RIFF")
-    words = (sounds, "-o", tmp_path / "out", "--model", model, "--kbps", "0.4", "--engine", "local", "--clips", "5")
+    words = (
+        sounds,
+        "-o",
+        tmp_path / "out",
+        "--model",
+        model,
+        "--kbps",
+        "0.4",
+        "--engine",
+        "local",
+        "--clips",
+        "5",
+        "--workers",
+        "1",
+    )
     assert run(*words) == 0
     said = capsys.readouterr()
     assert said.out.splitlines()[0].startswith("shard-000000  4 sounds, ")

@@ -17,7 +17,6 @@ from tests.pipelines.test_sound_codec import folder as model  # noqa: F401
 from cymatic.data.shards import Shards
 from cymatic.data.tasks import read_work
 from cymatic.errors import Error, ModelError
-from cymatic.pipelines import bulk
 from cymatic.pipelines.bulk import Encoder, Job, Totals, done_before, encode_in_bulk
 from cymatic.pipelines.load import load_codec
 from cymatic.pipelines.sound_codec import SoundCodec
@@ -25,17 +24,6 @@ from cymatic.pipelines.sound_codec import SoundCodec
 
 def quiet(line):
     pass
-
-
-@pytest.fixture
-def in_process(monkeypatch):
-    """Tasks are done here, one after the other, as a worker would."""
-
-    def here(tasks, job, workers):
-        encoder = Encoder(job)
-        yield from map(encoder, tasks)
-
-    monkeypatch.setattr(bulk, "local", here)
 
 
 def tones(root, count, seconds=0.3, rate=2000):
@@ -54,7 +42,7 @@ def contents(out):
     return {path.name: path.read_bytes() for path in sorted(out.iterdir())}
 
 
-def test_each_sound_is_there_once(sounds, model, tmp_path, in_process):  # noqa: F811
+def test_each_sound_is_there_once(sounds, model, tmp_path):  # noqa: F811
     said = []
     totals = encode_in_bulk(sounds, tmp_path / "out", model, 0.4, clips=4, say=said.append)
     assert (totals.shards, totals.before, totals.sounds, totals.skipped) == (3, 0, 11, [])
@@ -77,7 +65,7 @@ def _read(path):
     return Sound.read(path)
 
 
-def test_what_is_done_is_not_done_again(sounds, model, tmp_path, monkeypatch, in_process):  # noqa: F811
+def test_what_is_done_is_not_done_again(sounds, model, tmp_path, monkeypatch):  # noqa: F811
     out = tmp_path / "out"
     whole = encode_in_bulk(sounds, out, model, clips=3, say=quiet)
     before = contents(out)
@@ -94,7 +82,7 @@ def test_what_is_done_is_not_done_again(sounds, model, tmp_path, monkeypatch, in
     assert (again.sounds, again.seconds, again.bytes) == (whole.sounds, whole.seconds, whole.bytes)
 
 
-def test_what_is_broken_is_named_skipped_and_counted(sounds, model, tmp_path, in_process):  # noqa: F811
+def test_what_is_broken_is_named_skipped_and_counted(sounds, model, tmp_path):  # noqa: F811
     (sounds / "broken_1.wav").write_bytes((sounds / "tone-a_000.wav").read_bytes()[:200])
     (sounds / "empty_1.flac").write_bytes(b"")
     (sounds / "notes.md").write_text("not a sound")
@@ -117,7 +105,7 @@ def test_what_is_broken_is_named_skipped_and_counted(sounds, model, tmp_path, in
     assert list((tmp_path / "strict").glob("*.tar")) == []
 
 
-def test_another_plan_is_refused(sounds, model, tmp_path, in_process):  # noqa: F811
+def test_another_plan_is_refused(sounds, model, tmp_path):  # noqa: F811
     out = tmp_path / "out"
     encode_in_bulk(sounds, out, model, 0.4, clips=4, say=quiet)
     for settings, what in (({"clips": 5}, "clips a shard"), ({"kbps": 0.2}, "kbps"), ({"entropy": True}, "entropy")):
@@ -131,7 +119,7 @@ def test_another_plan_is_refused(sounds, model, tmp_path, in_process):  # noqa: 
         encode_in_bulk(sounds, out, model, 0.4, clips=4, say=quiet)
 
 
-def test_none_that_can_be_used(model, tmp_path, in_process):  # noqa: F811
+def test_none_that_can_be_used(model, tmp_path):  # noqa: F811
     (tmp_path / "sounds").mkdir()
     with pytest.raises(Error, match="holds no sound"):
         encode_in_bulk(tmp_path / "sounds", tmp_path / "out", model, say=quiet)
@@ -169,7 +157,7 @@ def archive(path, count, begin=0, extra=()):
     path.write_bytes(tar_of(files))
 
 
-def test_archives_go_in_too(model, tmp_path, in_process):  # noqa: F811
+def test_archives_go_in_too(model, tmp_path):  # noqa: F811
     source, out = tmp_path / "tars", tmp_path / "out"
     source.mkdir()
     archive(source / "a.tar", 3, extra={
@@ -226,6 +214,7 @@ def test_without_ray_there_is_a_sentence(sounds, model, tmp_path, monkeypatch): 
 @pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed: pip install 'cymatic[cluster]'")
 def test_a_worker_that_is_killed_costs_nothing(model, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # or Ray would leave a token in the home
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # of 15, beside other tests they would hardly get a turn
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     sounds = tones(tmp_path / "sounds", 48, seconds=20.0)
     killed: list[int] = []

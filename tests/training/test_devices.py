@@ -90,7 +90,7 @@ def test_the_mean_over_shares_is_the_whole_batch_of_codes(tmp_path, count, ranks
         Coded(f"{'low' if i % 2 else 'high'} tone", (torch.randint(32, (codec.rows, 2 + i), generator=draws),))
         for i in range(count)
     ]
-    task = CodesTask(recipe, codec, some, longest=12).eval()
+    task = CodesTask(recipe, some, codes=codec.config.quantizer.size, rows=codec.rows, longest=12).eval()
     for module in (task.prior, *task.prior.children()):  # codes are corrupted in training only
         module.training = True
     whole = task(CodesBatches(some, count, 3)[2], 11)

@@ -18,7 +18,7 @@ from cymatic.apps.clips import clips_of
 from cymatic.apps.report_page import page
 from cymatic.apps.terminal import printable
 from cymatic.data.clips import usual_rate
-from cymatic.errors import Error
+from cymatic.errors import Error, ModelError
 from cymatic.files import reason, write_atomically
 from cymatic.hub.parts import fingerprint, load_part, save_part
 from cymatic.metrics.judges import Judge
@@ -27,6 +27,7 @@ from cymatic.pipelines.evaluate import MADE, REAL, THROUGH, Evaluation, check_co
 from cymatic.pipelines.folder_judge import judge_rate, train_on
 from cymatic.pipelines.load import load_maker
 from cymatic.pipelines.recordings import Corpus, as_json, plain, read_corpus
+from cymatic.pipelines.wave_codes_to_sound import WaveCodesToSound
 
 REPORT, PAGE, JUDGE = "report.json", "report.html", "judge"
 OWN_SECONDS = 75.0  # to train a judge where none is given
@@ -45,7 +46,10 @@ def evaluate_command(run: str, data: Path | None, judge: Path | None, n: int, se
     def say(line: str) -> None:
         console.out(printable(line), highlight=False)
 
-    model = cast(Evaluable, load_maker(run))
+    made = load_maker(run)
+    if isinstance(made, WaveCodesToSound):
+        raise ModelError(f"{run} makes sounds without a mel, which evaluate compares by; give another kind of model")
+    model = cast(Evaluable, made)
     given = load_part(judge, (Judge,)) if judge is not None else None
     sources, longest, long = clips_of(run, data)
     corpus = read_corpus(sources, model.rate, longest=longest, long=long)

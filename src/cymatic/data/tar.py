@@ -83,10 +83,7 @@ class TarReader:
             if self._at <= BLOCK:
                 raise Error(f"{self.name} is no tar archive; give one that holds files, not compressed")
             raise self._damaged("a header that fits no checksum", self._at - BLOCK)
-        try:
-            size = tarfile.nti(block[124:136])
-        except tarfile.TarError:
-            size = -1
+        size = _number(block[124:136])
         if not 0 <= size < 2**62:
             raise self._damaged("a size that can't be", self._at - BLOCK)
         name = block[:100].partition(b"\0")[0]
@@ -149,13 +146,17 @@ class TarWriter:
 
 
 def _has_checksum(block: bytes) -> bool:
-    try:
-        stored = tarfile.nti(block[148:156])
-    except tarfile.TarError:
-        return False
     unsigned = sum(block[:148]) + 8 * 32 + sum(block[156:])
     signed = unsigned - 256 * (sum(byte > 127 for byte in block[:148]) + sum(byte > 127 for byte in block[156:]))
-    return stored in (unsigned, signed)
+    return _number(block[148:156]) in (unsigned, signed)
+
+
+def _number(field: bytes) -> int:
+    """Octal digits, or GNU's binary numbers; -1 for neither."""
+    if field[0] == 0x80:
+        return int.from_bytes(field[1:], "big")
+    digits = field.partition(b"\0")[0].strip()
+    return int(digits or b"0", 8) if not digits.strip(b"01234567") else -1
 
 
 def _pax_path(data: bytes) -> bytes | None:

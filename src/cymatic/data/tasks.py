@@ -171,7 +171,7 @@ class _Gathered:
         """The sound of the members so far, if they hold one; then they are forgotten."""
         if self.audio:
             about = self._about()
-            given = next((about[name] for name in CAPTION_FIELDS if isinstance(about.get(name), str)), "")
+            given = next((said for name in CAPTION_FIELDS if isinstance(said := about.get(name), str)), "")
             caption = " ".join(given.split()) or caption_of(self.key.rpartition("/")[2])
             yield Found(f"{self.archive}:{self.audio}", self.place, caption, self._split(about))
         elif self.texts:

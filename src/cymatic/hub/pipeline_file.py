@@ -75,10 +75,16 @@ class CodecFile(Parts):
     kbps: float | None = Field(default=None, gt=0)
 
 
+class CodecGPTFile(CodesFile):
+    """A text-to-sound model by a prior over the codes of a waveform codec, which needs no vocoder."""
+
+    kind: Literal["codec-gpt"] = "codec-gpt"  # type: ignore[assignment]
+
+
 PARTS_OF_CODES = ("condition", "codec", "prior", "vocoder")
 
 F = TypeVar("F", bound=Parts)
-FILES: tuple[type[PipelineFile] | type[CodesFile] | type[CodecFile], ...] = (PipelineFile, CodesFile, CodecFile)
+FILES: tuple[type[Parts], ...] = (PipelineFile, CodesFile, CodecGPTFile, CodecFile)
 
 
 def read_pipeline(model: Path, *kinds: type[F]) -> F:

@@ -216,7 +216,10 @@ def _engine(engine: Engine) -> Callable[[Sequence[Task], Job, int], Iterator[Sum
 
 
 def local(tasks: Sequence[Task], job: Job, workers: int) -> Iterator[Summary]:
-    """Does the tasks in processes of this machine, in no particular order."""
+    """Does the tasks in processes of this machine, in no particular order; one worker is this very process."""
+    if workers == 1:
+        yield from _here(tasks, job)
+        return
     # Fresh processes: a copy of one that has used torch may wait for threads that it does not have.
     context = multiprocessing.get_context("spawn")
     try:
@@ -230,6 +233,16 @@ def local(tasks: Sequence[Task], job: Job, workers: int) -> Iterator[Summary]:
                 raise
     except BrokenProcessPool:
         raise Error("a worker was killed; the shards that are done stay, so give the same command again") from None
+
+
+def _here(tasks: Sequence[Task], job: Job) -> Iterator[Summary]:
+    import torch
+
+    threads = torch.get_num_threads()
+    try:
+        yield from map(Encoder(job), tasks)
+    finally:
+        torch.set_num_threads(threads)
 
 
 _encoder: Encoder | Error | None = None

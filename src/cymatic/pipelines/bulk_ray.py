@@ -50,12 +50,8 @@ def on_ray(tasks: Sequence[Task], job: Job, workers: int) -> Iterator[Summary]:
     from ray.data import ActorPoolStrategy, DataContext
 
     own = not ray.is_initialized()
-    if own and not os.environ.get("RAY_ADDRESS"):
-        ray.init(
-            address="local", num_cpus=workers, object_store_memory=OBJECTS, include_dashboard=False, log_to_driver=False
-        )
-    elif own:
-        ray.init(log_to_driver=False)
+    if own:
+        _start(ray, workers)
     try:
         DataContext.get_current().enable_progress_bars = False
         rows = [{"task": task.model_dump_json()} for task in tasks]
@@ -73,6 +69,32 @@ def on_ray(tasks: Sequence[Task], job: Job, workers: int) -> Iterator[Summary]:
             if row["error"]:
                 raise Error(row["error"])
             yield Summary.model_validate_json(row["summary"])
+    except ray.exceptions.RayError as error:
+        raise Error(
+            f"the cluster failed ({_first(error)}); the shards that are done stay, so give the same command again"
+        ) from error
     finally:
         if own:
             ray.shutdown()
+
+
+def _start(ray: Any, workers: int) -> None:
+    """Connects to the cluster that RAY_ADDRESS names, or starts one here. Raises Error where that fails."""
+    try:
+        if os.environ.get("RAY_ADDRESS"):
+            ray.init(log_to_driver=False)
+        else:
+            ray.init(
+                address="local", num_cpus=workers, object_store_memory=OBJECTS, include_dashboard=False,
+                log_to_driver=False,
+            )  # fmt: skip
+    except Exception as error:  # Ray raises bare ones, as where a busy machine takes longer than 30 s
+        raise Error(
+            f"Ray could not be reached or started ({_first(error)}); look at RAY_ADDRESS, try again, or leave the "
+            "engine at local"
+        ) from error
+
+
+def _first(error: Exception) -> str:
+    """The first line of what Ray says, which may go on for pages."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".")

@@ -9,10 +9,13 @@ from pathlib import Path
 
 from cymatic.config import nearest
 from cymatic.errors import ModelError
-from cymatic.hub.pipeline_file import PIPELINE, CodecFile, CodesFile, Parts, read_pipeline
+from cymatic.hub.pipeline_file import PIPELINE, CodecFile, CodecGPTFile, CodesFile, Parts, read_pipeline
 from cymatic.pipelines.codes_to_sound import CodesToSound
 from cymatic.pipelines.sound_codec import SoundCodec
 from cymatic.pipelines.text_to_sound import TextToSound
+from cymatic.pipelines.wave_codes_to_sound import WaveCodesToSound
+
+Maker = TextToSound | CodesToSound | WaveCodesToSound
 
 
 def starters() -> dict[str, Path]:
@@ -21,7 +24,7 @@ def starters() -> dict[str, Path]:
     return {path.parent.name: path.parent for path in sorted(root.glob(f"*/{PIPELINE}"))}
 
 
-def load(model: str | Path = "starter-sound", *, device: str = "cpu") -> TextToSound | CodesToSound | SoundCodec:
+def load(model: str | Path = "starter-sound", *, device: str = "cpu") -> Maker | SoundCodec:
     """The model called `model` (a starter's name, or a folder that `cymatic train` wrote), ready to be called.
 
     device: `cpu`, `cuda`, `cuda:1`, `mps`, or `auto`. Raises ModelError where there is no such model or device, or the
@@ -32,12 +35,14 @@ def load(model: str | Path = "starter-sound", *, device: str = "cpu") -> TextToS
     file: Parts = read_pipeline(folder)
     if isinstance(file, CodecFile):
         return SoundCodec.from_folder(folder, device=choose_device(device), name=name)
+    if isinstance(file, CodecGPTFile):
+        return WaveCodesToSound.from_folder(folder, device=choose_device(device), name=name)
     if isinstance(file, CodesFile):
         return CodesToSound.from_folder(folder, device=choose_device(device), name=name)
     return TextToSound.from_folder(folder, device=choose_device(device), name=name)
 
 
-def load_maker(model: str | Path = "starter-sound", *, device: str = "cpu") -> TextToSound | CodesToSound:
+def load_maker(model: str | Path = "starter-sound", *, device: str = "cpu") -> Maker:
     """A model that makes sounds of its own. Raises ModelError for one that does not, and as `load`."""
     made = load(model, device=device)
     if isinstance(made, SoundCodec):

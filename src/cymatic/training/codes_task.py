@@ -9,7 +9,6 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from cymatic.codecs.spectrogram import SpectrogramCodec
 from cymatic.cond import Cond
 from cymatic.data.codes import Coded, CodesBatch, codes_in_order
 from cymatic.encoders.classes import ClassConfig, ClassEncoder
@@ -24,6 +23,7 @@ from cymatic.seeds import mixed
 from cymatic.training.muon import groups_of
 from cymatic.training.recipe import (
     ClassCondition,
+    CodecGPTRecipe,
     FeatureCondition,
     GPTVAESettings,
     MelGPTRecipe,
@@ -36,7 +36,8 @@ Encoder = TextEncoder | ClassEncoder | FeatureEncoder
 class CodesTask(nn.Module):
     """A condition's encoder and a prior over codes as one module whose `forward` is the loss of a batch.
 
-    `clips` say which classes there are and how wide features are; `longest`: columns of the longest sound.
+    `clips` say which classes there are and how wide features are; codes, rows: of the codec, its different codes and
+    those in a column; `longest`: columns of the longest sound.
     """
 
     steps: Tensor
@@ -44,15 +45,15 @@ class CodesTask(nn.Module):
     betas = (0.9, 0.95)
     keeps_best = True
 
-    def __init__(self, recipe: MelGPTRecipe, codec: SpectrogramCodec, clips: Sequence[Coded], *, longest: int) -> None:
+    def __init__(
+        self, recipe: MelGPTRecipe | CodecGPTRecipe, clips: Sequence[Coded], *, codes: int, rows: int, longest: int
+    ) -> None:
         super().__init__()
         torch.manual_seed(mixed(recipe.training.seed, 0))
         self.condition_dropout, self.settings = recipe.training.condition_dropout, recipe.prior
         self.encoder = encoder_of(recipe, clips)
         size = recipe.prior.model_dump(include={"width", "depth", "heads", "dropout", "pkeep"})
-        shape = GPTConfig(
-            codes=codec.config.quantizer.size, rows=codec.rows, longest=longest, cond_dim=recipe.condition.dim, **size
-        )
+        shape = GPTConfig(codes=codes, rows=rows, longest=longest, cond_dim=recipe.condition.dim, **size)
         self.prior: GPTPrior | GPTVAE
         if isinstance(recipe.prior, GPTVAESettings):
             own = recipe.prior.model_dump(include={"encoder_depth", "latent", "free_bits", "target"})
@@ -130,7 +131,7 @@ class CodesTask(nn.Module):
         save_part(run / "prior", self.prior)
 
 
-def encoder_of(recipe: MelGPTRecipe, clips: Sequence[Coded]) -> Encoder:
+def encoder_of(recipe: MelGPTRecipe | CodecGPTRecipe, clips: Sequence[Coded]) -> Encoder:
     """The encoder that a recipe asks for, untrained."""
     wanted = recipe.condition
     if isinstance(wanted, ClassCondition):

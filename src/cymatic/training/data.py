@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -50,6 +51,20 @@ class Waves:
     weights: list[float]
     valid: list[np.ndarray]
     fingerprint: str
+
+
+@runtime_checkable
+class Known(Protocol):
+    """What any data say of themselves: how much there is to train on and held out, and its fingerprint."""
+
+    @property
+    def train(self) -> Sized: ...
+
+    @property
+    def valid(self) -> Sized: ...
+
+    @property
+    def fingerprint(self) -> str: ...
 
 
 def load_wave_data(
@@ -201,13 +216,13 @@ def _account(sources: Sources, train: Loaded, valid: Loaded, strict: bool, say: 
         raise Error(f"none of the {count} sounds in {places} can be used; see the reasons above")
 
 
-def remember_data(run: Path, data: Data | Waves) -> None:
+def remember_data(run: Path, data: Known) -> None:
     """Writes down what a run is trained on."""
     values = {"format": 1, "sha256": data.fingerprint, "train": len(data.train), "valid": len(data.valid)}
     write_atomically(run / DATA, json.dumps(values, indent=2).encode())
 
 
-def changes(run: Path, data: Data | Waves) -> str | None:
+def changes(run: Path, data: Known) -> str | None:
     """One sentence where a resumed run meets other clips than it began with; None where it doesn't, or can't know."""
     try:
         before = json.loads((run / DATA).read_text(encoding="utf-8"))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cymatic.training.data import Data, Waves
+from cymatic.training.data import Known
 from cymatic.training.loop import Task
 from cymatic.training.plan import time_and_disk
 from cymatic.training.planning import Choice
@@ -21,7 +21,7 @@ class Job:
     of the recipe's minutes; the last stage ends when they do."""
 
     recipe: AnyRecipe
-    data: Data | Waves
+    data: Known
     task: Task
     batches: Any
     valid: list[Any]

@@ -14,13 +14,14 @@ from cymatic.errors import ModelError
 from cymatic.hub.parts import save_part
 from cymatic.hub.pipeline_file import MOST_CAPTIONS, PipelineFile, write_pipeline
 from cymatic.seeds import mixed
+from cymatic.training.codec_gpt_job import codec_gpt_job
 from cymatic.training.codes_jobs import codec_job, codes_job
 from cymatic.training.data import Data, at_other_pitches, facts, load_data, load_wave_data
 from cymatic.training.job import Job
 from cymatic.training.plan import describe, describe_vocoder
 from cymatic.training.planning import Choice, changed_clips, choices, given, is_given, smaller_batch, with_choices
 from cymatic.training.prior_task import PriorTask, batches_of
-from cymatic.training.recipe import AnyRecipe, CodecRecipe, MelGPTRecipe, Recipe, VocoderRecipe
+from cymatic.training.recipe import AnyRecipe, CodecGPTRecipe, CodecRecipe, MelGPTRecipe, Recipe, VocoderRecipe
 from cymatic.training.start import fitting, load_start, load_vocoder, shaped, take_over, vocoder_for
 from cymatic.training.state import STATE, Progress, has_state, read_progress
 from cymatic.training.vocoder_task import VocoderTask, held_out
@@ -68,6 +69,8 @@ def make_job(
     if isinstance(recipe, MelGPTRecipe):
         make = codec_job if stage == "codec" else codes_job
         return make(recipe, fabric, strict=strict, say=say, run=run)
+    if isinstance(recipe, CodecGPTRecipe):
+        return codec_gpt_job(recipe, fabric, strict=strict, say=say, run=run)
     return _prior_job(recipe, fabric, strict, say, run if resume else None)
 
 

@@ -23,7 +23,7 @@ from cymatic.training.history import History
 from cymatic.training.job import Job
 from cymatic.training.makers import Maker, load_maker
 from cymatic.training.own_judge import MOST_CLIPS, Heard, OwnJudge, compared, normalised, outline, squares
-from cymatic.training.recipe import CodecRecipe, MelGPTRecipe, Recipe, VocoderRecipe
+from cymatic.training.recipe import CodecGPTRecipe, CodecRecipe, MelGPTRecipe, Recipe, VocoderRecipe
 from cymatic.training.state import Progress
 from cymatic.training.verdict import Curve, Memory, Numbers, Trial, failing, sentences, weak
 
@@ -52,14 +52,14 @@ def judge_run(
     seconds: float | None = None,
     say: Callable[[str], None] = print,
 ) -> list[str]:
-    """The verdict on the model in `run`, also written there as text and, with its numbers, as JSON; none on a vocoder
-    or a waveform codec.
+    """The verdict on the model in `run`, also written there as text and, with its numbers, as JSON; none on a vocoder,
+    a waveform codec, or a prior over its codes.
 
     seconds: what it may take, by default 6 % of the training time, from 10 to 60. Whatever goes wrong, or an interrupt,
     is told to `say` in one line and gives no verdict: the model is saved already.
     """
     recipe, data = job.recipe, job.data
-    if isinstance(recipe, VocoderRecipe | CodecRecipe) or not isinstance(data, Data):
+    if isinstance(recipe, VocoderRecipe | CodecRecipe | CodecGPTRecipe) or not isinstance(data, Data):
         return []
     try:
         for name in (VERDICT_TEXT, VERDICT_JSON):

@@ -366,10 +366,28 @@ class MelGPTRecipe(Config):
         return _mel_spec(self.mel)
 
 
-AnyRecipe = Recipe | MelGPTRecipe | VocoderRecipe | CodecRecipe
-KINDS: dict[str, type[Recipe] | type[MelGPTRecipe] | type[VocoderRecipe] | type[CodecRecipe]] = {
+class CodecGPTRecipe(Config):
+    """Words to sound by a GPT over the codes of a waveform codec, which is there already: the model `start`.
+
+    `data` is a folder of sounds, or shards of codes (`cymatic encode --engine`). levels: how many of a frame's codes,
+    which follow each other in the sequence; None: as many as the codec spends by default, or the shards have.
+    """
+
+    kind: Literal["codec-gpt"]
+    data: DataSettings = DataSettings()
+    start: str | None = "starter-codec"
+    levels: int | None = Field(default=None, ge=1, le=64)
+    condition: TextCondition = TextCondition()
+    prior: GPTSettings = GPTSettings()
+    training: TrainingSettings = TrainingSettings()
+    sampling: CodesSampling = CodesSampling()
+
+
+AnyRecipe = Recipe | MelGPTRecipe | VocoderRecipe | CodecRecipe | CodecGPTRecipe
+KINDS: dict[str, type[AnyRecipe]] = {
     "text-to-sound": Recipe,
     "mel-gpt": MelGPTRecipe,
+    "codec-gpt": CodecGPTRecipe,
     "vocoder": VocoderRecipe,
     "waveform-codec": CodecRecipe,
 }

@@ -1,0 +1,143 @@
+"""A GPT over a waveform codec's codes: from a folder or from shards, through the same loop, to a model that plays."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from tests.helpers import tone_folder
+from tests.pipelines.test_sound_codec import tiny
+
+import cymatic
+from cymatic.apps import cli
+from cymatic.errors import Error, ModelError
+from cymatic.hub.parts import save_part
+from cymatic.hub.pipeline_file import CodecFile, CodecGPTFile, read_pipeline, write_pipeline
+from cymatic.pipelines.bulk import encode_in_bulk
+from cymatic.pipelines.wave_codes_to_sound import WaveCodesToSound
+from cymatic.training.codec_gpt_job import holds_codes
+from cymatic.training.recipe import make_recipe
+from cymatic.training.train import read_run, train
+
+SMALL = [
+    "kind=codec-gpt", "condition.dim=16", "prior.width=32", "prior.depth=1", "prior.heads=2", "training.batch=4",
+    "training.warmup=2", "training.learning_rate=0.01", "training.seed=3",
+]  # fmt: skip
+
+
+def quiet(line):
+    pass
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder of tones, their shards at two of three levels, the codec, and a run of 30 steps on the folder."""
+    root = tmp_path_factory.mktemp("codec-gpt")
+    tone_folder(root / "tones", takes=6)
+    save_part(root / "codec/codec", tiny())
+    write_pipeline(root / "codec", CodecFile(parts={"codec": "codec"}, kbps=0.4))
+    encode_in_bulk(root / "tones", root / "shards", root / "codec", clips=5, say=quiet)
+    train(recipe(root, "tones", "training.steps=30"), root / "run", say=quiet)
+    return root
+
+
+def recipe(root, data, *settings):
+    return make_recipe(None, [*SMALL, f"start={root / 'codec'}", f"data.folder={root / data}", *settings])
+
+
+def test_it_learns(place):
+    losses, held_out = [], []
+
+    def on_report(at):
+        losses.append(at.losses["loss"])
+        held_out.extend([at.valid["loss"]] if at.valid else [])
+
+    outcome = train(
+        recipe(place, "shards", "training.steps=60", "training.checkpoint_steps=30"), place / "learns", say=quiet,
+        on_report=on_report,
+    )  # fmt: skip
+    assert outcome.finished
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5]) and held_out[-1] < np.log(16)
+
+
+def test_a_folder_gives_what_its_shards_give(place):
+    train(recipe(place, "shards", "training.steps=30"), place / "from-shards", say=quiet)
+    for part in ("prior", "condition", "codec"):
+        name = f"{part}/model.safetensors"
+        assert (place / "run" / name).read_bytes() == (place / "from-shards" / name).read_bytes()
+    assert {path.name for path in (place / "run/codes").glob("*.tar")} == {"shard-000000.tar"}
+    assert not (place / "from-shards/codes").exists()
+
+
+def test_a_run_is_a_model_that_plays(place, tmp_path, capsys):
+    model = cymatic.load(place / "run")
+    assert isinstance(model, WaveCodesToSound)
+    assert (model.rate, model.prior.config.rows, model.prior.config.codes) == (2000, 2, 16)
+    assert model.captions == ("high tone", "low tone")
+    one, two = model("low tone", n=2, seed=5)
+    assert np.array_equal(model("low tone", seed=6).samples, two.samples)
+    assert not np.array_equal(one.samples, two.samples) and one.info["prompt"] == "low tone"
+    assert model("high tone", seconds=0.3).seconds == 0.3
+    with pytest.raises(Error, match=r"seconds were asked for and this model makes 0.05 to"):
+        model("high tone", seconds=30)
+    words = ["sound", "low tone", "--model", str(place / "run"), "-o", str(tmp_path / "a.wav"), "--temperature", "0.8"]
+    assert cli.run(words) == 0 and (tmp_path / "a.wav").stat().st_size > 200
+    assert cli.run([*words, "--steps", "3"]) == 2
+    assert "takes no --steps" in capsys.readouterr().err
+    assert cli.run(["evaluate", str(place / "run"), "-o", str(tmp_path / "report")]) == 2
+    assert "without a mel" in capsys.readouterr().err
+
+
+def test_codes_become_the_codecs_sound(place):
+    model = cymatic.load(place / "run")
+    codes = torch.randint(16, (2, 20), generator=torch.Generator().manual_seed(0))
+    wanted = model.wave_codec.decode_codes(codes[None])[0].numpy()
+    assert np.array_equal(model.sound(codes).samples, wanted)
+    assert len(model.sound(codes[:, :1])) >= 1
+
+
+def test_resumed_is_uninterrupted(place):
+    settings = ("training.steps=9", "training.checkpoint_steps=4")
+    train(recipe(place, "tones", *settings), place / "whole", say=quiet)
+
+    class Stop(Exception):
+        pass
+
+    def stop(at):
+        if at.step == 6:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(recipe(place, "tones", *settings), place / "parts", say=quiet, on_report=stop)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", cymatic.errors.Note)
+        train(read_run(place / "parts"), place / "parts", resume=True, say=quiet)
+    name = "prior/model.safetensors"
+    assert (place / "whole" / name).read_bytes() == (place / "parts" / name).read_bytes()
+
+
+def test_what_holds_codes(place):
+    assert holds_codes(place / "shards") and holds_codes(place / "shards/shard-000001.tar")
+    assert not holds_codes(place / "tones") and not holds_codes(place / "none")
+
+
+def test_what_can_not_be_trained(place, tmp_path):
+    save_part(tmp_path / "other/codec", tiny(seed=1))
+    write_pipeline(tmp_path / "other", CodecFile(parts={"codec": "codec"}))
+    for settings, what in (
+        (["start=null"], "needs the codec that made them; give it with --from"),
+        ([f"start={tmp_path / 'other'}"], "was encoded by codec .*, and this recipe's codec is another"),
+        (["levels=3"], "has 2 levels of codes and 3 are wanted"),
+        (["data.longest=0.05"], "none of the sounds in .* can be trained on"),
+        ([f"start={place / 'run'}"], "makes sounds and is no codec"),
+    ):
+        with pytest.raises(Error, match=what):
+            train(recipe(place, "shards", "training.steps=2", *settings), tmp_path / "run", say=quiet)
+
+
+def test_parts_that_do_not_fit(place):
+    model, file = cymatic.load(place / "run"), read_pipeline(place / "run", CodecGPTFile)
+    other = tiny()
+    with pytest.raises(ModelError, match="has 3 levels of 16 codes, and its prior speaks of 2 of 17"):
+        model.prior.config = model.prior.config.model_copy(update={"codes": 17})
+        WaveCodesToSound(model.condition, model.prior, other, file)
