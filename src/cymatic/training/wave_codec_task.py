@@ -35,8 +35,9 @@ from cymatic.signal.distances import (
 )
 from cymatic.signal.filters import low_pass, opening
 from cymatic.signal.stages import LUMENS, channel_average_distance
+from cymatic.training.codec_settings import WaveJudgeSettings
 from cymatic.training.muon import groups_of
-from cymatic.training.recipe import CodecRecipe, TrainingSettings, WaveJudgeSettings
+from cymatic.training.recipe import CodecRecipe, TrainingSettings
 
 MOST_MEASURED = 48  # clips
 VERDICTS = 50  # batches over which a judge is asked whether it still says anything
