@@ -13,6 +13,7 @@ the same order: a reader that lost a block can't go on.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 
 import numpy as np
@@ -143,7 +144,7 @@ class Decoder:
         """Reads a number, which is not given; see `Encoder.code`."""
         total = int(upto[-1])
         unit = self._range // total
-        found = int(np.searchsorted(upto, min(self._value // unit, total - 1), side="right"))
+        found = bisect_right(upto, min(self._value // unit, total - 1))
         below = int(upto[found - 1]) if found else 0
         self._value -= unit * below
         self._range = unit * (int(upto[found]) - below)
