@@ -62,9 +62,7 @@ def on_ray(tasks: Sequence[Task], job: Job, workers: int) -> Iterator[Summary]:
             compute=ActorPoolStrategy(size=min(workers, len(rows))),
             num_cpus=1,
             num_gpus=1 if job.device.startswith("cuda") else None,
-            max_restarts=-1,
-            max_task_retries=-1,
-        )
+        )  # actors that are lost are restarted, and their tasks done again, without end: Ray Data's default
         for row in done.iter_rows():
             if row["error"]:
                 raise Error(row["error"])
