@@ -12,7 +12,7 @@ import pytest
 import soundfile
 import torch
 from PIL import Image
-from tests.helpers import tone, tone_folder
+from tests.helpers import tone
 
 from cymatic.apps.map_page import page
 from cymatic.codecs.fast import FastShape
@@ -35,7 +35,7 @@ def sounds(count=30):
 
 
 def made(quantizer=None, channels=1):
-    """A codec whose networks are drawn at random, and whose codes were learned from beeps."""
+    """A codec whose networks are drawn at random, and whose codes were learned from tones."""
     torch.manual_seed(0)
     quantizer = quantizer or ResidualQuantizerConfig(
         levels=2, size=SIZE, dim=8, decay=0.8, map=MapConfig(reach=2, batches=20, least=0.6)
@@ -66,11 +66,6 @@ def codec():
 @pytest.fixture(scope="module")
 def folder(codec, tmp_path_factory):
     return saved(codec, tmp_path_factory.mktemp("map") / "tiny-codec")
-
-
-@pytest.fixture(scope="module")
-def beeps(tmp_path_factory):
-    return tone_folder(tmp_path_factory.mktemp("map") / "beeps")
 
 
 class Page(HTMLParser):
@@ -107,8 +102,8 @@ def check_alone(text):
     return read
 
 
-def test_a_page(cli, folder, beeps, tmp_path):
-    ran = cli("codec", "map", folder, "-o", "map.html", "--data", beeps)
+def test_a_page(cli, folder, tones, tmp_path):
+    ran = cli("codec", "map", folder, "-o", "map.html", "--data", tones)
     assert ran.code == 0 and ran.err == "", ran
     lines = ran.out.splitlines()
     assert lines[0] == "24 codes of level 1 lie in a grid on which neighbours were taught alike."
@@ -149,10 +144,10 @@ def test_the_numbers_are_those_of_the_codes(codec):
     assert np.allclose(found.sounds[5, :1920], expected[:1920], atol=1e-6) and found.sounds[5, -1] == 0
 
 
-def test_without_a_map_codes_lie_in_their_order(cli, beeps, tmp_path):
+def test_without_a_map_codes_lie_in_their_order(cli, tones, tmp_path):
     quantizer = ResidualQuantizerConfig(levels=1, size=20, dim=8)
     saved(made(quantizer), tmp_path / "plain")
-    ran = cli("codec", "map", "plain", "-o", "map.html", "--data", beeps)
+    ran = cli("codec", "map", "plain", "-o", "map.html", "--data", tones)
     assert ran.code == 0 and "trained without a map" in ran.out
     read = check_alone(Path("map.html").read_text())
     assert len(read.all("button")) == 20
@@ -216,14 +211,14 @@ def test_no_sounds(codec):
         (["CODEC"], "Missing option '--output'"),
     ],
 )
-def test_what_can_not_be_drawn(refuses, folder, beeps, tiny_run, tmp_path, arguments, said):
+def test_what_can_not_be_drawn(refuses, folder, tones, tiny_run, tmp_path, arguments, said):
     if "smooth" in arguments:
         saved(made(GaussianBottleneckConfig(dim=8, latent=4)), tmp_path / "smooth")
     if "many" in arguments:
         saved(made(FiniteScalarQuantizerConfig(levels=1, steps=(17, 17, 17), dim=8)), tmp_path / "many")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken/a-tone_1.wav").write_bytes(b"RIFF but no more")
-    places = {"RUN": tiny_run, "CODEC": folder, "TONES": beeps}
+    places = {"RUN": tiny_run, "CODEC": folder, "TONES": tones}
     assert re.search(said, refuses("codec", "map", *[str(places.get(one, one)) for one in arguments]))
 
 

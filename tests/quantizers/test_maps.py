@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.quantizers.test_residual import draw, generator, sounds
 
-from cymatic.errors import ModelError
+from cymatic.errors import Error, ModelError
 from cymatic.metrics.topography import shuffled, topographic_error
 from cymatic.quantizers.maps import MapConfig, Neighbourhood, grid
 from cymatic.quantizers.residual import ResidualQuantizer, ResidualQuantizerConfig
@@ -128,3 +128,15 @@ def test_topographic_error_by_hand():
 def test_wrong_settings_are_named(wrong, said):
     with pytest.raises(ModelError, match=said):
         MapConfig.parse(wrong, "here")
+
+
+@pytest.mark.parametrize("how", [{}, {"lookup_dim": 4}, {"metric": "cosine"}, {"lookup_dim": 4, "metric": "cosine"}])
+def test_the_nearest_of_what_is_compared_is_chosen(how):
+    quantizer = train(batches=5, levels=3, **how)
+    z = sounds(4, seed=77)
+    codes = quantizer.encode(z)
+    for level in range(3):
+        rows, book = quantizer.compared(z, level)
+        assert torch.equal(torch.cdist(rows, book).argmin(-1), codes[:, level].flatten())
+    with pytest.raises(Error, match="level 4 was asked for; this quantizer has 1 to 3"):
+        quantizer.compared(z, 3)
