@@ -185,3 +185,12 @@ def test_what_can_not_be_is_said():
         WaveCodecTask(make_recipe(None, [*SMALL, "judges.judges=lumen"]))
     with pytest.raises(ValueError, match="give both the same dim"):
         make_recipe(None, [*SMALL, "energy={dim: 16, heads: 2}"]).config()
+
+
+def test_the_command_says_what_to_do_with_it(folder, tmp_path, capsys):
+    from cymatic.apps.cli import run as command
+
+    given = [word for setting in SMALL for word in ("--set", setting)]
+    assert command(["train", str(folder), "--steps", "2", "-o", str(tmp_path / "run"), *given]) == 0
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said == f"use it: cymatic encode in.wav -o out.cym --model {tmp_path / 'run'}"

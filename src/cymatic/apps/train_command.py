@@ -109,7 +109,10 @@ def train_command(
     if verdict and (out / VERDICT_TEXT).is_file():
         for line in (out / VERDICT_TEXT).read_text(encoding="utf-8").splitlines():
             print(printable(line))
-    print(f'play it: cymatic sound "..." --model {where} -o out.wav')
+    if plan.kind == "waveform-codec":
+        print(f"use it: cymatic encode in.wav -o out.cym --model {where}")
+    else:
+        print(f'play it: cymatic sound "..." --model {where} -o out.wav')
     return 0
 
 
