@@ -322,8 +322,8 @@ def scored(clip: Clip, heard: Heard) -> Score:
 def quality(
     data: Annotated[Path, typer.Argument(help="The folder that holds the packs.")],
     model: Annotated[list[str] | None, typer.Option(help="A starter or a folder; may be given several times.")] = None,
-    kbps: Annotated[list[float], typer.Option(help="Of our own codecs; may be given several times.")] = [3.0],  # noqa: B006
-    opus: Annotated[list[float], typer.Option(help="kbps of Opus; may be given several times.")] = [6.0],  # noqa: B006
+    kbps: Annotated[list[float] | None, typer.Option(help="Of our own codecs, several times; 3 if not given.")] = None,
+    opus: Annotated[list[float] | None, typer.Option(help="Of Opus, several times; 6 if not given.")] = None,
     clips: Annotated[int, typer.Option(help="At most, of all packs together.")] = 150,
     threads: int = 2,
 ) -> None:
@@ -335,10 +335,10 @@ def quality(
     ways: dict[str, Callable[[Clip], Heard]] = {}
     for name in model or []:
         codec = read_codec(name)
-        for rate in kbps:
+        for rate in kbps or [3.0]:
             levels = levels_at(codec, rate)
             ways[f"{name}, {levels} levels"] = lambda clip, codec=codec, levels=levels: by_codec(codec, levels, clip)
-    for rate in opus:
+    for rate in opus or [6.0]:
         ways[f"Opus at {rate:g} kbps ({tool})"] = lambda clip, rate=rate: by_opus(rate, clip)
     rows = []
     for name, way in ways.items():

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import socket
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from cymatic.signal.sound import Sound
 
@@ -65,3 +70,36 @@ def tiny_codes_recipe(folder: Path, *settings: str) -> MelGPTRecipe:
     recipe = make_recipe(None, [*TINY_CODES, f"data.folder={folder}", *settings])
     assert isinstance(recipe, MelGPTRecipe)
     return recipe
+
+
+def side_by_side(work: Callable[..., Any], *given: Any, processes: int = 2) -> list[Any]:
+    """`work(rank, *given)` in each of several processes that train together over gloo, and what each gave.
+
+    `work` is a function of a test module; what it takes and gives is pickled, so it gives arrays rather than tensors.
+    A process that fails ends this at once with an EOFError, after its traceback on stderr.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    context = multiprocessing.get_context("spawn")
+    ends = [context.Pipe() for _ in range(processes)]
+    workers = [
+        context.Process(target=_one_of, args=(rank, processes, port, there, work, given))
+        for rank, (_, there) in enumerate(ends)
+    ]
+    for worker, (_, there) in zip(workers, ends, strict=True):
+        worker.start()
+        there.close()  # or its end would never be seen here
+    try:
+        return [here.recv() if here.poll(300) else None for here, _ in ends]
+    finally:
+        for worker in workers:
+            worker.join(10)
+
+
+def _one_of(rank: int, processes: int, port: str, pipe: Any, work: Callable[..., Any], given: tuple[Any, ...]) -> None:
+    torch.set_num_threads(1)
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+    torch.distributed.init_process_group("gloo", rank=rank, world_size=processes)
+    pipe.send(work(rank, *given))
+    torch.distributed.destroy_process_group()

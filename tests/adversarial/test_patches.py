@@ -1,11 +1,8 @@
 """The judge of patches, and how hard it may push."""
 
-import multiprocessing
-import os
-import socket
-
 import pytest
 import torch
+from tests.helpers import side_by_side
 from torch import nn
 
 from cymatic.adversarial.losses import discriminator_loss, feature_loss, generator_loss
@@ -154,12 +151,8 @@ def test_the_push_waits_and_grows():
     assert push(0, start=0, warmup=0) == 1
 
 
-def _process(rank: int, port: str, pipe) -> None:
-    torch.set_num_threads(1)
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
-    pipe.send(weight_of(slice(2 * rank, 2 * rank + 2)))
-    torch.distributed.destroy_process_group()
+def _process(rank: int) -> float:
+    return weight_of(slice(2 * rank, 2 * rank + 2))
 
 
 def weight_of(items: slice) -> float:
@@ -170,16 +163,6 @@ def weight_of(items: slice) -> float:
 
 
 def test_two_processes_weigh_as_one_does():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = str(s.getsockname()[1])
-    context = multiprocessing.get_context("spawn")
-    ends = [context.Pipe() for _ in range(2)]
-    workers = [context.Process(target=_process, args=(r, port, ends[r][1])) for r in range(2)]
-    for worker in workers:
-        worker.start()
-    found = [here.recv() if here.poll(300) else None for here, _ in ends]
-    for worker in workers:
-        worker.join(10)
+    found = side_by_side(_process)
     assert found == pytest.approx([weight_of(slice(0, 4))] * 2, rel=1e-4)
     assert weight_of(slice(0, 2)) != pytest.approx(found[0], rel=1e-3)

@@ -1,12 +1,10 @@
 """The residual quantizer against a naive one, by hand, and with two processes."""
 
-import multiprocessing
-import os
-import socket
 from itertools import pairwise
 
 import pytest
 import torch
+from tests.helpers import side_by_side
 from torch.nn.functional import normalize
 
 from cymatic.errors import Error, ModelError
@@ -310,26 +308,12 @@ def steps(settings: dict, rank: int, ranks: int) -> dict[str, torch.Tensor]:
     return quantizer.state_dict()
 
 
-def _process(rank: int, port: str, pipe) -> None:
-    torch.set_num_threads(1)
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
-    pipe.send([{name: tensor.numpy() for name, tensor in steps(s, rank, 2).items()} for s in SETTINGS])
-    torch.distributed.destroy_process_group()
+def _process(rank: int) -> list:
+    return [{name: tensor.numpy() for name, tensor in steps(s, rank, 2).items()} for s in SETTINGS]
 
 
 def test_two_processes_learn_what_one_does_with_the_whole_batch():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = str(s.getsockname()[1])
-    context = multiprocessing.get_context("spawn")
-    ends = [context.Pipe() for _ in range(2)]
-    workers = [context.Process(target=_process, args=(r, port, ends[r][1])) for r in range(2)]
-    for worker in workers:
-        worker.start()
-    states = [here.recv() if here.poll(300) else None for here, _ in ends]
-    for worker in workers:
-        worker.join(10)
+    states = side_by_side(_process)
     for i, settings in enumerate(SETTINGS):
         alone = steps(settings, 0, 1)
         assert not torch.equal(alone["codebooks"], build(2, 24, **settings).codebooks)

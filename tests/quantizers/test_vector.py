@@ -1,10 +1,8 @@
 """The vector quantizer against a naive one, by hand, and with two processes."""
 
-import multiprocessing
-import os
-
 import pytest
 import torch
+from tests.helpers import side_by_side
 from torch.nn.functional import normalize
 
 from cymatic.errors import Error, ModelError
@@ -230,23 +228,12 @@ def steps(settings: dict, count: int, rank: int, ranks: int) -> dict[str, torch.
     return quantizer.state_dict()
 
 
-def _process(rank: int, port: str, pipe) -> None:
-    torch.set_num_threads(1)
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
-    pipe.send([{name: tensor.numpy() for name, tensor in steps(*s, rank, 2).items()} for s in SETTINGS])
-    torch.distributed.destroy_process_group()
+def _process(rank: int) -> list:
+    return [{name: tensor.numpy() for name, tensor in steps(*s, rank, 2).items()} for s in SETTINGS]
 
 
-def test_two_processes_learn_what_one_does_with_the_whole_batch(free_port):
-    context = multiprocessing.get_context("spawn")
-    ends = [context.Pipe() for _ in range(2)]
-    workers = [context.Process(target=_process, args=(r, free_port, ends[r][1])) for r in range(2)]
-    for worker in workers:
-        worker.start()
-    states = [here.recv() if here.poll(300) else None for here, _ in ends]
-    for worker in workers:
-        worker.join(10)
+def test_two_processes_learn_what_one_does_with_the_whole_batch():
+    states = side_by_side(_process)
     for i, (settings, count) in enumerate(SETTINGS):
         alone = steps(settings, count, 0, 1)
         start = build(24, 4, **settings).state_dict()
@@ -254,15 +241,6 @@ def test_two_processes_learn_what_one_does_with_the_whole_batch(free_port):
         for state in states:
             for name, tensor in alone.items():
                 torch.testing.assert_close(torch.from_numpy(state[i][name]), tensor, atol=1e-6, rtol=1e-5)
-
-
-@pytest.fixture
-def free_port() -> str:
-    import socket
-
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return str(s.getsockname()[1])
 
 
 def test_perplexity_and_unused_codes():

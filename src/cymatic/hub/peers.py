@@ -8,6 +8,7 @@ items.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -60,7 +61,7 @@ def plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return whole
 
 
-class PeerCodec(nn.Module):
+class PeerCodec(nn.Module, ABC):
     """wave `[batch, channels, samples]` -> codes `[batch, levels, frames]` -> wave, by somebody else's network.
 
     A family says how one batch of one length is coded (`_codes`), what codes stand for (`lookup`) and how that sounds
@@ -90,14 +91,17 @@ class PeerCodec(nn.Module):
         frames = math.ceil(self.rate / self.hop)  # a second, counted as EnCodec counts them
         return min(self.levels, max(self.least, int(1000 * kbps // (frames * math.log2(self.sizes[0])))))
 
+    @abstractmethod
     def _codes(self, wave: Float[Tensor, "batch channels samples"], levels: int) -> Int[Tensor, "batch levels frames"]:
-        raise NotImplementedError
+        """Codes of a batch of one length."""
 
+    @abstractmethod
     def _waves(self, z: Float[Tensor, "batch dim frames"]) -> Float[Tensor, "batch channels samples"]:
-        raise NotImplementedError
+        """The sounds of a batch of one length."""
 
+    @abstractmethod
     def _vectors(self, codes: Int[Tensor, "batch levels frames"]) -> Float[Tensor, "batch dim frames"]:
-        raise NotImplementedError
+        """What codes within the codebooks stand for."""
 
     def lookup(self, codes: Int[Tensor, "batch levels frames"]) -> Float[Tensor, "batch dim frames"]:
         """The vectors that codes stand for, of all levels or of the first. Raises Error for codes beyond its own."""

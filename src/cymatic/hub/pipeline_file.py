@@ -58,14 +58,26 @@ class PipelineFile(Parts):
     sampler: SamplerName = "heun"
 
 
-class CodesFile(Parts):
-    """A text-to-sound model by a prior over the codes of a spectrogram codec, and how it samples by default."""
+class DrawnCodes(Parts):
+    """A model by a prior over codes, and how it draws them by default."""
 
-    kind: Literal["mel-gpt"] = "mel-gpt"
     guidance: float = Field(default=2.0, ge=0, le=100)
     temperature: float = Field(default=1.0, gt=0, le=100)
     top_k: int | None = Field(default=None, ge=1)
     top_p: float | None = Field(default=None, gt=0, le=1)
+
+    def or_usual(
+        self, guidance: float | None, temperature: float | None, top_k: int | None, top_p: float | None
+    ) -> dict[str, Any]:
+        """What was asked for, and what is usual where nothing was."""
+        asked = {"guidance": guidance, "temperature": temperature, "top_k": top_k, "top_p": top_p}
+        return {name: getattr(self, name) if value is None else value for name, value in asked.items()}
+
+
+class CodesFile(DrawnCodes):
+    """A text-to-sound model by a prior over the codes of a spectrogram codec, and how it samples by default."""
+
+    kind: Literal["mel-gpt"] = "mel-gpt"
 
 
 class CodecFile(Parts):
@@ -75,10 +87,10 @@ class CodecFile(Parts):
     kbps: float | None = Field(default=None, gt=0)
 
 
-class CodecGPTFile(CodesFile):
+class CodecGPTFile(DrawnCodes):
     """A text-to-sound model by a prior over the codes of a waveform codec, which needs no vocoder."""
 
-    kind: Literal["codec-gpt"] = "codec-gpt"  # type: ignore[assignment]
+    kind: Literal["codec-gpt"] = "codec-gpt"
 
 
 PARTS_OF_CODES = ("condition", "codec", "prior", "vocoder")

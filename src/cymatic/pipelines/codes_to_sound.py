@@ -319,29 +319,15 @@ class CodesToSound:
         start: Tensor | None = None,
         allow_untrained: bool = False,
     ) -> list[Int[Tensor, "rows _"]]:
-        usual = self.defaults
-        guidance = usual.guidance if guidance is None else guidance
-        temperature = usual.temperature if temperature is None else temperature
-        top_k, top_p = usual.top_k if top_k is None else top_k, usual.top_p if top_p is None else top_p
-        check_settings(guidance=guidance, temperature=temperature, top_k=top_k, top_p=top_p)
+        how = self.defaults.or_usual(guidance, temperature, top_k, top_p)
+        check_settings(**how)
         codes, lengths = self.prior.sample(
-            cond,
-            seeds,
-            columns=columns,
-            start=start,
-            guidance=guidance,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            greedy=greedy,
-            allow_untrained=allow_untrained,
+            cond, seeds, columns=columns, start=start, greedy=greedy, allow_untrained=allow_untrained, **how
         )
         return _cut(codes, lengths)
 
     def _usual(self, prompt: Prompt | None) -> dict[str, Any]:
-        usual = self.defaults
-        guidance = 1.0 if prompt is None else usual.guidance
-        return {"guidance": guidance, "temperature": usual.temperature, "top_k": usual.top_k, "top_p": usual.top_p}
+        return self.defaults.or_usual(1.0 if prompt is None else None, None, None, None)
 
     def _sounds(self, codes: Sequence[Int[Tensor, "rows _"]]) -> list[Sound]:
         sounds = []

@@ -119,12 +119,10 @@ class WaveCodesToSound:
 
         As `CodesToSound`: what the settings mean, and what is raised and warned of.
         """
-        count, usual = 1 if n is None else n, self.defaults
+        count = 1 if n is None else n
         check_count(seed, count)
-        guidance = usual.guidance if guidance is None else guidance
-        temperature = usual.temperature if temperature is None else temperature
-        top_k, top_p = usual.top_k if top_k is None else top_k, usual.top_p if top_p is None else top_p
-        check_settings(guidance=guidance, temperature=temperature, top_k=top_k, top_p=top_p)
+        how = self.defaults.or_usual(guidance, temperature, top_k, top_p)
+        check_settings(**how)
         columns = None if seconds is None else self._columns(seconds)
         if doubt := self.familiarity.doubt(prompt):
             warnings.warn(doubt, Note, stacklevel=2)
@@ -134,10 +132,13 @@ class WaveCodesToSound:
             for first in range(0, count, AT_ONCE):
                 seeds = range(seed + first, seed + min(count, first + AT_ONCE))
                 codes, lengths = self.prior.sample(
-                    cond.repeat(len(seeds)), seeds, guidance=guidance, temperature=temperature, top_k=top_k,
-                    top_p=top_p, greedy=greedy, allow_untrained=allow_untrained,
+                    cond.repeat(len(seeds)),
+                    seeds,
                     columns=None if columns is None else torch.full((len(seeds),), columns),
-                )  # fmt: skip
+                    greedy=greedy,
+                    allow_untrained=allow_untrained,
+                    **how,
+                )
                 sounds += [self.sound(one[:, :end]) for one, end in zip(codes, lengths.tolist(), strict=True)]
         if seconds is not None:
             sounds = [sound.cut(0, seconds) for sound in sounds]
