@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from cymatic.codecs.fast import FastShape
 from cymatic.codecs.latent import Latent
+from cymatic.codecs.pitch import PitchShape
 from cymatic.codecs.soundstream import SoundStreamShape
 from cymatic.codecs.waveform import WaveformCodec, WaveformCodecConfig
 from cymatic.errors import Error, ModelError
@@ -20,8 +21,9 @@ from cymatic.quantizers.residual import ResidualQuantizerConfig
 SHAPE = FastShape(hop=40, split=2, width=16, encoder=(1, 1), decoder=(1, 1))
 
 
-def config(**changes) -> WaveformCodecConfig:
-    values = {"rate": 2000, "network": SHAPE, "quantizer": ResidualQuantizerConfig(levels=3, size=16, dim=8), "tile": 4}
+def config(levels=3, **changes) -> WaveformCodecConfig:
+    quantizer = ResidualQuantizerConfig(levels=levels, size=16, dim=8)
+    values = {"rate": 2000, "network": SHAPE, "quantizer": quantizer, "tile": 4}
     return WaveformCodecConfig(**{**values, **changes})
 
 
@@ -40,6 +42,7 @@ def trained(**changes) -> WaveformCodec:
 CODEC = trained()
 ROWS = {
     "fast": CODEC,
+    "fast with a pitch": trained(network=SHAPE.model_copy(update={"pitch": PitchShape(highest=250)}), levels=1),
     "SoundStream's": trained(network=SoundStreamShape(strides=(2, 4, 5), widths=(4, 6, 8, 10))),
     "with wavelets": trained(
         network=SoundStreamShape(strides=(2, 4, 5), widths=(4, 6, 8, 10), multires=(0,), wavelets=(1,), kernel=3)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cymatic.metrics.pitch import HIGHEST, LOWEST, difference, midi_of, normalised, note_pitch, track
+from cymatic.metrics.pitch import HIGHEST, LOWEST, midi_of, note_pitch, track
 from cymatic.signal.sound import Sound
 
 A1, C7 = 33, 96
@@ -23,26 +23,6 @@ def _note(
         if k * hz < 0.45 * rate:
             wave += k**-slope * np.sin(2 * np.pi * (k * hz * t + chance.uniform()))
     return 0.3 * wave / np.abs(wave).max() * np.exp(-t)
-
-
-def naive_difference(frame: np.ndarray, longest: int) -> np.ndarray:
-    """Equation 6 of de Cheveigné and Kawahara, word for word."""
-    window = len(frame) - longest
-    return np.array([sum((frame[j] - frame[j + lag]) ** 2 for j in range(window)) for lag in range(longest + 1)])
-
-
-def naive_normalised(differences: np.ndarray) -> np.ndarray:
-    """Equation 8."""
-    lags = range(1, len(differences))
-    return np.array([1.0] + [differences[lag] / (sum(differences[1 : lag + 1]) / lag) for lag in lags])
-
-
-def test_the_fast_difference_equals_the_sum_it_stands_for() -> None:
-    frames = np.random.default_rng(0).normal(size=(3, 150))
-    fast = difference(frames, 60)
-    slow = np.stack([naive_difference(frame, 60) for frame in frames])
-    np.testing.assert_allclose(fast, slow, atol=1e-9)
-    np.testing.assert_allclose(normalised(fast), np.stack([naive_normalised(row) for row in slow]), atol=1e-9)
 
 
 @settings(max_examples=60)

@@ -99,6 +99,32 @@ def test_with_the_cache_and_without_the_codes_are_the_same(changes, guidance, ho
     assert torch.equal(codes, uncached(model, cond(4, 2, 3), seeds, Choice(**how), guidance))
 
 
+@pytest.mark.parametrize("end", [True, False])
+@pytest.mark.parametrize("how", [{}, {"greedy": True}, {"top_k": 4}])
+@torch.no_grad()
+def test_rows_of_their_own_sizes(end, how):
+    """What a row has not is never drawn, costs no probability, and is refused."""
+    sizes, seeds = (7, 20, 3), [3, 4, 5]
+    model, condition = prior(sizes=sizes, end=end), cond(4, 2, 3)
+    codes, _ = model.sample(condition, seeds, columns=torch.full((3,), 8), **how)
+    assert torch.equal(codes, uncached(model, condition, seeds, Choice(**how), 1.0))
+    assert bool((codes < torch.tensor(sizes)[:, None]).all())
+    free, lengths = model.sample(condition, seeds, **how)
+    assert bool((free < torch.tensor(sizes)[:, None]).all()) and 1 <= int(lengths.min())
+    likely = model(torch.zeros(3, 0, dtype=torch.int64), condition).softmax(-1)
+    assert not likely[..., 7:].any() and likely[..., :7].all()
+    wrong = codes.clone()
+    wrong[0, 2, 3] = 3
+    with pytest.raises(Error, match="code 3 came in row 3, which has 0 to 2"):
+        model.loss(wrong, torch.full((3,), 8), condition, torch.Generator())
+
+
+@pytest.mark.parametrize("sizes", [(7, 20), (7, 20, 0), (7, 19, 3)])
+def test_sizes_of_rows_that_can_not_be(sizes):
+    with pytest.raises(ValueError, match="give one for each of 3 rows, up to 20"):
+        prior(sizes=sizes)
+
+
 @pytest.mark.parametrize("changes", [*KINDS, {"end": False}])
 @torch.no_grad()
 def test_the_loss_is_the_sum_over_what_is_sampled(changes):

@@ -148,11 +148,19 @@ def test_loudness_hears_no_phase_and_what_is_loud_most():
 
 
 def test_phase_hears_what_magnitudes_do_not():
+    rate = 8000
     real, other = torch.randn(2, 1, 4000), torch.randn(2, 1, 4000)
-    assert phase_distance(real, real) == 0
-    torch.testing.assert_close(phase_distance(real, -real), torch.tensor(2.0))
-    assert 1 < phase_distance(real, other) < 1.6
-    assert phase_distance(real, real + 0.1 * other) < 0.3
+    assert phase_distance(real, real, rate) == 0
+    torch.testing.assert_close(phase_distance(real, -real, rate), torch.tensor(2.0))
+    assert 1 < phase_distance(real, other, rate) < 1.6
+    assert phase_distance(real, real + 0.1 * other, rate) < 0.3
     fake = (real + other).requires_grad_()
-    (gradient,) = torch.autograd.grad(phase_distance(real, fake), fake)
-    assert phase_distance(real, fake.detach() - 1000 * gradient) < phase_distance(real, fake)
+    (gradient,) = torch.autograd.grad(phase_distance(real, fake, rate), fake)
+    assert phase_distance(real, fake.detach() - 1000 * gradient, rate) < phase_distance(real, fake, rate)
+
+
+def test_phase_is_followed_up_to_six_kilohertz():
+    at = torch.arange(4800) / 48_000
+    low, high = (torch.cos(2 * torch.pi * hz * at)[None, None] for hz in (1000, 12_000))
+    assert phase_distance(low + high, low - high, 48_000) < 0.1
+    assert phase_distance(low + high, high - low, 48_000) > 1

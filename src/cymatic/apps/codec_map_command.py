@@ -35,7 +35,7 @@ def map_command(
         str, typer.Argument(help="A starter's name, or a folder that cymatic train wrote.", show_default=False)
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The page, .html; a .png is written beside it.")],
-    level: Annotated[int, typer.Option(help="Which level's codes; 1 says most.")] = 1,
+    level: Annotated[int | None, typer.Option(help="Which level's codes; the first that there is says most.")] = None,
     data: Annotated[
         Path | None,
         typer.Option(help="Sounds to measure it on.", show_default="what it was trained on", readable=False),
@@ -56,6 +56,7 @@ def map_command(
     from cymatic.pipelines.recordings import balanced
 
     made = load_codec(model)
+    level = made.codec.least if level is None else level
     check_level(made.codec, level)
     sources, longest, _ = clips_of(model, data)
     split = "valid" if sources.of("valid") else "train"

@@ -1,19 +1,24 @@
 """The fast family: an STFT in front, ConvNeXt blocks at the frame rate, an inverse STFT behind; all of it causal.
 
 The decoder is Vocos' (Siuzdak, 2023, arXiv 2306.00814) made causal, the encoder its mirror image. Nothing runs at the
-rate of the samples but the two transforms, which is why it is many times faster than a stack of strided convolutions.
+rate of the samples but the transforms, which is why it is many times faster than a stack of strided convolutions.
+
+With a pitch (see `codecs/pitch.py`) both halves know the same pulses: the encoder reads phases as they are seen from
+them, and the decoder filters them and adds what is no part of a note.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Literal, Self
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
+from cymatic.codecs.pitch import Pitch, PitchShape
 from cymatic.config import Config
 from cymatic.nn.linear import Linear, gelu_linear
 from cymatic.nn.past import Past, before, over
@@ -21,12 +26,15 @@ from cymatic.signal.stft import overlap_add
 
 KERNEL = 7  # frames that a block looks at
 MOST_MAGNITUDE = 100.0  # of a bin, as in `vocoders/vocos.py`
+FIRST_LOUDNESS = 0.02  # of pulses in a network that has learnt nothing
+FAINT = 1e-3  # magnitudes of pulses that are as loud as 1; what is below it is between them
 
 
 class FastShape(Config):
     """`hop`: samples of a frame; `split`: transforms a frame; `overlap`: how many of their windows cover a sample.
 
     `encoder` and `decoder`: blocks at the rate of the transforms and at that of the frames, in their order on the way.
+    `pitch`: a frame says its pitch in two codes of their own.
     """
 
     kind: Literal["fast"] = "fast"
@@ -37,6 +45,7 @@ class FastShape(Config):
     widening: int = Field(default=2, gt=0, le=8)
     encoder: tuple[int, int] = (1, 2)
     decoder: tuple[int, int] = (2, 3)
+    pitch: PitchShape | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -71,17 +80,33 @@ class CausalMix(nn.Module):
         return torch.addcmul(x, self.gain, self.narrow(gelu_linear(self.norm(near[:, :, 0].mT), self.widen)))
 
 
+class Excitation(nn.Module):
+    """What frames say of their pitch -> the spectra of its pulses, in the windows of the transforms."""
+
+    def __init__(self, shape: FastShape, pitch: Pitch) -> None:
+        super().__init__()
+        self.pitch = pitch
+        self.step = shape.hop // shape.split
+        self.window = shape.overlap * self.step
+
+    def forward(
+        self, said: Float[Tensor, "batch 3 frames"], past: Past | None = None
+    ) -> Complex[Tensor, "batch transforms bins"]:
+        seen = before(past, self, self.pitch.pulses(said, past), self.window - self.step)
+        return _spectra(seen, self.window, self.step)
+
+
 class FastEncoder(nn.Module):
-    """Waveform `[batch, channels, frames * hop]` -> latent `[batch, dim, frames]`.
+    """Waveform `[batch, channels, frames * hop]` -> latent `[batch, dim, frames]`, and three numbers more of its pitch.
 
     Each transform sees `overlap` hops up to the frame's own last sample. It gives the logarithm of each bin's
     magnitude, and real and imaginary part, made as small as ears hear them: divided by the magnitude to the power of
-    0.7.
+    0.7. With a pitch, phases count from those of its pulses: there they hardly change from frame to frame.
     """
 
-    def __init__(self, shape: FastShape, channels: int, dim: int) -> None:
+    def __init__(self, shape: FastShape, channels: int, dim: int, excitation: Excitation | None) -> None:
         super().__init__()
-        self.shape = shape
+        self.shape, self.excitation = shape, excitation
         self.step = shape.hop // shape.split
         self.window = shape.overlap * self.step
         width, (fine, coarse) = shape.width, shape.encoder
@@ -96,10 +121,14 @@ class FastEncoder(nn.Module):
 
     def forward(
         self, wave: Float[Tensor, "batch channels samples"], past: Past | None = None
-    ) -> Float[Tensor, "batch dim frames"]:
+    ) -> Float[Tensor, "batch numbers frames"]:
         seen = before(past, self, wave, self.window - self.step)
-        pieces = seen.unfold(-1, self.window, self.step) * torch.hann_window(self.window, device=wave.device)
-        parts = torch.view_as_real(torch.fft.rfft(pieces))  # [batch, channels, transforms, bins, 2]
+        spectra = _spectra(seen, self.window, self.step)  # [batch, channels, transforms, bins]
+        said = None
+        if self.excitation is not None:
+            said = self.excitation.pitch.track(wave, past)
+            spectra = spectra * _turned_back(self.excitation(said, past))[:, None]
+        parts = torch.view_as_real(spectra)
         energy = parts.square().sum(-1).add(1e-10)
         features = torch.cat([energy.log() / 8, (parts * energy[..., None] ** -0.35).flatten(-2)], -1)
         x = self.first_norm(self.read(features.transpose(1, 2).flatten(2)))
@@ -108,63 +137,97 @@ class FastEncoder(nn.Module):
         x = self.join(x.unflatten(1, (-1, self.shape.split)).flatten(2))
         for block in self.coarse:
             x = block(x, past)
-        return self.write(self.last_norm(x)).mT
+        z: Tensor = self.write(self.last_norm(x)).mT
+        return z if said is None else torch.cat([z, said], 1)
 
 
 class FastDecoder(nn.Module):
     """Latent `[batch, dim, frames]` -> waveform `[batch, channels, frames * hop]`, late by a window less its hop.
 
     Each transform's magnitude and phase come from the network, `exp(m) * (cos p + i sin p)`; a sample is done when the
-    last window that covers it is there.
+    last window that covers it is there. With a pitch, whose three numbers come behind the latent, its pulses are
+    filtered in the same way, bin by bin, and added.
     """
 
-    def __init__(self, shape: FastShape, channels: int, dim: int) -> None:
+    def __init__(self, shape: FastShape, channels: int, dim: int, excitation: Excitation | None) -> None:
         super().__init__()
-        self.shape, self.channels = shape, channels
+        self.shape, self.channels, self.excitation = shape, channels, excitation
         self.step = shape.hop // shape.split
         self.window = shape.overlap * self.step
         width, (coarse, fine) = shape.width, shape.decoder
-        self.read = Linear(dim, width)
+        self.read = Linear(dim if excitation is None else dim + 2, width)
         self.first_norm = nn.LayerNorm(width, eps=1e-6)
         hidden, gain = shape.widening * width, 1 / max(1, fine + coarse)
         self.coarse = nn.ModuleList(CausalMix(width, hidden, gain) for _ in range(coarse))
         self.part = Linear(width, shape.split * width)
         self.fine = nn.ModuleList(CausalMix(width, hidden, gain) for _ in range(fine))
         self.last_norm = nn.LayerNorm(width, eps=1e-6)
-        self.write = Linear(width, 2 * channels * (self.window // 2 + 1))
+        written = 2 * channels * (self.window // 2 + 1)
+        self.write = Linear(width, written)
+        self.filter = None if excitation is None else Linear(width, written)
 
     def forward(
-        self, z: Float[Tensor, "batch dim frames"], past: Past | None = None
+        self, z: Float[Tensor, "batch numbers frames"], past: Past | None = None
     ) -> Float[Tensor, "batch channels samples"]:
-        x = self.first_norm(self.read(z.mT))
+        # The network has no use for the phase: it is the pulses'.
+        x = self.first_norm(self.read((z if self.excitation is None else z[:, :-1]).mT))
         for block in self.coarse:
             x = block(x, past)
         x = self.part(x).unflatten(2, (self.shape.split, -1)).flatten(1, 2)
         for block in self.fine:
             x = block(x, past)
-        written = self.write(self.last_norm(x)).unflatten(2, (self.channels, -1)).transpose(1, 2).flatten(0, 1)
-        magnitude, phase = written.chunk(2, dim=-1)
-        spectrum = torch.polar(magnitude.exp().clamp(max=MOST_MAGNITUDE), phase)
+        x = self.last_norm(x)
+        spectrum = self._polar(self.write(x))
+        if self.excitation is not None and self.filter is not None:
+            pulses = self.excitation(z[:, -Pitch.numbers :], past)
+            spectrum = torch.addcmul(spectrum, self._polar(self.filter(x)), pulses[:, None])
         window = torch.hann_window(self.window, device=z.device)
         # Hann windows squared, `overlap` of them a window, add up to 3/8 of that many everywhere.
-        pieces = torch.fft.irfft(spectrum, n=self.window) * (window * (8 / 3 / self.shape.overlap))
+        pieces = torch.fft.irfft(spectrum.flatten(0, 1), n=self.window) * (window * (8 / 3 / self.shape.overlap))
         wave = overlap_add(pieces, self.step).unflatten(0, (-1, self.channels))
         return over(past, self, wave, self.window - self.step)
 
+    def _polar(
+        self, written: Float[Tensor, "batch transforms numbers"]
+    ) -> Complex[Tensor, "batch channels transforms bins"]:
+        magnitude, phase = written.unflatten(2, (self.channels, -1)).transpose(1, 2).chunk(2, dim=-1)
+        return torch.polar(magnitude.exp().clamp(max=MOST_MAGNITUDE), phase)
+
 
 class FastNet(nn.Module):
-    """Both halves. `delay`: samples by which what `decoder` gives lags behind what `encoder` got."""
+    """Both halves. `delay`: samples by which what `decoder` gives lags behind what `encoder` got.
+
+    `pitch`: what frames say beside the latent's `dim` numbers, three numbers behind them, or None.
+    """
 
     streamable = True
 
-    def __init__(self, shape: FastShape, channels: int, dim: int) -> None:
+    def __init__(self, shape: FastShape, channels: int, dim: int, rate: int) -> None:
         super().__init__()
         self.hop = shape.hop
         self.delay = shape.hop // shape.split * (shape.overlap - 1)
-        self.encoder = FastEncoder(shape, channels, dim)
-        self.decoder = FastDecoder(shape, channels, dim)
+        self.pitch = None if shape.pitch is None else Pitch(shape.pitch, rate, shape.hop)
+        excitations = [None if self.pitch is None else Excitation(shape, self.pitch) for _ in range(2)]
+        self.encoder = FastEncoder(shape, channels, dim, excitations[0])
+        self.decoder = FastDecoder(shape, channels, dim, excitations[1])
         for name, p in self.named_parameters():
             if p.dim() > 1:
                 nn.init.trunc_normal_(p, std=0.02)
             elif name.endswith("bias"):
                 nn.init.zeros_(p)
+        if self.decoder.filter is not None:
+            # Pulses begin at about the loudness of recordings.
+            bias = self.decoder.filter.bias.view(channels, 2, -1)
+            nn.init.constant_(bias[:, 0], math.log(FIRST_LOUDNESS))
+
+
+def _spectra(
+    seen: Float[Tensor, "*batch samples"], window: int, step: int
+) -> Complex[Tensor, "*batch transforms bins"]:
+    return torch.fft.rfft(seen.unfold(-1, window, step) * torch.hann_window(window, device=seen.device))
+
+
+def _turned_back(spectra: Complex[Tensor, "*shape"]) -> Complex[Tensor, "*shape"]:
+    """A factor of size 1 for each bin that takes the phase off it; 1 where there is nothing."""
+    size = spectra.abs()
+    return torch.where(size > FAINT, spectra.conj() / size.clamp_min(FAINT), 1.0)

@@ -6,7 +6,8 @@ makes them equal bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -24,12 +25,24 @@ if TYPE_CHECKING:
 Network = Callable[[Tensor, Past | None], Tensor]
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Tiles are too small to share: two threads take two to three times as long as one, and round in other ways."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 class Tiles:
     """A network that is run `tile` frames at a time; a frame is `unit` places of what goes in."""
 
     def __init__(self, network: Network, unit: int, tile: int) -> None:
         self.network, self.unit, self.tile = network, unit, tile
 
+    @one_thread()
     def all(self, x: Shaped[Tensor, "batch channels places"]) -> Shaped[Tensor, "batch out_channels out_places"]:
         """All of `x`, whole frames of it, the last tile filled up with zeros and cut again."""
         past, size = Past(), self.tile * self.unit
@@ -55,6 +68,7 @@ class Half:
         self.filled = 0  # places of the tile
         self.done = 0  # frames of it that were given out
 
+    @one_thread()
     def push(self, x: Shaped[Tensor, "channels places"]) -> Shaped[Tensor, "out_channels out_places"]:
         """Whatever `x` completes."""
         tiles, size, given = self.tiles, self.held.shape[-1], [self.nothing]

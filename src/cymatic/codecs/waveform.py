@@ -42,7 +42,8 @@ Bottleneck = ResidualQuantizer | FiniteScalarQuantizer | LookupFreeQuantizer | G
 
 
 class WaveformCodecConfig(Config):
-    """`rate` in Hz; `tile`: frames that go through the networks at once outside of training, see `nn/past.py`.
+    """`rate` in Hz; `tile`: frames that go through the networks at once outside of training, see `nn/past.py`. More of
+    them take less time, but a stream runs a whole tile for each frame.
 
     energy: an energy transformer that the latent goes through before it is quantised.
     """
@@ -53,7 +54,7 @@ class WaveformCodecConfig(Config):
     network: Annotated[FastShape | SoundStreamShape, Field(discriminator="kind")] = FastShape()
     quantizer: BottleneckConfig
     energy: EnergyTransformerConfig | None = None
-    tile: int = Field(default=16, ge=1, le=4096)
+    tile: int = Field(default=64, ge=1, le=4096)
 
     @model_validator(mode="after")
     def _fitting(self) -> Self:
@@ -62,6 +63,9 @@ class WaveformCodecConfig(Config):
                 f"the energy transformer takes {self.energy.dim} numbers and the quantizer {self.quantizer.dim}; give "
                 "both the same dim"
             )
+        if isinstance(self.network, FastShape) and self.network.pitch is not None:
+            if isinstance(self.quantizer, GaussianBottleneckConfig):
+                raise ValueError("a pitch is two codes, and a gaussian bottleneck has none; set network.pitch to null")
         return self
 
 
@@ -93,9 +97,10 @@ class WaveformCodec(nn.Module):
         if isinstance(config.network, SoundStreamShape):
             self.network = SoundStreamNet(config.network, config.channels, config.quantizer.dim)
         else:
-            self.network = FastNet(config.network, config.channels, config.quantizer.dim)
+            self.network = FastNet(config.network, config.channels, config.quantizer.dim, config.rate)
         self.energy = None if config.energy is None else EnergyTransformer(config.energy)
         self.quantizer = _bottleneck(config.quantizer)
+        self.pitch = self.network.pitch if isinstance(self.network, FastNet) else None
 
     @property
     def hop(self) -> int:
@@ -120,12 +125,22 @@ class WaveformCodec(nn.Module):
     @property
     def levels(self) -> int:
         """Codes of a frame at most; fewer of them say the same less exactly."""
-        return self.quantizer.levels
+        return len(self.sizes)
+
+    @property
+    def least(self) -> int:
+        """Codes of a frame at least: those of its pitch and one more."""
+        return 1 + self.beside
+
+    @property
+    def beside(self) -> int:
+        """Codes of a frame that come before the quantizer's."""
+        return 0 if self.pitch is None else len(self.pitch.sizes)
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """How many codes each level has to choose from."""
-        return self.quantizer.sizes
+        return (*(() if self.pitch is None else self.pitch.sizes), *self.quantizer.sizes)
 
     def frames(self, samples: int) -> int:
         """Frames from which `samples` samples can be made again."""
@@ -140,9 +155,10 @@ class WaveformCodec(nn.Module):
         """A step of training: all items as long as each other. `generator` and `share` are the quantizer's."""
         samples = wave.shape[-1]
         padded = pad(wave, (0, self.frames(samples) * self.hop - samples))
-        latent = self.latent(padded)
+        latent, said = self.parted(self.latent(padded))
         quantized = self.quantizer(latent, generator, share=share)
-        made = self.network.decoder(quantized.z)[..., self.delay : self.delay + samples]
+        z = quantized.z if said is None else torch.cat([quantized.z, said], 1)
+        made = self.network.decoder(z)[..., self.delay : self.delay + samples]
         return WaveReconstruction(wave, made, latent, quantized)
 
     @torch.no_grad()
@@ -175,7 +191,7 @@ class WaveformCodec(nn.Module):
         codes = codes * mine[:, None]
         if isinstance(self.quantizer, GaussianBottleneck):
             return Latent(codes, None, frames, "levels")
-        return Latent(self.quantizer.lookup(codes) * mine[:, None], codes, frames, "levels")
+        return Latent(self.lookup(codes) * mine[:, None], codes, frames, "levels")
 
     @torch.no_grad()
     def decode(self, latent: Latent, samples: int | None = None) -> Float[Tensor, "batch channels samples"]:
@@ -187,6 +203,7 @@ class WaveformCodec(nn.Module):
         self._ready(self.config.channels, None)
         config = self.config.quantizer
         dim = config.latent if isinstance(config, GaussianBottleneckConfig) else config.dim
+        dim += 0 if self.pitch is None else self.pitch.numbers
         if latent.layout != "levels" or latent.z.dim() != 3 or latent.z.shape[1] != dim:
             raise Error(
                 f'a latent "{latent.layout}" of {list(latent.z.shape)} was given; this codec reads "levels" of '
@@ -214,7 +231,20 @@ class WaveformCodec(nn.Module):
         if isinstance(self.quantizer, GaussianBottleneck):
             raise Error("this codec has no codes; give decode the latent that encode gave")
         lengths = torch.full((len(codes),), codes.shape[-1], device=codes.device)
-        return self.decode(Latent(self.quantizer.lookup(codes), codes, lengths, "levels"), samples)
+        return self.decode(Latent(self.lookup(codes), codes, lengths, "levels"), samples)
+
+    def lookup(self, codes: Int[Tensor, "batch levels frames"]) -> Float[Tensor, "batch numbers frames"]:
+        """What the decoder reads: the quantizer's vectors, and behind them what the frames say of their pitch. Raises
+        Error for codes beyond the codebooks, and for fewer of them than `least`."""
+        if self.pitch is None:
+            return self.quantizer.lookup(codes)
+        if codes.shape[1] < self.least:
+            raise Error(f"{codes.shape[1]} codes a frame were given; this codec says a sound in {self.least} or more")
+        said, rest = codes[:, : self.beside], codes[:, self.beside :]
+        for level, size in enumerate(self.pitch.sizes):
+            if said.numel() and not 0 <= int(said[:, level].min()) <= int(said[:, level].max()) < size:
+                raise Error(f"level {level + 1} holds codes beyond its {size}; give the codes of this codec")
+        return torch.cat([self.quantizer.lookup(rest), self.pitch.decode(said)], 1)
 
     def coding(self, levels: int | None = None, frames: int = 0) -> Tiles:
         """From waveforms to codes, a tile at a time; `frames` at a time where the networks look ahead.
@@ -223,10 +253,13 @@ class WaveformCodec(nn.Module):
         """
 
         def network(wave: Tensor, past: Past | None) -> Tensor:
-            z = self.latent(wave, past)
+            z, said = self.parted(self.latent(wave, past))
             if isinstance(self.quantizer, GaussianBottleneck):
                 return self.quantizer.to_latent(z)
-            return self.quantizer.encode(z, levels)
+            codes = self.quantizer.encode(z, None if levels is None else levels - self.beside)
+            if said is None or self.pitch is None:
+                return codes
+            return torch.cat([self.pitch.encode(said), codes], 1)
 
         return Tiles(network, self.hop, self.config.tile if self.streamable else frames)
 
@@ -237,7 +270,7 @@ class WaveformCodec(nn.Module):
             if isinstance(self.quantizer, GaussianBottleneck):
                 z = self.quantizer.from_latent(codes)
             else:
-                z = self.quantizer.lookup(codes)
+                z = self.lookup(codes)
             made: Tensor = self.network.decoder(z, past)
             return made
 
@@ -245,10 +278,19 @@ class WaveformCodec(nn.Module):
 
     def latent(
         self, wave: Float[Tensor, "batch channels samples"], past: Past | None = None
-    ) -> Float[Tensor, "batch dim frames"]:
-        """What whole frames of sound are before they become codes."""
-        z: Tensor = self.network.encoder(wave, past)
-        return z if self.energy is None else self.energy(z)
+    ) -> Float[Tensor, "batch numbers frames"]:
+        """What whole frames of sound are before they become codes, and behind it what they say of their pitch."""
+        read: Tensor = self.network.encoder(wave, past)
+        if self.energy is None:
+            return read
+        z, said = self.parted(read)
+        return self.energy(z) if said is None else torch.cat([self.energy(z), said], 1)
+
+    def parted(self, read: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What the quantizer is for, and what is said of the pitch."""
+        if self.pitch is None:
+            return read, None
+        return read[:, : -self.pitch.numbers], read[:, -self.pitch.numbers :]
 
     def _made(self, frames: int) -> Tiles:
         return Tiles(self.network.decoder, 1, self.config.tile if self.streamable else frames)
@@ -281,8 +323,8 @@ class WaveformCodec(nn.Module):
             raise ModelError("this codec was never trained (0 steps), so it can only make noise; train it first")
         if channels != self.config.channels:
             raise Error(f"a sound of {channels} channels was given; this codec takes {self.config.channels}")
-        if levels is not None and not 1 <= levels <= max(1, self.levels):
-            raise Error(f"{levels} levels were asked for; this codec has 1 to {self.levels}")
+        if levels is not None and not self.least <= levels <= max(1, self.levels):
+            raise Error(f"{levels} levels were asked for; this codec has {self.least} to {self.levels}")
 
 
 def _bottleneck(config: BottleneckConfig) -> Bottleneck:

@@ -12,20 +12,22 @@ again when more of it is there.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import pad
 
 
 class Past:
-    """The ends of the last tile, by layer. What a tile leaves behind counts only after `commit`."""
+    """The ends of the last tile, by layer or by another name. What a tile leaves behind counts only after `commit`."""
 
     def __init__(self) -> None:
-        self._held: dict[nn.Module, Tensor] = {}
-        self._left: dict[nn.Module, Tensor] = {}
+        self._held: dict[Hashable, Tensor] = {}
+        self._left: dict[Hashable, Tensor] = {}
 
-    def before(self, layer: nn.Module, x: Float[Tensor, "..."], size: int, dim: int = -1) -> Float[Tensor, "..."]:
+    def before(self, layer: Hashable, x: Float[Tensor, "..."], size: int, dim: int = -1) -> Float[Tensor, "..."]:
         """The last `size` places of the tile before, then `x`."""
         held = self._held.get(layer)
         if held is None:
@@ -36,7 +38,7 @@ class Past:
         self._left[layer] = joined.narrow(dim, joined.shape[dim] - size, size).clone()
         return joined
 
-    def over(self, layer: nn.Module, y: Float[Tensor, "..."], size: int) -> Float[Tensor, "..."]:
+    def over(self, layer: Hashable, y: Float[Tensor, "..."], size: int) -> Float[Tensor, "..."]:
         """`y` without its last `size` places, which ring over into the next tile, and with what rang over into it."""
         n = y.shape[-1] - size
         ringing = self._left[layer] = y[..., n:].clone()
@@ -54,7 +56,7 @@ class Past:
 
 
 def before(
-    past: Past | None, layer: nn.Module, x: Float[Tensor, "..."], size: int, dim: int = -1
+    past: Past | None, layer: Hashable, x: Float[Tensor, "..."], size: int, dim: int = -1
 ) -> Float[Tensor, "..."]:
     """`Past.before`, and silence before `x` without a past."""
     if past is not None:
@@ -63,6 +65,6 @@ def before(
     return pad(x, [0, 0] * behind + [size, 0])
 
 
-def over(past: Past | None, layer: nn.Module, y: Float[Tensor, "..."], size: int) -> Float[Tensor, "..."]:
+def over(past: Past | None, layer: Hashable, y: Float[Tensor, "..."], size: int) -> Float[Tensor, "..."]:
     """`Past.over`; without a past the end is cut off."""
     return past.over(layer, y, size) if past is not None else y[..., : y.shape[-1] - size]

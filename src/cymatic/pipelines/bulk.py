@@ -165,7 +165,7 @@ def encode_in_bulk(
         raise Error(f"{out} holds the sounds; give another folder for their codes")
     folder = find_model(model)
     codec = load_codec(model, device=device)
-    kbps = codec.offers[codec.levels(kbps) - 1]
+    kbps = codec.rates[codec.levels(kbps) - 1]
     work = read_work(source, clips)
     plan = Plan(
         model=codec.name, sha256=codec.sha256, kbps=kbps, entropy=entropy, clips=clips, inputs=work.fingerprint,

@@ -96,16 +96,20 @@ def codebook_map(
     if not sounds:
         raise Error("there are no sounds to measure the map on; give some")
     z = torch.cat([_latent(codec, sound) for sound in sounds], -1)
-    codes = quantizer.encode(z, level)[0]
+    own = level - codec.beside  # the quantizer's levels come behind those of a pitch
+    z, said = codec.parted(z)
+    codes = quantizer.encode(z, own)[0]
     typical = int((z - z.mean(-1, keepdim=True)).square().sum(1).argmin())
-    before = codes[: level - 1, typical]
+    before = codes[: own - 1, typical]
+    if said is not None and codec.pitch is not None:
+        before = torch.cat([codec.pitch.encode(said[..., typical : typical + 1])[0, :, 0], before])
     around = quantizer.config.map if isinstance(quantizer, ResidualQuantizer) else None
     topology = "none" if around is None else around.topology
     places = _places(size, topology)
     error = control = None
     if isinstance(quantizer, ResidualQuantizer):
         shape = places.shape if around is None else around.shape(size)
-        rows, book = quantizer.compared(z, level - 1)
+        rows, book = quantizer.compared(z, own - 1)
         error = topographic_error(rows, book, shape)
         control = topographic_error(rows, shuffled(book, torch.Generator().manual_seed(0)), shape)
     return CodebookMap(
@@ -126,8 +130,8 @@ def check_level(codec: WaveformCodec, level: int) -> None:
     """Raises as `codebook_map`, before any sound is read."""
     if not codec.levels:
         raise ModelError("this codec has no codes but continuous latents, so there is no map of them; give another")
-    if not 1 <= level <= codec.levels:
-        raise Error(f"level {level} was asked for; this codec has levels 1 to {codec.levels}")
+    if not codec.least <= level <= codec.levels:
+        raise Error(f"level {level} was asked for; this codec has maps of levels {codec.least} to {codec.levels}")
     if (size := codec.sizes[level - 1]) > MOST_CODES:
         raise Error(f"level {level} has {size} codes, and a page holds the sounds of {MOST_CODES}; give another codec")
 

@@ -28,6 +28,7 @@ from cymatic.signal.sound import Sound
 from cymatic.signal.streams import Blocks, SoundWriter, fitted
 
 PIECE = 2**18  # samples of a sound in memory that go through at once
+ROUNDING = 1e-6  # of a rate that was typed in
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,16 +71,16 @@ class Written:
 class SoundCodec:
     """A codec as a user meets it: any sound goes in, at the rate and channels that the codec works at comes out.
 
-    Built from a codec, or from a folder by `cymatic.load`. `offers` are the thousands of bits a second that it can
-    spend, `kbps` is the one that it spends if it is not told.
+    Built from a codec, or from a folder by `cymatic.load`. `rates` are the thousands of bits a second that one, two or
+    more levels of codes take, `offers` those of them that make a sound, `kbps` is what it spends if it is not told.
     """
 
     def __init__(self, codec: WaveformCodec, defaults: CodecFile, *, name: str = "unnamed", sha256: str = "") -> None:
         self.codec, self.name, self.sha256 = codec.eval(), name, sha256 or "0" * 64
         if not codec.levels:
             raise ModelError(f"{name} gives no codes but latents for a prior; load its codec part to use these")
-        self.offers = tuple(bits * self.rate / codec.hop / 1000 for bits in accumulate(widths(codec.sizes)))
-        self.kbps = self.offers[-1] if defaults.kbps is None else self.offers[self.levels(defaults.kbps) - 1]
+        self.rates = tuple(bits * self.rate / codec.hop / 1000 for bits in accumulate(widths(codec.sizes)))
+        self.kbps = self.rates[-1] if defaults.kbps is None else self.rates[self.levels(defaults.kbps) - 1]
 
     @classmethod
     def from_folder(cls, folder: Path, *, device: str = "cpu", name: str | None = None) -> SoundCodec:
@@ -99,19 +100,26 @@ class SoundCodec:
         """Channels of what it works on: others are mixed to one, and one is spread to all."""
         return self.codec.config.channels
 
-    def levels(self, kbps: float | None, held: int | None = None) -> int:
-        """How many levels of codes `kbps` are, of `held` levels that there are.
+    @property
+    def offers(self) -> tuple[float, ...]:
+        """Thousands of bits a second that it can spend."""
+        return self.rates[self.codec.least - 1 :]
 
-        Raises Error for a rate that is not offered.
+    def levels(self, kbps: float | None, held: int | None = None) -> int:
+        """How many levels of codes fit into `kbps`, of `held` levels that there are.
+
+        Raises Error where not even the fewest fit.
         """
-        offers = self.offers[:held]
+        rates = self.rates[:held]
         if kbps is None:
-            return len(offers) if held is not None else self.levels(self.kbps)
-        for level, offer in enumerate(offers, 1):
-            if abs(kbps - offer) < 0.02 * offer:
-                return level
-        what = self.name if held is None else f"a file of {offers[-1]:g} kbps for {self.name}"
-        raise Error(f"{kbps:g} kbps were asked for, and {what} offers {_listed(offers)}; give one of these")
+            return len(rates) if held is not None else self.levels(self.kbps)
+        fitting = sum(rate <= kbps * (1 + ROUNDING) for rate in rates)
+        if fitting < self.codec.least:
+            raise Error(
+                f"{kbps:g} kbps were asked for, and {self.name} offers {_listed(self.offers[: len(rates)])}; give at "
+                f"least {self.offers[0]:g}"
+            )
+        return fitting
 
     def header(self, kbps: float | None = None) -> CymHeader:
         """What a file of its codes says. Raises Error for a rate that is not offered."""
@@ -142,7 +150,7 @@ class SoundCodec:
 
     def info(self, levels: int) -> dict[str, Any]:
         """What a sound made from so many levels says about itself."""
-        kbps = round(self.offers[levels - 1], 3)
+        kbps = round(self.rates[levels - 1], 3)
         return {"model": self.name, "sha256": self.sha256, "kbps": kbps, "cymatic": __version__}
 
     def check(self, header: CymHeader) -> None:
@@ -205,7 +213,7 @@ class SoundCodec:
             for wave in sound.file(reader):
                 writer.add(wave)
                 written += wave.shape[1]
-        return Written(written / self.rate, reader.read, self.offers[sound.levels - 1])
+        return Written(written / self.rate, reader.read, self.rates[sound.levels - 1])
 
     def decoded(self, reader: CymReader, kbps: float | None = None) -> Iterator[Float[np.ndarray, "channels _"]]:
         """What a reader gives, as pieces of sound, as soon as they are known. Raises as `decode`."""

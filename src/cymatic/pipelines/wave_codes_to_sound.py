@@ -49,10 +49,10 @@ class WaveCodesToSound:
                 f"{shape.cond_dim}; take parts that were trained together"
             )
         sizes = codec.sizes[: shape.rows]
-        if len(sizes) < shape.rows or set(sizes) != {shape.codes}:
+        if sizes != tuple(map(shape.size, range(shape.rows))):
             raise ModelError(
-                f"{name}: its codec has {codec.levels} levels of {max(codec.sizes)} codes, and its prior speaks of "
-                f"{shape.rows} of {shape.codes}; take parts that were trained together"
+                f"{name}: its codec has {codec.levels} levels of up to {max(codec.sizes)} codes, and its prior speaks "
+                f"of {shape.rows} of up to {shape.codes}; take parts that were trained together"
             )
         self.condition, self.prior, self.wave_codec = condition.eval(), prior.eval(), codec.eval()
         self.defaults, self.name, self.sha256 = defaults, name, sha256

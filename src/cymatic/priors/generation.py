@@ -121,11 +121,14 @@ def _generate(
         if times == 2:
             conditional, unconditional = logits.chunk(2)
             logits = guide(conditional, unconditional, guidance)
+        size = config.size(at % config.rows)
         if at % config.rows:
-            drawn = choice(logits[:, : config.codes], even[at])
+            drawn = choice(logits[:, :size], even[at])
         else:
             ends = config.end and columns is None and at > 0
-            drawn = choice(logits if ends else logits[:, : config.codes], even[at])
+            if ends and size < config.codes:
+                logits[:, size : config.codes] = -torch.inf
+            drawn = choice(logits if ends else logits[:, :size], even[at])
             done = (drawn == config.codes) | (wanted[alive] * config.rows <= at)
             if done.any():
                 lengths[alive[done]] = at // config.rows

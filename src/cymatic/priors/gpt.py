@@ -8,11 +8,11 @@ i, condition)`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -31,12 +31,24 @@ class GPTConfig(CodeShape):
     """end: whether a sound says itself that it is over; without that it always has the columns asked for, or `longest`.
 
     pkeep: each code that the network reads in training is kept with this probability and else is any code, so that it
-    learns to go on from its own mistakes.
+    learns to go on from its own mistakes. sizes: how many codes each row has to choose from, where some have fewer than
+    `codes`.
     """
 
     kind: Literal["gpt"] = "gpt"
     end: bool = True
     pkeep: float = Field(default=1.0, gt=0, le=1)
+    sizes: tuple[int, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_size_a_row(self) -> Self:
+        if self.sizes and (len(self.sizes) != self.rows or min(self.sizes) < 1 or max(self.sizes) != self.codes):
+            raise ValueError(f"sizes are {self.sizes}; give one for each of {self.rows} rows, up to {self.codes}")
+        return self
+
+    def size(self, row: int) -> int:
+        """How many codes a row has to choose from."""
+        return self.sizes[row] if self.sizes else self.codes
 
 
 class GPTPrior(nn.Module):
@@ -63,16 +75,20 @@ class GPTPrior(nn.Module):
     ) -> Float[Tensor, "batch places choices"]:
         """Logits of the first code and of the one after each of `codes`, which are read in the sequence's order.
 
-        The last choice is the end token, -inf where it can't be.
+        The last choice is the end token. What can't be is -inf: an end inside a column, a code that a row has not.
         """
         prefix = cond if isinstance(cond, Prefix) else self.trunk.prefix(cond, len(codes))
         logits = self.head(self.trunk(prefix, codes)[:, prefix.tokens.shape[1] - 1 :])
-        if not self.config.end:
+        config = self.config
+        if not (config.end or config.sizes):
             return logits
         at = torch.arange(logits.shape[1], device=logits.device)
-        here = (at % self.config.rows == 0) & (at > 0) & (at < self.config.rows * self.config.longest)
         barred = torch.zeros(logits.shape[1:], device=logits.device)
-        barred[~here, -1] = -torch.inf
+        for row, size in enumerate(config.sizes):
+            barred[row :: config.rows, size : config.codes] = -torch.inf
+        if config.end:
+            here = (at % config.rows == 0) & (at > 0) & (at < config.rows * config.longest)
+            barred[~here, -1] = -torch.inf
         return logits + barred
 
     def item_nll(
@@ -128,6 +144,8 @@ class GPTPrior(nn.Module):
         items, columns = (len(codes), codes.shape[2]) if share is None else (share.items, share.longest)
         chance = torch.rand(items, codes.shape[1], columns, generator=generator)
         other = torch.randint(self.config.codes, chance.shape, generator=generator)
+        if self.config.sizes:
+            other = other % torch.tensor(self.config.sizes)[:, None]
         if share is not None:
             chance, other = (share.take(drawn)[..., : codes.shape[2]] for drawn in (chance, other))
         return torch.where(chance.to(codes.device) < self.config.pkeep, codes, other.to(codes.device))
@@ -189,6 +207,12 @@ class GPTPrior(nn.Module):
                 f"codes of {codes.shape[1]} rows and {codes.shape[2]} columns came, where this prior knows {rows} rows "
                 f"and 1 to {most} columns; use the codec that it was trained with"
             )
+        for row, size in enumerate(self.config.sizes):
+            if int(codes[:, row].max()) >= size:
+                raise Error(
+                    f"code {int(codes[:, row].max())} came in row {row + 1}, which has 0 to {size - 1}; use the codec "
+                    "that this prior was trained with"
+                )
         low, high = (int(end) for end in codes.aminmax())
         if low < 0 or high >= self.config.codes:
             raise Error(

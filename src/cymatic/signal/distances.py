@@ -17,6 +17,8 @@ from cymatic.signal.mel import MelSpec, filterbank, framed, from_magnitude
 # Window in samples and mels: each halving of the window halves what can be told apart in frequency.
 SCALES = ((2048, 160), (1024, 80), (512, 40), (256, 20), (128, 10))
 FLOOR = 1e-5  # magnitudes below this are silence
+FOLLOWED = 6000  # Hz up to which phases count
+WHISPER, QUIET = 1e-4, 1e-3  # energies and mean roots of magnitudes below these have no phase worth following
 AT_ONCE = 2**17  # samples: few enough that freed memory stays with the process, enough to make up for the calls
 
 
@@ -60,24 +62,29 @@ def loudness_distance(
 def phase_distance(
     real: Float[Tensor, "batch 1 samples"],
     fake: Float[Tensor, "batch 1 samples"],
+    rate: int,
     windows: Sequence[int] = (1024, 256),
 ) -> Float[Tensor, ""]:
-    """`mean |R' - F'| / mean |R'|` of complex spectra, each bin divided by its magnitude to the power of 0.7, averaged
-    over windows and items: near 0 where both waves are one, and above 1 where only their loudness is.
+    """`mean |R' - F'| / mean |R'|` of complex spectra up to 6 kHz, each bin divided by the root of its magnitude,
+    averaged over windows and items: near 0 where both waves are one, and above 1 where only their loudness is.
 
-    Real and imaginary parts are compared each on its own, as in Braun and Tashev (2020, arXiv 2009.12286).
+    Real and imaginary parts are compared each on its own, as in Braun and Tashev (2020, arXiv 2009.12286). Above 6 kHz
+    ears follow no phase.
     """
 
     def distance(real: Tensor, fake: Tensor) -> Tensor:
         terms = []
         for window in windows:
             shape = torch.hann_window(window, device=real.device)
+            bins = max(1, min(window // 2 + 1, round(window * FOLLOWED / rate)))
             r, f = (
-                torch.view_as_real(torch.fft.rfft(_framed(x, window).unfold(1, window, window // 4) * shape))
+                torch.view_as_real(
+                    torch.fft.rfft(_framed(x, window).unfold(1, window, window // 4) * shape)[..., :bins]
+                )
                 for x in (real, fake)
             )
-            r, f = (x * (x.square().sum(-1, keepdim=True) + FLOOR) ** -0.35 for x in (r, f))
-            terms.append(((r - f).abs().mean((1, 2, 3)) / r.abs().mean((1, 2, 3)).clamp_min(FLOOR)).mean())
+            r, f = (x * (x.square().sum(-1, keepdim=True) + WHISPER) ** -0.25 for x in (r, f))
+            terms.append(((r - f).abs().mean((1, 2, 3)) / r.abs().mean((1, 2, 3)).clamp_min(QUIET)).mean())
         return torch.stack(terms).mean()
 
     return by_items(distance, real, fake)

@@ -48,8 +48,11 @@ def codec_gpt_job(
         raise Error("packs can't be streamed; encode them with cymatic encode --engine local, and train on the shards")
     codec = load_codec(recipe.start)
     shards, found, wanted = _read(recipe, codec, strict, say, run)
-    size = max(codec.codec.sizes[: wanted.levels])
-    task = CodesTask(recipe, (), codes=size, rows=wanted.levels, longest=found.longest)
+    sizes = codec.codec.sizes[: wanted.levels]
+    size, even = max(sizes), len(set(sizes)) == 1
+    task = CodesTask(
+        recipe, (), codes=size, rows=wanted.levels, longest=found.longest, sizes=() if even else sizes
+    )  # fmt: skip
     settings = recipe.training
     batches = StreamedCodes(
         shards, wanted, found.count, settings.batch, mixed(settings.seed, 1), rank=fabric.global_rank,
@@ -66,7 +69,7 @@ def codec_gpt_job(
     about = (
         f"data   {found.count} sounds to train on ({found.seconds / 60:.1f} minutes) in {len(shards.paths)} shards, "
         f"{len(found.valid)} held out",
-        f"codec  {codec.name}, {wanted.levels} levels of {size} codes, {codec.offers[wanted.levels - 1]:g} kbit/s",
+        f"codec  {codec.name}, {wanted.levels} levels of up to {size} codes, {codec.rates[wanted.levels - 1]:g} kbit/s",
         f"model  {parameters(task) / 1e6:.1f} M parameters, batches of {batches.batch}",
         f"codes  at most {found.longest} frames of {wanted.levels}, {found.longest * wanted.levels} in a row",
     )
@@ -89,10 +92,10 @@ def _read(
     if not holds_codes(place):
         levels = levels or codec.levels(None)
         if not (run / ENCODED / SUMMARY).is_file():  # a resumed run goes on with what it has
-            say(f"encoding the sounds of {place} at {codec.offers[levels - 1]:g} kbit/s")
+            say(f"encoding the sounds of {place} at {codec.rates[levels - 1]:g} kbit/s")
             assert recipe.start is not None
             encode_in_bulk(
-                place, run / ENCODED, recipe.start, codec.offers[levels - 1], strict=strict,
+                place, run / ENCODED, recipe.start, codec.rates[levels - 1], strict=strict,
                 say=lambda line: say(line) if line.startswith("skipped") else None,
             )  # fmt: skip
         place = run / ENCODED

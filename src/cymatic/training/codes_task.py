@@ -37,7 +37,7 @@ class CodesTask(nn.Module):
     """A condition's encoder and a prior over codes as one module whose `forward` is the loss of a batch.
 
     `clips` say which classes there are and how wide features are; codes, rows: of the codec, its different codes and
-    those in a column; `longest`: columns of the longest sound.
+    those in a column; `longest`: columns of the longest sound; `sizes`: of each row's codes, where they differ.
     """
 
     steps: Tensor
@@ -46,14 +46,21 @@ class CodesTask(nn.Module):
     keeps_best = True
 
     def __init__(
-        self, recipe: MelGPTRecipe | CodecGPTRecipe, clips: Sequence[Coded], *, codes: int, rows: int, longest: int
+        self,
+        recipe: MelGPTRecipe | CodecGPTRecipe,
+        clips: Sequence[Coded],
+        *,
+        codes: int,
+        rows: int,
+        longest: int,
+        sizes: tuple[int, ...] = (),
     ) -> None:
         super().__init__()
         torch.manual_seed(mixed(recipe.training.seed, 0))
         self.condition_dropout, self.settings = recipe.training.condition_dropout, recipe.prior
         self.encoder = encoder_of(recipe, clips)
         size = recipe.prior.model_dump(include={"width", "depth", "heads", "dropout", "pkeep"})
-        shape = GPTConfig(codes=codes, rows=rows, longest=longest, cond_dim=recipe.condition.dim, **size)
+        shape = GPTConfig(codes=codes, rows=rows, longest=longest, sizes=sizes, cond_dim=recipe.condition.dim, **size)
         self.prior: GPTPrior | GPTVAE
         if isinstance(recipe.prior, GPTVAESettings):
             own = recipe.prior.model_dump(include={"encoder_depth", "latent", "free_bits", "target"})

@@ -169,7 +169,7 @@ class CodecRecipe(Config):
     data: DataSettings = DataSettings(longest=15.0, long="cut")
     network: Annotated[FastShape | SoundStreamShape, Field(discriminator="kind")] = FastShape()
     quantizer: BottleneckConfig = ResidualQuantizerConfig(levels=12, dim=32, dropout=0.5)
-    tile: int = Field(default=16, ge=1, le=4096)  # frames
+    tile: int = Field(default=64, ge=1, le=4096)  # frames
     energy: EnergyTransformerConfig | None = None
     piece: float = Field(default=0.96, gt=0, le=10)  # seconds
     augment: WaveAugmentation = WaveAugmentation()

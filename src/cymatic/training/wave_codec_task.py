@@ -137,7 +137,7 @@ class WaveCodecTask(nn.Module):
         if own.loud:
             terms["loud"] = loudness_distance(real, fake)
         if own.phase:
-            terms["phase"] = phase_distance(real, fake)
+            terms["phase"] = phase_distance(real, fake, self.codec.config.rate)
         if own.stft:
             terms["stft"] = multi_scale_stft_distance(real, fake)
         if own.time:
@@ -184,7 +184,7 @@ class WaveCodecTask(nn.Module):
         """On waveforms held out: the distance with all levels and with half of them, the perplexity of the level that
         is used least, as a share of its size, and how many judges have collapsed."""
         codec = self.codec
-        trained, half = int(codec.steps_trained), max(1, codec.levels // 2)
+        trained, half = int(codec.steps_trained), max(codec.least, codec.levels // 2)
         codec.steps_trained.fill_(max(1, trained))
         some = waves[:: max(1, len(waves) // MOST_MEASURED)][:MOST_MEASURED]
         scores = {"loss": 0.0, "half": 0.0}

@@ -1,0 +1,129 @@
+"""The pitch as codes of its own, and the buzz that they stand for.
+
+A network that writes spectra frame by frame must get the phases of neighbouring frames right to hold a note, and what
+it learns first is to get them wrong: notes came back 13 semitones off. So the pitch is measured, sent, and made again
+by an oscillator, as in speech codecs since Atal and Schroeder's (1985), and in neural ones since NSF (Wang et al.,
+2019, arXiv 1904.12088); the network only filters it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Self
+
+import torch
+from jaxtyping import Float, Int
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from cymatic.config import Config
+from cymatic.nn.past import Past, before
+from cymatic.signal.yin import difference, normalised, period
+
+WINDOW = 0.025  # seconds of sound that are compared with what was a period before
+PERIODS = 4  # of the fundamental, from which its phase is read
+VOICED = 0.35  # frames whose dip is no deeper have no pitch
+QUIETEST = 1e-7  # mean square; a frame below it has no pitch
+LEAP = 0.25  # octaves: two frames further apart than this are two notes, and no glide
+HIGHEST = 0.98  # of the Nyquist frequency: no harmonic above it
+
+
+class PitchShape(Config):
+    """`pitches` from `lowest` to `highest` Hz, equally far apart by ear, and `phases` of the fundamental."""
+
+    lowest: float = Field(default=50.0, gt=0)
+    highest: float = Field(default=1600.0, gt=0)
+    pitches: int = Field(default=255, ge=2, le=65_535)
+    phases: int = Field(default=64, ge=4, le=65_536)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.highest <= self.lowest:
+            raise ValueError(f"the highest pitch is {self.highest:g} Hz and the lowest {self.lowest:g}; swap them")
+        return self
+
+
+class Pitch(nn.Module):
+    """Waveform -> what a frame says of its pitch -> a waveform of pulses. It has no weights.
+
+    What a frame says is three numbers: 1 where there is a pitch and 0 where there is none, octaves above the lowest,
+    and the fundamental's phase in cycles at the frame's last sample. Two codes hold them, see `encode`. All three are
+    0 where there is no pitch.
+    """
+
+    numbers = 3
+
+    def __init__(self, shape: PitchShape, rate: int, hop: int) -> None:
+        super().__init__()
+        self.shape, self.rate, self.hop = shape, rate, hop
+        self.window, self.longest = round(WINDOW * rate), round(rate / shape.lowest)
+        self.octaves = math.log2(shape.highest / shape.lowest)
+        self.sizes = (shape.pitches + 1, shape.phases)
+        self.before = max(0, self.window + self.longest - hop)  # samples in front of a frame that are listened to
+
+    @torch.no_grad()
+    def track(
+        self, wave: Float[Tensor, "batch channels samples"], past: Past | None = None
+    ) -> Float[Tensor, "batch 3 frames"]:
+        """What each frame says of the mean of all channels, rounded as codes round it."""
+        seen = before(past, self, wave.mean(1), self.before)
+        frames = seen.unfold(-1, self.before + self.hop, self.hop)
+        newest = frames[..., -self.window - self.longest :].flip(-1)  # so that lags count back from now
+        newest = newest - newest.mean(-1, keepdim=True)
+        lag, depth = period(normalised(difference(newest, self.longest)), int(self.rate / self.shape.highest))
+        hz = self.rate / lag
+        voiced = (depth < VOICED) & (newest[..., : self.window].square().mean(-1) > QUIETEST)
+        octaves = (hz / self.shape.lowest).log2().clamp(0, self.octaves)
+        return self.decode(self.encode(torch.stack([voiced, octaves, self._phase(newest, hz)], 1)))
+
+    def encode(self, said: Float[Tensor, "batch 3 frames"]) -> Int[Tensor, "batch 2 frames"]:
+        """A code of the pitch, 0 where there is none, and one of the phase."""
+        voiced, octaves, phase = said.unbind(1)
+        pitch = 1 + (octaves / self.octaves * (self.shape.pitches - 1)).round()
+        return torch.stack([voiced * pitch, voiced * (phase * self.shape.phases).round() % self.shape.phases], 1).long()
+
+    def decode(self, codes: Int[Tensor, "batch 2 frames"]) -> Float[Tensor, "batch 3 frames"]:
+        """What the two codes stand for."""
+        pitch, phase = codes.unbind(1)
+        voiced = (pitch > 0).double()
+        octaves = (pitch - 1) * (self.octaves / (self.shape.pitches - 1))
+        return torch.stack([voiced, voiced * octaves, voiced * phase / self.shape.phases], 1).float()
+
+    def pulses(self, said: Float[Tensor, "batch 3 frames"], past: Past | None = None) -> Float[Tensor, "batch samples"]:
+        """All harmonics up to the Nyquist frequency, equally loud and in phase with the fundamental, together as loud
+        as 1; silence where there is no pitch.
+
+        From frame to frame pitch and loudness go in straight lines, and the fundamental arrives at the phase that the
+        frame says. The sum of K cosines is `sin((K + 1/2) x) / (2 sin(x / 2)) - 1/2`.
+        """
+        voiced, octaves, phase = said.double().unbind(1)
+        hz = self.shape.lowest * 2**octaves
+        ends = torch.stack([voiced, hz, phase], 1)
+        was, from_hz, from_phase = before(past, (self, "pulses"), ends, 1)[..., :-1].unbind(1)
+        both = (was > 0) & (voiced > 0) & ((hz / from_hz.clamp_min(1e-3)).log2().abs() <= LEAP)
+        start = torch.where(both | (voiced == 0), from_hz, hz)[..., None]
+        end = torch.where(voiced > 0, hz, from_hz)[..., None]
+        along = torch.arange(1, self.hop + 1, device=said.device, dtype=torch.float64) / self.hop
+        now = start + (end - start) * along
+        cycles = now.cumsum(-1) / self.rate
+        missing = phase - from_phase - cycles[..., -1]
+        bend = torch.where(both, missing - missing.round(), 0.0)
+        # Where a note begins the phases are counted back from its first frame's.
+        origin = torch.where(both | (voiced == 0), from_phase, phase - cycles[..., -1])
+        turn = (origin[..., None] + cycles + bend[..., None] * along).flatten(1) % 1
+        loud = (was[..., None] + (voiced - was)[..., None] * along).flatten(1)
+        harmonics = (HIGHEST * self.rate / 2 / now.flatten(1).clamp_min(1.0)).floor()
+        half = math.pi * turn
+        sine = half.sin()
+        small = sine.abs() < 1e-6
+        pulses = torch.where(small, 2 * harmonics, ((2 * harmonics + 1) * half).sin() / torch.where(small, 1, sine) - 1)
+        return (pulses * loud / (2 * harmonics).clamp_min(1).sqrt()).float()
+
+    def _phase(self, newest: Float[Tensor, "*batch samples"], hz: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+        """In cycles, at the newest sample, which comes first; through a Hann window of four periods."""
+        back = torch.arange(newest.shape[-1], device=newest.device)
+        spread = (PERIODS * self.rate / hz).clamp(max=newest.shape[-1]).float()[..., None]
+        window = torch.where(back < spread, 0.5 - 0.5 * torch.cos(2 * math.pi * back / spread), 0.0)
+        turn = (2 * math.pi * ((hz[..., None] * back / self.rate) % 1)).float()
+        heard = newest * window
+        return torch.atan2((heard * turn.sin()).sum(-1), (heard * turn.cos()).sum(-1)) / (2 * math.pi)
