@@ -70,6 +70,7 @@ def encode(
 
     codec = load_codec(model, device=device)
     codec.levels(kbps)  # says before the work what would fail in it
+    _say_if_whole(codec, audio)
     if audio.is_dir():
         _folder(
             audio, sources, output, ".cym", workers, lambda one, to: codec.encode_file(one, to, kbps, entropy=entropy)
@@ -134,6 +135,7 @@ def _decode_one(codes: Path, output: Path, known: _Models, kbps: float | None) -
     with nullcontext(_input()) if codes == PIPE else opened(codes) as stream:  # once, for it may be a pipe, too
         reader = CymReader(stream, pipes.NAME if codes == PIPE else str(codes))
         codec = known.named(reader.header.model)
+        _say_if_whole(codec, codes)
         if output == PIPE:
             waves = codec.decoded(reader, kbps)
             pipe = WavPipe(_Output(), codec.rate, codec.channels)
@@ -277,6 +279,20 @@ class _Output:
     def write(self, data: bytes, /) -> None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
+
+
+def _say_if_whole(codec: SoundCodec, source: Path) -> None:
+    """A Note where a pipe would have to end before anything comes out."""
+    import warnings
+
+    from cymatic.errors import Note
+
+    if source == PIPE and not codec.codec.streamable:
+        warnings.warn(
+            f"{codec.name} looks at a sound as a whole and can't stream it, so nothing comes out before the pipe ends",
+            Note,
+            stacklevel=2,
+        )
 
 
 def _say(path: Path, written: Written) -> None:

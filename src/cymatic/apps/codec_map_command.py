@@ -48,14 +48,17 @@ def map_command(
     from cymatic.apps.clips import clips_of
     from cymatic.apps.map_page import page, picture, summary
     from cymatic.apps.terminal import printable
+    from cymatic.codecs.waveform import WaveformCodec
     from cymatic.data.cache import Cache
     from cymatic.data.waves import load_waves
-    from cymatic.errors import Error
+    from cymatic.errors import Error, ModelError
     from cymatic.pipelines.codebook_map import check_level, codebook_map
     from cymatic.pipelines.load import load_codec
     from cymatic.pipelines.recordings import balanced
 
     made = load_codec(model)
+    if not isinstance(made.codec, WaveformCodec):
+        raise ModelError(f"{model} is another project's codec, and maps are of codecs trained here; give one of these")
     level = made.codec.least if level is None else level
     check_level(made.codec, level)
     sources, longest, _ = clips_of(model, data)

@@ -64,6 +64,7 @@ class DacCodec(PeerCodec):
     """DAC. A sound is filled up with zeros to whole frames, as its own code does it."""
 
     config_class: ClassVar[type[DacCodecConfig]] = DacCodecConfig
+    config: DacCodecConfig
     channels = 1
 
     def __init__(self, config: DacCodecConfig) -> None:

@@ -88,6 +88,7 @@ class EncodecCodec(PeerCodec):
     """
 
     config_class: ClassVar[type[EncodecCodecConfig]] = EncodecCodecConfig
+    config: EncodecCodecConfig
 
     def __init__(self, config: EncodecCodecConfig) -> None:
         super().__init__()

@@ -13,9 +13,10 @@ from cymatic.errors import Error, ModelError
 from cymatic.hub.melgan import import_melgan
 from cymatic.hub.mingpt import read_gpt
 from cymatic.hub.parts import save_part
-from cymatic.hub.pipeline_file import PARTS_OF_CODES, CodesFile, write_pipeline
+from cymatic.hub.pipeline_file import PARTS_OF_CODES, CodecFile, CodesFile, write_pipeline
 from cymatic.hub.specvqgan import read_codec
 from cymatic.hub.transformers_codecs import read_peer
+from cymatic.hub.wave_codecs import check_codes_suffice
 from cymatic.signal.mel import MelSpec
 from cymatic.vocoders.griffin_lim import GriffinLimConfig, GriffinLimVocoder
 
@@ -39,9 +40,10 @@ def import_model(
     """Writes the parts that were given into `folder`; with a codec and a prior that is a model, heard by Griffin-Lim
     where no vocoder was given. All is read before anything is written.
 
-    source: a waveform codec, as `read_peer` reads it: a folder or file of EnCodec, DAC or Mimi. codec, prior:
-    checkpoints of SpecVQGAN or MelSpec_GPT_VQVAE, with their YAML where there is one; classes: the names
-    of the prior's classes, in the order of their numbers; vocoder: MelGAN's `best_netG.pt`, with its `args.yml`.
+    source: a waveform codec, as `read_peer` reads it: a folder or file of EnCodec, DAC or Mimi, which is a model of its
+    own for `cymatic encode` and `decode`. codec, prior: checkpoints of SpecVQGAN or MelSpec_GPT_VQVAE, with their YAML
+    where there is one; classes: the names of the prior's classes, in the order of their numbers; vocoder: MelGAN's
+    `best_netG.pt`, with its `args.yml`.
 
     Raises Error for a folder that is in the way and where nothing was given, ModelError for what does not fit.
     """
@@ -51,7 +53,11 @@ def import_model(
         raise Error(f"{source} is a waveform codec, and priors over its codes can't be imported; give it alone")
     parts: dict[str, nn.Module] = {}
     if source is not None:
-        parts["codec"] = read_peer(source)
+        peer = parts["codec"] = read_peer(source)
+        try:
+            check_codes_suffice(peer, str(folder))
+        except ModelError as error:
+            say(f"note   {error}")
     if codec is not None:
         imported = read_codec(codec, mel, codec_config)
         parts["codec"] = imported.codec
@@ -87,6 +93,8 @@ def import_model(
         if whole:
             places = {name: name for name in PARTS_OF_CODES}
             write_pipeline(made, CodesFile(parts=places, captions=names, guidance=1.0, top_k=100))
+        elif source is not None:
+            write_pipeline(made, CodecFile(parts={"codec": "codec"}))
         if folder.exists():
             folder.rmdir()
         shutil.move(made, folder)

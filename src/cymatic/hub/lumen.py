@@ -134,6 +134,7 @@ class LumenCodec(PeerCodec):
     """Their network and codebooks: wave -> codes of the nearest vectors, level after level -> wave."""
 
     config_class: ClassVar[type[LumenCodecConfig]] = LumenCodecConfig
+    config: LumenCodecConfig
 
     def __init__(self, config: LumenCodecConfig) -> None:
         super().__init__()

@@ -81,6 +81,7 @@ class MimiCodec(PeerCodec):
     """Mimi. Its first levels (`config.semantic`) and the rest are quantised side by side, and it keeps the former."""
 
     config_class: ClassVar[type[MimiCodecConfig]] = MimiCodecConfig
+    config: MimiCodecConfig
 
     def __init__(self, config: MimiCodecConfig) -> None:
         super().__init__()

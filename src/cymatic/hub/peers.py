@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn, Protocol
 
 import torch
 from jaxtyping import Float, Int
@@ -61,6 +61,16 @@ def plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return whole
 
 
+class Sampled(Protocol):
+    """What the config of every waveform codec says: the rate in Hz and the channels of its sounds."""
+
+    @property
+    def rate(self) -> int: ...
+
+    @property
+    def channels(self) -> int: ...
+
+
 class PeerCodec(nn.Module, ABC):
     """wave `[batch, channels, samples]` -> codes `[batch, levels, frames]` -> wave, by somebody else's network.
 
@@ -69,7 +79,9 @@ class PeerCodec(nn.Module, ABC):
     """
 
     streamable: ClassVar[bool] = False
+    delay: ClassVar[int] = 0  # samples by which the decoder is late; theirs look ahead instead
     steps_trained: ClassVar[int] = 1  # how many there were no file says
+    config: Sampled
     rate: int
     channels: int
     hop: int  # samples of a frame
@@ -178,6 +190,18 @@ class PeerCodec(nn.Module, ABC):
             made = self._waves(z[items, :, :length].contiguous())[..., :wanted]
             wave[items, :, : made.shape[-1]] = made  # a stride that is odd makes DAC's a few samples shorter
         return wave
+
+    @torch.no_grad()
+    def decode_codes(
+        self, codes: Int[Tensor, "batch levels frames"], samples: int | None = None
+    ) -> Float[Tensor, "batch channels samples"]:
+        """The sounds that codes stand for. Raises Error as `lookup` and `decode`."""
+        lengths = torch.full((len(codes),), codes.shape[-1], device=codes.device)
+        return self.decode(Latent(self.lookup(codes), codes, lengths, "levels"), samples)
+
+    def streaming(self, levels: int | None = None) -> NoReturn:
+        """Raises Error: none of them can."""
+        raise Error("this codec looks at a sound as a whole, so it can't be streamed; encode the whole sound")
 
 
 def groups(lengths: Int[Tensor, " batch"]) -> Iterator[tuple[int, list[int]]]:

@@ -15,11 +15,11 @@ from jaxtyping import Float, Int
 
 from cymatic import __version__
 from cymatic.codecs.stream import Stream
-from cymatic.codecs.waveform import WaveformCodec
 from cymatic.errors import Error, ModelError
 from cymatic.files import check_output, reason, writing
-from cymatic.hub.parts import fingerprint, load_part
+from cymatic.hub.parts import fingerprint
 from cymatic.hub.pipeline_file import CodecFile, read_pipeline
+from cymatic.hub.wave_codecs import WaveCodec, load_wave_codec
 from cymatic.signal import files
 from cymatic.signal.bits import widths
 from cymatic.signal.cym import CymHeader, CymReader, CymWriter
@@ -75,7 +75,7 @@ class SoundCodec:
     more levels of codes take, `offers` those of them that make a sound, `kbps` is what it spends if it is not told.
     """
 
-    def __init__(self, codec: WaveformCodec, defaults: CodecFile, *, name: str = "unnamed", sha256: str = "") -> None:
+    def __init__(self, codec: WaveCodec, defaults: CodecFile, *, name: str = "unnamed", sha256: str = "") -> None:
         self.codec, self.name, self.sha256 = codec.eval(), name, sha256 or "0" * 64
         if not codec.levels:
             raise ModelError(f"{name} gives no codes but latents for a prior; load its codec part to use these")
@@ -87,13 +87,18 @@ class SoundCodec:
         """Raises ModelError where a part is missing, damaged or of the wrong kind."""
         file = read_pipeline(folder, CodecFile)
         places = file.places(folder, ("codec",))
-        codec = load_part(places["codec"], (WaveformCodec,)).to(device)
+        codec = load_wave_codec(places["codec"]).to(device)
         return cls(codec, file, name=name or folder.name, sha256=fingerprint(list(places.values())))
 
     @property
     def rate(self) -> int:
         """Samples a second of what it works on."""
         return self.codec.config.rate
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(self.codec.parameters()).device
 
     @property
     def channels(self) -> int:
@@ -232,12 +237,11 @@ class _Coding:
         codec = self.model.codec
         waves = fitted(blocks, self.model.rate, self.model.channels)
         if not codec.streamable:
-            waves = iter([np.concatenate(list(waves), axis=1)])
-            for wave in waves:
-                self.samples = wave.shape[1]
-                codes = codec.encode(torch.from_numpy(wave)[None], levels=self.levels).codes
-                assert codes is not None
-                yield codes[0].cpu().numpy()
+            whole = np.concatenate(list(waves), axis=1)
+            self.samples = whole.shape[1]
+            codes = codec.encode(torch.from_numpy(whole)[None].to(self.model.device), levels=self.levels).codes
+            assert codes is not None
+            yield codes[0].cpu().numpy()
             return
         stream = codec.streaming(self.levels)
         for wave in waves:
@@ -297,7 +301,7 @@ class _Sounding:
             if self._stream is not None:
                 yield self._stream.decode(codes).cpu().numpy()
             elif codes.shape[1]:
-                yield codec.decode_codes(codes[None])[0].cpu().numpy()
+                yield codec.decode_codes(codes[None].to(self.model.device))[0].cpu().numpy()
 
 
 def opened(path: str | os.PathLike[str]) -> Any:

@@ -10,12 +10,12 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from cymatic.codecs.waveform import WaveformCodec
 from cymatic.encoders.familiarity import Familiarity
 from cymatic.encoders.text import TextEncoder
 from cymatic.errors import ModelError, Note
 from cymatic.hub.parts import fingerprint, load_part
 from cymatic.hub.pipeline_file import CodecGPTFile, read_pipeline
+from cymatic.hub.wave_codecs import WaveCodec, load_wave_codec
 from cymatic.pipelines.finish import AT_ONCE, check_count, check_seconds, check_settings, finished
 from cymatic.priors.gpt import GPTPrior
 from cymatic.signal.sound import Sound
@@ -36,7 +36,7 @@ class WaveCodesToSound:
         self,
         condition: TextEncoder,
         prior: GPTPrior,
-        codec: WaveformCodec,
+        codec: WaveCodec,
         defaults: CodecGPTFile,
         *,
         name: str = "unnamed",
@@ -66,7 +66,7 @@ class WaveCodesToSound:
         return cls(
             load_part(places["condition"], (TextEncoder,)).to(device),
             load_part(places["prior"], (GPTPrior,)).to(device),
-            load_part(places["codec"], (WaveformCodec,)).to(device),
+            load_wave_codec(places["codec"]).to(device),
             file,
             name=name or folder.name,
             sha256=fingerprint(list(places.values())),
