@@ -135,6 +135,22 @@ def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tone_folder(tmp_path_factory.mktemp("tones") / "tones")
 
 
+@pytest.fixture
+def sounds(tmp_path: Path) -> Path:
+    """A folder of eleven tones of 0.3 to 0.4 s, of which no two have the same name, length or height."""
+    from tests.helpers import numbered_tones
+
+    return numbered_tones(tmp_path / "sounds", 11)
+
+
+@pytest.fixture(scope="session")
+def codec_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A codec of 2 kHz that offers 0.2, 0.4 and 0.6 kbps, 0.4 by default; read only."""
+    from tests.helpers import save_codec, tiny_codec
+
+    return save_codec(tmp_path_factory.mktemp("models") / "tiny-codec", tiny_codec(), kbps=0.4)
+
+
 @pytest.fixture(scope="session")
 def tiny_run(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of 45 steps on `tones` with checkpoints every 15, so a small model that works; read only."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,8 @@ import torch
 from cymatic.signal.sound import Sound
 
 if TYPE_CHECKING:
+    from cymatic.codecs.waveform import BottleneckConfig, WaveformCodec
+    from cymatic.training.loop import Report
     from cymatic.training.recipe import MelGPTRecipe, Recipe
 
 # Small enough for a test, and the same parts as any model.
@@ -23,6 +26,18 @@ TINY = [
     "training.warmup=5", "mel=voice-8k",
 ]  # fmt: skip
 PITCHES = {"low tone": 220, "high tone": 880}
+
+
+def quiet(line: str) -> None:
+    """For what would say how far it is."""
+
+
+def draw(*shape: int, seed: int = 1) -> torch.Tensor:
+    return torch.randn(*shape, generator=generator(seed))
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
 def tone(hz: float, seconds: float = 0.3, rate: int = 8000, seed: int = 0) -> Sound:
@@ -70,6 +85,57 @@ def tiny_codes_recipe(folder: Path, *settings: str) -> MelGPTRecipe:
     recipe = make_recipe(None, [*TINY_CODES, f"data.folder={folder}", *settings])
     assert isinstance(recipe, MelGPTRecipe)
     return recipe
+
+
+def tiny_codec(
+    channels: int = 1, rate: int = 2000, *, seed: int = 0, steps: int = 1, quantizer: BottleneckConfig | None = None
+) -> WaveformCodec:
+    """A codec whose networks are drawn at random, trained just enough for its codes to differ: 50 frames a second, 3
+    levels of 16 codes, so 0.2, 0.4 and 0.6 kbps.
+    """
+    from cymatic.codecs.fast import FastShape
+    from cymatic.codecs.waveform import WaveformCodec, WaveformCodecConfig
+    from cymatic.quantizers.residual import ResidualQuantizerConfig
+
+    torch.manual_seed(seed)
+    shape = FastShape(hop=rate // 50, split=2, width=16, encoder=(1, 1), decoder=(1, 1))
+    quantizer = quantizer or ResidualQuantizerConfig(levels=3, size=16, dim=8)
+    config = WaveformCodecConfig(rate=rate, channels=channels, network=shape, quantizer=quantizer, tile=32)
+    codec = WaveformCodec(config)
+    for p in codec.network.parameters():
+        p.data.add_(0.2 * torch.randn_like(p))
+    codec.train()
+    codec(0.3 * torch.randn(4, channels, rate * 6 // 10), generator())
+    codec.steps_trained.fill_(steps)
+    return codec.eval()
+
+
+def save_codec(folder: Path, codec: WaveformCodec, kbps: float | None = None) -> Path:
+    """The codec as a model that `cymatic.load` and `--model` take."""
+    from cymatic.hub.parts import save_part
+    from cymatic.hub.pipeline_file import CodecFile, write_pipeline
+
+    save_part(folder / "codec", codec)
+    write_pipeline(folder, CodecFile(parts={"codec": "codec"}, kbps=kbps))
+    return folder
+
+
+def numbered_tones(root: Path, count: int, seconds: float = 0.3, rate: int = 2000) -> Path:
+    """`tone-a_000.wav`, `tone-b_001.wav`, ...: each higher and longer than the one before."""
+    root.mkdir(parents=True, exist_ok=True)
+    for i in range(count):
+        tone(100 + 10 * i, seconds + 0.01 * i, rate, seed=i).write(root / f"tone-{'abcdefgh'[i % 8]}_{i:03}.wav")
+    return root
+
+
+def interrupted_after(step: int) -> Callable[[Report], None]:
+    """An `on_report` that interrupts the training after `step` steps, as Ctrl-C does."""
+
+    def report(at: Report) -> None:
+        if at.step == step:
+            signal.raise_signal(signal.SIGINT)
+
+    return report
 
 
 def side_by_side(work: Callable[..., Any], *given: Any, processes: int = 2) -> list[Any]:

@@ -39,6 +39,25 @@ def cli(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
     return call
 
 
+def starter_folder(name: str) -> Path:
+    """Where a starter lies; skips where none is shipped, and fails where fixtures are required."""
+    from cymatic.pipelines.load import starters
+
+    folder = starters().get(name)
+    if folder is None:
+        reason = f"this checkout ships no {name}"
+        if os.environ.get("CYMATIC_REQUIRE_FIXTURES") == "1":
+            pytest.fail(f"{reason} (required by CYMATIC_REQUIRE_FIXTURES=1)", pytrace=False)
+        pytest.skip(reason)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def starter(request: pytest.FixtureRequest) -> Path:
+    """The folder of the starter that the test's module calls `NAME`."""
+    return starter_folder(request.module.NAME)
+
+
 def contents(*folders: Path) -> dict[str, str]:
     """Everything below `folders`: kinds of entries and hashes of files, so that any change shows."""
     found = {}

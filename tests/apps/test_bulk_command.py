@@ -1,8 +1,6 @@
 """`cymatic encode --engine`: what it prints, and what it refuses."""
 
 import pytest
-from tests.pipelines.test_bulk import sounds  # noqa: F401
-from tests.pipelines.test_sound_codec import folder as model  # noqa: F401
 
 from cymatic.apps import cli
 from cymatic.data.shards import Shards
@@ -12,14 +10,14 @@ def run(*words):
     return cli.run(["encode", *map(str, words)])
 
 
-def test_a_folder_becomes_shards(sounds, model, tmp_path, capsys):  # noqa: F811
+def test_a_folder_becomes_shards(sounds, codec_folder, tmp_path, capsys):
     (sounds / "broken_1.wav").write_bytes(b"RIFF")
     words = (
         sounds,
         "-o",
         tmp_path / "out",
         "--model",
-        model,
+        codec_folder,
         "--kbps",
         "0.4",
         "--engine",
@@ -49,9 +47,9 @@ def test_a_folder_becomes_shards(sounds, model, tmp_path, capsys):  # noqa: F811
         (["--engine", "local", "--kbps", "7"], "7 kbps were asked for"),
     ],
 )
-def test_what_can_not_be_asked_for(words, why, sounds, model, tmp_path, capsys):  # noqa: F811
-    assert run(sounds, "-o", tmp_path / "out", "--model", model, *words) == 2
+def test_what_can_not_be_asked_for(words, why, sounds, codec_folder, tmp_path, capsys):
+    assert run(sounds, "-o", tmp_path / "out", "--model", codec_folder, *words) == 2
     assert why in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
-    assert run(sounds, "-o", "-", "--model", model, "--engine", "local") == 2
+    assert run(sounds, "-o", "-", "--model", codec_folder, "--engine", "local") == 2
     assert "shards need a folder" in capsys.readouterr().err

@@ -9,35 +9,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 from tests.apps.conftest import contents
-from tests.helpers import tone
+from tests.helpers import save_codec, tiny_codec, tone
 
-from cymatic.codecs.fast import FastShape
-from cymatic.codecs.waveform import WaveformCodec, WaveformCodecConfig
-from cymatic.hub.parts import save_part
-from cymatic.hub.pipeline_file import CodecFile, write_pipeline
-from cymatic.quantizers.residual import ResidualQuantizerConfig
 from cymatic.signal.cym import CymReader
 from cymatic.signal.sound import Sound
 
 
 @pytest.fixture(scope="session")
 def codec_folder(tmp_path_factory) -> Path:
-    """A codec of 8 kHz, 50 frames a second and 3 levels of 16 codes: 0.2, 0.4 and 0.6 kbps."""
-    torch.manual_seed(0)
-    shape = FastShape(hop=160, split=2, width=16, encoder=(1, 1), decoder=(1, 1))
-    quantizer = ResidualQuantizerConfig(levels=3, size=16, dim=8)
-    codec = WaveformCodec(WaveformCodecConfig(rate=8000, network=shape, quantizer=quantizer, tile=16))
-    for p in codec.network.parameters():
-        p.data.add_(0.2 * torch.randn_like(p))
-    codec.train()
-    codec(0.3 * torch.randn(4, 1, 4800), torch.Generator().manual_seed(0))
-    codec.steps_trained.fill_(1)
-    folder = tmp_path_factory.mktemp("models") / "tiny-codec"
-    save_part(folder / "codec", codec)
-    write_pipeline(folder, CodecFile(parts={"codec": "codec"}, kbps=0.4))
-    return folder
+    """A codec of 8 kHz that offers 0.2, 0.4 and 0.6 kbps, 0.4 by default."""
+    return save_codec(tmp_path_factory.mktemp("models") / "tiny-codec", tiny_codec(rate=8000), kbps=0.4)
 
 
 @pytest.fixture

@@ -12,14 +12,12 @@ import pytest
 import soundfile
 import torch
 from PIL import Image
-from tests.helpers import tone
+from tests.helpers import save_codec, tone
 
 from cymatic.apps.map_page import page
 from cymatic.codecs.fast import FastShape
 from cymatic.codecs.waveform import WaveformCodec, WaveformCodecConfig
 from cymatic.errors import Error
-from cymatic.hub.parts import save_part
-from cymatic.hub.pipeline_file import CodecFile, write_pipeline
 from cymatic.pipelines.codebook_map import codebook_map
 from cymatic.quantizers.finite import FiniteScalarQuantizerConfig
 from cymatic.quantizers.gaussian import GaussianBottleneckConfig
@@ -52,12 +50,6 @@ def made(quantizer=None, channels=1):
     return codec.eval()
 
 
-def saved(codec, folder):
-    save_part(folder / "codec", codec)
-    write_pipeline(folder, CodecFile(parts={"codec": "codec"}))
-    return folder
-
-
 @pytest.fixture(scope="module")
 def codec():
     return made()
@@ -65,7 +57,7 @@ def codec():
 
 @pytest.fixture(scope="module")
 def folder(codec, tmp_path_factory):
-    return saved(codec, tmp_path_factory.mktemp("map") / "tiny-codec")
+    return save_codec(tmp_path_factory.mktemp("map") / "tiny-codec", codec)
 
 
 class Page(HTMLParser):
@@ -146,7 +138,7 @@ def test_the_numbers_are_those_of_the_codes(codec):
 
 def test_without_a_map_codes_lie_in_their_order(cli, tones, tmp_path):
     quantizer = ResidualQuantizerConfig(levels=1, size=20, dim=8)
-    saved(made(quantizer), tmp_path / "plain")
+    save_codec(tmp_path / "plain", made(quantizer))
     ran = cli("codec", "map", "plain", "-o", "map.html", "--data", tones)
     assert ran.code == 0 and "trained without a map" in ran.out
     read = check_alone(Path("map.html").read_text())
@@ -213,9 +205,9 @@ def test_no_sounds(codec):
 )
 def test_what_can_not_be_drawn(refuses, folder, tones, tiny_run, tmp_path, arguments, said):
     if "smooth" in arguments:
-        saved(made(GaussianBottleneckConfig(dim=8, latent=4)), tmp_path / "smooth")
+        save_codec(tmp_path / "smooth", made(GaussianBottleneckConfig(dim=8, latent=4)))
     if "many" in arguments:
-        saved(made(FiniteScalarQuantizerConfig(levels=1, steps=(17, 17, 17), dim=8)), tmp_path / "many")
+        save_codec(tmp_path / "many", made(FiniteScalarQuantizerConfig(levels=1, steps=(17, 17, 17), dim=8)))
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken/a-tone_1.wav").write_bytes(b"RIFF but no more")
     places = {"RUN": tiny_run, "CODEC": folder, "TONES": tones}

@@ -1,30 +1,14 @@
 """The starter that ships with the package: what a person hears first."""
 
 import json
-import os
-import re
 import subprocess
 import sys
 
 import numpy as np
-import pytest
 
-from cymatic.pipelines.load import starters
 from cymatic.signal.sound import Sound
 
 NAME = "starter-sound"
-
-
-@pytest.fixture(scope="module")
-def starter():
-    """The folder of the starter; skips where none is shipped, and fails where fixtures are required."""
-    folder = starters().get(NAME)
-    if folder is None:
-        reason = f"this checkout ships no {NAME}"
-        if os.environ.get("CYMATIC_REQUIRE_FIXTURES") == "1":
-            pytest.fail(f"{reason} (required by CYMATIC_REQUIRE_FIXTURES=1)", pytrace=False)
-        pytest.skip(reason)
-    return folder
 
 
 def test_george_says_seven(starter, tmp_path):
@@ -61,11 +45,3 @@ def test_its_files_are_small(starter):
     assert {f"{part}/model.safetensors" for part in ("text", "prior", "vocoder")} <= sizes.keys()
     assert {name: size for name, size in sizes.items() if size >= 8_000_000} == {}
     assert sum(sizes.values()) <= 16_000_000
-    assert not [name for name in sizes if "state" in name or "events" in name], "a state or a log was shipped"
-
-
-@pytest.mark.parametrize("section", ["data", "licence", "recipe", "steps", "time", "metrics", "known failures"])
-def test_its_card_says(starter, section):
-    """A heading, a row of a table or a labelled item that begins with the word."""
-    card = (starter / "CARD.md").read_text(encoding="utf-8")
-    assert re.search(rf"^\W*{section}\b", card, re.IGNORECASE | re.MULTILINE), f"CARD.md has nothing on {section}"

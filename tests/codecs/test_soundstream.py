@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.helpers import draw
 
 from cymatic.codecs.soundstream import SoundStreamNet, SoundStreamShape, lumen
 from cymatic.errors import ModelError
@@ -27,10 +28,6 @@ every_shape = pytest.mark.parametrize("shape", [*SHAPES.values(), LOOKS_AHEAD], 
 def built(shape: SoundStreamShape, channels: int = 1) -> SoundStreamNet:
     torch.manual_seed(0)
     return SoundStreamNet(shape, channels, dim=5).eval()
-
-
-def draw(*size: int, seed: int = 1) -> torch.Tensor:
-    return torch.randn(*size, generator=torch.Generator().manual_seed(seed))
 
 
 @every_shape

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from tests.helpers import quiet
 
 import cymatic
 from cymatic.errors import Error, ModelError
@@ -18,10 +19,6 @@ from cymatic.signal.mel import PRESETS, MelSpec
 MEL = PRESETS["specvqgan-22k"]
 # The fixture's GPT was made over 20 mels.
 SMALL = MelSpec(**{**MEL.model_dump(), "mels": 20})
-
-
-def quiet(line: str) -> None:
-    pass
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.helpers import draw
 from torch.nn.functional import conv1d, conv_transpose1d, pad
 
 from cymatic.errors import Error
@@ -15,10 +16,6 @@ DOWN = [{"kernel": 7}, {"kernel": 3, "dilation": 9}, {"kernel": 9, "stride": 4},
         {"kernel": 5, "groups": 2}, {"kernel": 1}]  # fmt: skip
 UP = [{"kernel": 8, "stride": 4}, {"kernel": 9, "stride": 4}, {"kernel": 3, "stride": 3}, {"kernel": 5},
       {"kernel": 32, "stride": 2, "groups": 4}]  # fmt: skip
-
-
-def draw(*shape: int, seed: int = 1) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def built(layer: type, settings: dict) -> CausalConv | CausalConvTranspose:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tests.helpers import draw
 from torch.nn.functional import pad
 
 from cymatic.errors import ModelError
@@ -9,10 +10,6 @@ from cymatic.nn.energy_transformer import EnergyTransformer, EnergyTransformerCo
 from cymatic.nn.transformer import rotate, turns
 
 KINDS = ("relu", "softmax")
-
-
-def draw(*shape: int, seed: int = 1) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def built(hopfield: str, spread: float = 0.3, **settings) -> EnergyTransformer:

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from tests.helpers import draw
 from torch.nn.functional import conv1d, gelu, pad
 
 from cymatic.errors import Error
@@ -19,10 +20,6 @@ def reference(fixtures_dir):
     weights = torch.load(folder / "layers.pt", weights_only=True)
     inputs, expected = (np.load(folder / f"{part}.npz") for part in ("inputs", "expected"))
     return lambda name: (weights[name], torch.from_numpy(inputs[name]), torch.from_numpy(expected[name]))
-
-
-def draw(*shape: int, seed: int = 1) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def wavelets(weights: dict[str, torch.Tensor], **settings) -> WaveletUp:

@@ -11,8 +11,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 from tests.data.test_tar import written as tar_of
-from tests.helpers import tone
-from tests.pipelines.test_sound_codec import folder as model  # noqa: F401
+from tests.helpers import numbered_tones, quiet, tone
 
 from cymatic.data.shards import Shards
 from cymatic.data.tasks import read_work
@@ -22,34 +21,18 @@ from cymatic.pipelines.load import load_codec
 from cymatic.pipelines.sound_codec import SoundCodec
 
 
-def quiet(line):
-    pass
-
-
-def tones(root, count, seconds=0.3, rate=2000):
-    root.mkdir(parents=True, exist_ok=True)
-    for i in range(count):
-        tone(100 + 10 * i, seconds + 0.01 * i, rate, seed=i).write(root / f"tone-{'abcdefgh'[i % 8]}_{i:03}.wav")
-    return root
-
-
-@pytest.fixture
-def sounds(tmp_path):
-    return tones(tmp_path / "sounds", 11)
-
-
 def contents(out):
     return {path.name: path.read_bytes() for path in sorted(out.iterdir())}
 
 
-def test_each_sound_is_there_once(sounds, model, tmp_path):  # noqa: F811
+def test_each_sound_is_there_once(sounds, codec_folder, tmp_path):
     said = []
-    totals = encode_in_bulk(sounds, tmp_path / "out", model, 0.4, clips=4, say=said.append)
+    totals = encode_in_bulk(sounds, tmp_path / "out", codec_folder, 0.4, clips=4, say=said.append)
     assert (totals.shards, totals.before, totals.sounds, totals.skipped) == (3, 0, 11, [])
     assert [line.split()[0] for line in said] == ["shard-000000", "shard-000001", "shard-000002"]
     found = list(Shards(tmp_path / "out"))
     assert [one.source for one in found] == sorted(path.name for path in sounds.iterdir())
-    codec = load_codec(model)
+    codec = load_codec(codec_folder)
     for one in found:
         assert np.array_equal(one.codes, codec.encode(_read(sounds / one.source), 0.4).codes)
         assert one.caption == f"tone {one.source[5]}" and one.header.sha256 == codec.sha256
@@ -65,9 +48,9 @@ def _read(path):
     return Sound.read(path)
 
 
-def test_what_is_done_is_not_done_again(sounds, model, tmp_path, monkeypatch):  # noqa: F811
+def test_what_is_done_is_not_done_again(sounds, codec_folder, tmp_path, monkeypatch):
     out = tmp_path / "out"
-    whole = encode_in_bulk(sounds, out, model, clips=3, say=quiet)
+    whole = encode_in_bulk(sounds, out, codec_folder, clips=3, say=quiet)
     before = contents(out)
     (out / "shard-000001.json").unlink()  # killed between a shard and its summary
     (out / "shard-000002.tar").write_bytes(before["shard-000002.tar"][:700])  # a disk that lost its end
@@ -76,18 +59,18 @@ def test_what_is_done_is_not_done_again(sounds, model, tmp_path, monkeypatch):  
     done = []
     usual = Encoder.__call__
     monkeypatch.setattr(Encoder, "__call__", lambda self, task: done.append(task.number) or usual(self, task))
-    again = encode_in_bulk(sounds, out, model, clips=3, say=quiet)
+    again = encode_in_bulk(sounds, out, codec_folder, clips=3, say=quiet)
     assert done == [1, 2, 3] and again.before == 1
     assert contents(out) == before
     assert (again.sounds, again.seconds, again.bytes) == (whole.sounds, whole.seconds, whole.bytes)
 
 
-def test_what_is_broken_is_named_skipped_and_counted(sounds, model, tmp_path):  # noqa: F811
+def test_what_is_broken_is_named_skipped_and_counted(sounds, codec_folder, tmp_path):
     (sounds / "broken_1.wav").write_bytes((sounds / "tone-a_000.wav").read_bytes()[:200])
     (sounds / "empty_1.flac").write_bytes(b"")
     (sounds / "notes.md").write_text("not a sound")
     out, said = tmp_path / "out", []
-    totals = encode_in_bulk(sounds, out, model, clips=4, say=said.append)
+    totals = encode_in_bulk(sounds, out, codec_folder, clips=4, say=said.append)
     assert totals.sounds == 11
     assert [(one.name, one.broken) for one in totals.skipped] == [
         ("broken_1.wav", True), ("empty_1.flac", True), ("notes.md", False),
@@ -98,41 +81,41 @@ def test_what_is_broken_is_named_skipped_and_counted(sounds, model, tmp_path):  
     summary = json.loads((out / "summary.json").read_text())
     assert (summary["sounds"], summary["skipped"], len(summary["such_as"])) == (11, 3, 3)
     assert any(line.startswith("skipped broken_1.wav: is damaged or cut short") for line in said)
-    again = encode_in_bulk(sounds, out, model, clips=4, say=quiet)
+    again = encode_in_bulk(sounds, out, codec_folder, clips=4, say=quiet)
     assert again.skipped == totals.skipped and again.before == again.shards
     with pytest.raises(Error, match=r"broken_1.wav: .*; mend or remove it, or leave out --strict"):
-        encode_in_bulk(sounds, tmp_path / "strict", model, strict=True, say=quiet)
+        encode_in_bulk(sounds, tmp_path / "strict", codec_folder, strict=True, say=quiet)
     assert list((tmp_path / "strict").glob("*.tar")) == []
 
 
-def test_another_plan_is_refused(sounds, model, tmp_path):  # noqa: F811
+def test_another_plan_is_refused(sounds, codec_folder, tmp_path):
     out = tmp_path / "out"
-    encode_in_bulk(sounds, out, model, 0.4, clips=4, say=quiet)
+    encode_in_bulk(sounds, out, codec_folder, 0.4, clips=4, say=quiet)
     for settings, what in (({"clips": 5}, "clips a shard"), ({"kbps": 0.2}, "kbps"), ({"entropy": True}, "entropy")):
         with pytest.raises(Error, match=f"holds the codes of another plan .other .*{what}.*; give another folder"):
-            encode_in_bulk(sounds, out, model, **{"kbps": 0.4, "clips": 4, **settings}, say=quiet)
+            encode_in_bulk(sounds, out, codec_folder, **{"kbps": 0.4, "clips": 4, **settings}, say=quiet)
     (sounds / "tone-a_000.wav").rename(sounds / "tone-z_000.wav")
     with pytest.raises(Error, match=r"another plan .other sounds.; give another"):
-        encode_in_bulk(sounds, out, model, 0.4, clips=4, say=quiet)
+        encode_in_bulk(sounds, out, codec_folder, 0.4, clips=4, say=quiet)
     (out / "plan.json").unlink()
     with pytest.raises(Error, match=r"holds archives and no plan.json; give another folder"):
-        encode_in_bulk(sounds, out, model, 0.4, clips=4, say=quiet)
+        encode_in_bulk(sounds, out, codec_folder, 0.4, clips=4, say=quiet)
 
 
-def test_none_that_can_be_used(model, tmp_path):  # noqa: F811
+def test_none_that_can_be_used(codec_folder, tmp_path):
     (tmp_path / "sounds").mkdir()
     with pytest.raises(Error, match="holds no sound"):
-        encode_in_bulk(tmp_path / "sounds", tmp_path / "out", model, say=quiet)
+        encode_in_bulk(tmp_path / "sounds", tmp_path / "out", codec_folder, say=quiet)
     (tmp_path / "sounds" / "a.wav").write_bytes(b"RIFF")
     with pytest.raises(Error, match=r"none of the sounds in .* could be encoded; summary.json in .* says why"):
-        encode_in_bulk(tmp_path / "sounds", tmp_path / "out", model, say=quiet)
+        encode_in_bulk(tmp_path / "sounds", tmp_path / "out", codec_folder, say=quiet)
     with pytest.raises(Error, match="holds the sounds; give another folder"):
-        encode_in_bulk(tmp_path / "sounds", tmp_path / "sounds", model, say=quiet)
+        encode_in_bulk(tmp_path / "sounds", tmp_path / "sounds", codec_folder, say=quiet)
 
 
-def test_another_machine_with_another_model(sounds, model, tmp_path):  # noqa: F811
+def test_another_machine_with_another_model(sounds, codec_folder, tmp_path):
     with pytest.raises(ModelError, match=r"is another model here .* than where the work was planned \(00000000\)"):
-        Encoder(Job(str(model), "0" * 64, 0.6, sounds, tmp_path))
+        Encoder(Job(str(codec_folder), "0" * 64, 0.6, sounds, tmp_path))
 
 
 def test_a_task_of_many_bytes_is_cut(sounds, monkeypatch):
@@ -157,17 +140,17 @@ def archive(path, count, begin=0, extra=()):
     path.write_bytes(tar_of(files))
 
 
-def test_archives_go_in_too(model, tmp_path):  # noqa: F811
+def test_archives_go_in_too(codec_folder, tmp_path):
     source, out = tmp_path / "tars", tmp_path / "out"
     source.mkdir()
+    hum = (numbered_tones(tmp_path / "x", 1) / "tone-a_000.wav").read_bytes()
     archive(source / "a.tar", 3, extra={
-        "late.txt": b"a caption\nfrom a text", "late.wav": (tones(tmp_path / "x", 1) / "tone-a_000.wav").read_bytes(),
-        "low-hum_3.wav": (tmp_path / "x" / "tone-a_000.wav").read_bytes(), "alone.txt": b"nothing to hear",
+        "late.txt": b"a caption\nfrom a text", "late.wav": hum, "low-hum_3.wav": hum, "alone.txt": b"nothing to hear",
         "broken.mp3": b"no sound", "picture.png": b"",
     })  # fmt: skip
     archive(source / "b.tar", 2, begin=3)
     (source / "c.tar").write_bytes((source / "b.tar").read_bytes()[:-3000])
-    totals = encode_in_bulk(source, out, model, say=quiet)
+    totals = encode_in_bulk(source, out, codec_folder, say=quiet)
     found = list(Shards(out))
     assert [(one.key, one.source, one.caption) for one in found[:5]] == [
         *((f"000000-{i:06}", f"a.tar:clips/{i:04}.flac", f"hum number {i}") for i in range(3)),
@@ -182,20 +165,20 @@ def test_archives_go_in_too(model, tmp_path):  # noqa: F811
     named = {one.name: one.why for one in totals.skipped}
     assert set(named) == {"a.tar:alone", "a.tar:broken.mp3", "a.tar:picture.png", "c.tar"}
     assert "is cut short" in named["c.tar"]
-    assert encode_in_bulk(source / "b.tar", tmp_path / "one", model, say=quiet).sounds == 2
+    assert encode_in_bulk(source / "b.tar", tmp_path / "one", codec_folder, say=quiet).sounds == 2
 
 
 # --- engines
 
 
 @pytest.mark.slow
-def test_processes_write_the_same_bytes(sounds, model, tmp_path):  # noqa: F811
-    encode_in_bulk(sounds, tmp_path / "two", model, clips=3, workers=2, say=quiet)
+def test_processes_write_the_same_bytes(sounds, codec_folder, tmp_path):
+    encode_in_bulk(sounds, tmp_path / "two", codec_folder, clips=3, workers=2, say=quiet)
     work = read_work(sounds, 3)
-    codec = load_codec(model)
+    codec = load_codec(codec_folder)
     assert isinstance(codec, SoundCodec)
     (tmp_path / "here").mkdir()
-    encoder = Encoder(Job(str(model), codec.sha256, codec.kbps, sounds, tmp_path / "here"))
+    encoder = Encoder(Job(str(codec_folder), codec.sha256, codec.kbps, sounds, tmp_path / "here"))
     for task in work.tasks:
         encoder(task)
         assert done_before(tmp_path / "here", task) == done_before(tmp_path / "two", task)
@@ -204,19 +187,19 @@ def test_processes_write_the_same_bytes(sounds, model, tmp_path):  # noqa: F811
     assert set(made) - set(contents(tmp_path / "here")) == {"plan.json", "summary.json"}
 
 
-def test_without_ray_there_is_a_sentence(sounds, model, tmp_path, monkeypatch):  # noqa: F811
+def test_without_ray_there_is_a_sentence(sounds, codec_folder, tmp_path, monkeypatch):
     monkeypatch.setattr("cymatic.pipelines.bulk_ray.find_spec", lambda name: None)
     with pytest.raises(Error, match=r'Ray is not installed; pip install "cymatic\[cluster\]"'):
-        encode_in_bulk(sounds, tmp_path / "out", model, engine="ray", say=quiet)
+        encode_in_bulk(sounds, tmp_path / "out", codec_folder, engine="ray", say=quiet)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed: pip install 'cymatic[cluster]'")
-def test_a_worker_that_is_killed_costs_nothing(model, tmp_path, monkeypatch):  # noqa: F811
+def test_a_worker_that_is_killed_costs_nothing(codec_folder, tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # or Ray would leave a token in the home
     monkeypatch.setenv("RAY_worker_niceness", "0")  # of 15, beside other tests they would hardly get a turn
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    sounds = tones(tmp_path / "sounds", 48, seconds=20.0)
+    sounds = numbered_tones(tmp_path / "sounds", 48, seconds=20.0)
     killed: list[int] = []
 
     def kill():
@@ -229,13 +212,13 @@ def test_a_worker_that_is_killed_costs_nothing(model, tmp_path, monkeypatch):  #
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
     said = []
-    totals = encode_in_bulk(sounds, tmp_path / "ray", model, engine="ray", workers=2, clips=4, say=said.append)
+    totals = encode_in_bulk(sounds, tmp_path / "ray", codec_folder, engine="ray", workers=2, clips=4, say=said.append)
     killer.join(1)
     assert killed and len(list((tmp_path / "ray").glob("*.tar"))) == 12
     assert isinstance(totals, Totals) and totals.sounds == 48 and totals.skipped == []
     found = [one.source for one in Shards(tmp_path / "ray")]
     assert found == sorted(path.name for path in sounds.iterdir())
-    encode_in_bulk(sounds, tmp_path / "local", model, workers=2, clips=4, say=quiet)
+    encode_in_bulk(sounds, tmp_path / "local", codec_folder, workers=2, clips=4, say=quiet)
     assert contents(tmp_path / "ray") == contents(tmp_path / "local")
 
 

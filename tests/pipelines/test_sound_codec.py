@@ -11,47 +11,21 @@ import soundfile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.helpers import tone
+from tests.helpers import tiny_codec, tone
 
 import cymatic
-from cymatic.codecs.fast import FastShape
-from cymatic.codecs.waveform import WaveformCodec, WaveformCodecConfig
+from cymatic.codecs.waveform import WaveformCodec
 from cymatic.errors import Error, ModelError, Note, SoundError
-from cymatic.hub.parts import save_part
-from cymatic.hub.pipeline_file import CodecFile, write_pipeline
+from cymatic.hub.pipeline_file import CodecFile
 from cymatic.pipelines.sound_codec import Encoded, SoundCodec
-from cymatic.quantizers.residual import ResidualQuantizerConfig
 from cymatic.signal.cym import CymReader, CymWriter
 from cymatic.signal.sound import Sound
 
 FILE = CodecFile(parts={"codec": "codec"})
 
 
-def tiny(channels=1, seed=0, steps=1) -> WaveformCodec:
-    """A codec that is trained just enough for its codes to differ: 2 kHz, 50 frames a second, 3 levels of 16."""
-    torch.manual_seed(seed)
-    shape = FastShape(hop=40, split=2, width=16, encoder=(1, 1), decoder=(1, 1))
-    quantizer = ResidualQuantizerConfig(levels=3, size=16, dim=8)
-    codec = WaveformCodec(
-        WaveformCodecConfig(rate=2000, channels=channels, network=shape, quantizer=quantizer, tile=32)
-    )
-    for p in codec.network.parameters():
-        p.data.add_(0.2 * torch.randn_like(p))
-    codec.train()
-    codec(0.3 * torch.randn(4, channels, 1200), torch.Generator().manual_seed(0))
-    codec.steps_trained.fill_(steps)
-    return codec.eval()
-
-
-MODEL = SoundCodec(tiny(), FILE, name="tiny", sha256="ab" * 32)
-STEREO = SoundCodec(tiny(2), FILE, name="stereo", sha256="cd" * 32)
-
-
-@pytest.fixture
-def folder(tmp_path):
-    save_part(tmp_path / "model/codec", tiny())
-    write_pipeline(tmp_path / "model", CodecFile(parts={"codec": "codec"}, kbps=0.4))
-    return tmp_path / "model"
+MODEL = SoundCodec(tiny_codec(), FILE, name="tiny", sha256="ab" * 32)
+STEREO = SoundCodec(tiny_codec(2), FILE, name="stereo", sha256="cd" * 32)
 
 
 def sound(samples=4321, rate=2000, channels=1, seed=0) -> Sound:
@@ -176,11 +150,11 @@ def test_memory_does_not_grow_with_the_sound(tmp_path):
 # --- models
 
 
-def test_a_folder_is_a_model(folder):
-    model = cymatic.load(folder)
+def test_a_folder_is_a_model(codec_folder):
+    model = cymatic.load(codec_folder)
     assert isinstance(model, SoundCodec)
     assert (model.name, model.kbps, model.offers, model.rate, model.channels) == (
-        "model",
+        "tiny-codec",
         0.4,
         (0.2, 0.4, 0.6),
         2000,
@@ -190,9 +164,11 @@ def test_a_folder_is_a_model(folder):
     assert len(model.sha256) == 64 and model.encode(sound()).header.sha256 == model.sha256
 
 
-def test_another_models_codes_are_refused(folder):
-    model = cymatic.load(folder)
-    with pytest.raises(ModelError, match=r"of the model tiny \(abababab\), and this is model \(.{8}\); give the model"):
+def test_another_models_codes_are_refused(codec_folder):
+    model = cymatic.load(codec_folder)
+    with pytest.raises(
+        ModelError, match=r"the model tiny \(abababab\), and this is tiny-codec \(.{8}\); give the model"
+    ):
         model.decode(MODEL.encode(sound()))
     lying = SoundCodec(STEREO.codec, FILE, name="tiny", sha256="ab" * 32)
     with pytest.raises(ModelError, match="claim to be of tiny, and do not fit it"):
@@ -201,7 +177,7 @@ def test_another_models_codes_are_refused(folder):
 
 def test_an_untrained_codec_refuses():
     with pytest.raises(ModelError, match="never trained"):
-        SoundCodec(tiny(steps=0), FILE).encode(sound())
+        SoundCodec(tiny_codec(steps=0), FILE).encode(sound())
 
 
 def test_a_codec_that_makes_nan_is_named(monkeypatch):

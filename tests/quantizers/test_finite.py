@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tests.helpers import draw
 
 from cymatic.errors import Error, ModelError
 from cymatic.quantizers import finite
@@ -22,10 +23,6 @@ def scalar(**settings) -> FiniteScalarQuantizer:
 def free(**settings) -> LookupFreeQuantizer:
     torch.manual_seed(0)
     return LookupFreeQuantizer(LookupFreeQuantizerConfig(**{"dim": 6, "bits": 3, **settings})).train()
-
-
-def draw(*shape: int, seed: int = 1) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def test_sizes_are_products_and_powers():

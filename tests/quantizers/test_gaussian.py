@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tests.helpers import draw
 from torch.distributions import Normal, kl_divergence
 
 from cymatic.errors import Error
@@ -13,10 +14,6 @@ from cymatic.share import Share
 def built(**settings) -> GaussianBottleneck:
     torch.manual_seed(0)
     return GaussianBottleneck(GaussianBottleneckConfig(**{"dim": 6, "latent": 4, **settings})).eval()
-
-
-def draw(*shape: int, seed: int = 1) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def seeded(seed: int = 0) -> torch.Generator:

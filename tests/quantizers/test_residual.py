@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from tests.helpers import side_by_side
+from tests.helpers import draw, generator, side_by_side
 from torch.nn.functional import normalize
 
 from cymatic.errors import Error, ModelError
@@ -20,14 +20,6 @@ def build(levels: int = 3, size: int = 8, dim: int = 4, *, begun: bool = True, *
     if begun:
         quantizer.batches.fill_(1)
     return quantizer.train()
-
-
-def draw(*shape: int, seed: int = 1) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def sounds(items: int, seed: int = 0, dim: int = 16) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tests.helpers import side_by_side
+from tests.helpers import draw, side_by_side
 from torch.nn.functional import normalize
 
 from cymatic.errors import Error, ModelError
@@ -19,10 +19,6 @@ def build(size: int = 8, dim: int = 4, *, spread: float = 1.0, **settings) -> Ve
     if settings.get("learned") == "ema":
         quantizer.sums.copy_(quantizer.codebook)
     return quantizer.train()
-
-
-def draw(*shape: int, seed: int = 1) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])

@@ -5,14 +5,12 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from tests.helpers import tone_folder
-from tests.pipelines.test_sound_codec import tiny
+from tests.helpers import quiet, save_codec, tiny_codec, tone_folder
 
 import cymatic
 from cymatic.apps import cli
 from cymatic.errors import Error, ModelError
-from cymatic.hub.parts import save_part
-from cymatic.hub.pipeline_file import CodecFile, CodecGPTFile, read_pipeline, write_pipeline
+from cymatic.hub.pipeline_file import CodecGPTFile, read_pipeline
 from cymatic.pipelines.bulk import encode_in_bulk
 from cymatic.pipelines.wave_codes_to_sound import WaveCodesToSound
 from cymatic.training.codec_gpt_job import holds_codes
@@ -25,17 +23,12 @@ SMALL = [
 ]  # fmt: skip
 
 
-def quiet(line):
-    pass
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder of tones, their shards at two of three levels, the codec, and a run of 30 steps on the folder."""
     root = tmp_path_factory.mktemp("codec-gpt")
     tone_folder(root / "tones", takes=6)
-    save_part(root / "codec/codec", tiny())
-    write_pipeline(root / "codec", CodecFile(parts={"codec": "codec"}, kbps=0.4))
+    save_codec(root / "codec", tiny_codec(), kbps=0.4)
     encode_in_bulk(root / "tones", root / "shards", root / "codec", clips=5, say=quiet)
     train(recipe(root, "tones", "training.steps=30"), root / "run", say=quiet)
     return root
@@ -123,8 +116,7 @@ def test_what_holds_codes(place):
 
 
 def test_what_can_not_be_trained(place, tmp_path):
-    save_part(tmp_path / "other/codec", tiny(seed=1))
-    write_pipeline(tmp_path / "other", CodecFile(parts={"codec": "codec"}))
+    save_codec(tmp_path / "other", tiny_codec(seed=1))
     for settings, what in (
         (["start=null"], "needs the codec that made them; give it with --from"),
         ([f"start={tmp_path / 'other'}"], "was encoded by codec .*, and this recipe's codec is another"),
@@ -138,7 +130,7 @@ def test_what_can_not_be_trained(place, tmp_path):
 
 def test_parts_that_do_not_fit(place):
     model, file = cymatic.load(place / "run"), read_pipeline(place / "run", CodecGPTFile)
-    other = tiny()
+    other = tiny_codec()
     with pytest.raises(ModelError, match="has 3 levels of 16 codes, and its prior speaks of 2 of 17"):
         model.prior.config = model.prior.config.model_copy(update={"codes": 17})
         WaveCodesToSound(model.condition, model.prior, other, file)

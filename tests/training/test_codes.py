@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 from lightning_fabric import Fabric
-from tests.helpers import TINY_CODES, TINY_CODES_STEPS
+from tests.helpers import TINY_CODES, TINY_CODES_STEPS, quiet
 from tests.helpers import tiny_codes_recipe as recipe
 
 import cymatic
@@ -24,10 +24,6 @@ from cymatic.training.recipe import make_recipe
 from cymatic.training.train import read_run, train
 
 PARTS = ("codec", "condition", "prior")
-
-
-def quiet(line: str) -> None:
-    pass
 
 
 def reports(settings, run) -> list[Report]:

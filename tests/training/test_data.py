@@ -4,14 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.helpers import tiny_recipe, tone
+from tests.helpers import quiet, tiny_recipe, tone
 
 from cymatic.training.data import at_other_pitches, facts, load_data
 from cymatic.training.start import load_start
-
-
-def quiet(line: str) -> None:
-    pass
 
 
 @pytest.fixture

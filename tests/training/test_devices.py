@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.helpers import TINY, tiny_codes_recipe, tiny_recipe
+from tests.helpers import TINY, quiet, tiny_codes_recipe, tiny_recipe
 
 import cymatic
 from cymatic.data.codes import Coded, CodesBatches
@@ -37,10 +37,6 @@ from cymatic.vocoders.vocos import VocosShape
 
 VOICE = PRESETS["voice-8k"]
 STEPS = 50
-
-
-def quiet(line: str) -> None:
-    pass
 
 
 def clips(count: int) -> list[Clip]:

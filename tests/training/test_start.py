@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
-from tests.helpers import TINY, tiny_recipe, tone
+from tests.helpers import TINY, quiet, tiny_recipe, tone
 
 from cymatic.encoders.text import TextEncoder
 from cymatic.errors import ModelError
@@ -23,10 +23,6 @@ from cymatic.training.train import read_run, train
 
 LENGTH = ["training.steps=45", "training.checkpoint_steps=15"]
 CHANGES = ["data.augment.gain=2", "data.augment.shift=0.05", "data.augment.filter=3", "data.augment.mix=0.5"]
-
-
-def quiet(line: str) -> None:
-    pass
 
 
 def job_of(recipe):

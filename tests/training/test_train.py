@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from tests.helpers import TINY
+from tests.helpers import TINY, quiet
 from tests.helpers import tiny_recipe as recipe
 
 import cymatic
@@ -20,10 +20,6 @@ from cymatic.errors import Error, ModelError
 from cymatic.training.loop import schedule
 from cymatic.training.recipe import TrainingSettings, make_recipe, shipped
 from cymatic.training.train import read_run, train
-
-
-def quiet(line: str) -> None:
-    pass
 
 
 @pytest.fixture

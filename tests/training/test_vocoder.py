@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tests.helpers import TINY, tone_folder
+from tests.helpers import TINY, interrupted_after, quiet, tone_folder
 
 import cymatic
 from cymatic.errors import ModelError
@@ -28,10 +28,6 @@ TINY_MELGAN = [
     "mel=voice-8k", "vocoder.width=32", "vocoder.blocks=1", "vocoder.ratios=[5,5,2,2]", "judges.piece=0.1",
     "judges.judge_width=1", "judges.judged=2", "training.batch=2", "training.learning_rate=1e-3",
 ]  # fmt: skip
-
-
-def quiet(line: str) -> None:
-    pass
 
 
 def recipe(folder, *settings):
@@ -67,20 +63,10 @@ def test_a_run_holds_a_vocoder_that_speaks(run):
 
 
 def test_resumed_equals_uninterrupted(folder, run, tmp_path):
-    train(recipe(folder, "training.steps=12"), tmp_path / "run", say=quiet, on_report=_stop_after(7))
+    train(recipe(folder, "training.steps=12"), tmp_path / "run", say=quiet, on_report=interrupted_after(7))
     assert not np.array_equal(_weights(tmp_path / "run"), _weights(run[0]))
     train(read_run(tmp_path / "run"), tmp_path / "run", resume=True, say=quiet)
     np.testing.assert_array_equal(_weights(tmp_path / "run"), _weights(run[0]))
-
-
-def _stop_after(step):
-    import signal
-
-    def report(at):
-        if at.step == step:
-            signal.raise_signal(signal.SIGINT)
-
-    return report
 
 
 def _weights(run):
@@ -158,7 +144,7 @@ def test_melgan_trains_resumes_and_speaks(folder, tmp_path):
     recipe = make_recipe("melgan", [*TINY_MELGAN, f"data.folder={folder}", "training.steps=6"])
     train(recipe, tmp_path / "run", say=quiet, on_report=reports.append)
     assert all({"judges", "fool", "features"} <= report.losses.keys() for report in reports)
-    train(recipe, tmp_path / "again", say=quiet, on_report=_stop_after(3))
+    train(recipe, tmp_path / "again", say=quiet, on_report=interrupted_after(3))
     train(read_run(tmp_path / "again"), tmp_path / "again", resume=True, say=quiet)
     np.testing.assert_array_equal(_weights(tmp_path / "again"), _weights(tmp_path / "run"))
     spec = PRESETS["voice-8k"]

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from tests.helpers import tone_folder
+from tests.helpers import interrupted_after, quiet, tone_folder
 
 from cymatic.codecs.waveform import WaveformCodec
 from cymatic.data.waves import Crops
@@ -24,10 +24,6 @@ SMALL = [
     "judges.start=6", "judges.warmup=4", "judges.width=4", "judges.judged=2", "training.batch=4", "training.warmup=2",
 ]  # fmt: skip
 STREAM = ["network={kind: soundstream, strides: [2, 4, 10], widths: [4, 6, 8, 8]}"]
-
-
-def quiet(line: str) -> None:
-    pass
 
 
 def recipe(folder, *settings):
@@ -62,13 +58,7 @@ def test_a_run_is_a_model(run):
 
 
 def test_resumed_equals_uninterrupted(folder, run, tmp_path):
-    import signal
-
-    def stop(at):
-        if at.step == 8:
-            signal.raise_signal(signal.SIGINT)
-
-    train(recipe(folder, "training.steps=12"), tmp_path / "run", say=quiet, on_report=stop)
+    train(recipe(folder, "training.steps=12"), tmp_path / "run", say=quiet, on_report=interrupted_after(8))
     assert not _same(tmp_path / "run", run[0])
     train(read_run(tmp_path / "run"), tmp_path / "run", resume=True, say=quiet)
     assert _same(tmp_path / "run", run[0])
