@@ -211,6 +211,8 @@ def test_damage_is_said(coding, fails):
     assert "b.cym is damaged in block 3, at 2.00 s (its checksum differs); get the file again" in fails(
         "decode", "b.cym", "-o", "b.wav"
     )
+    Path("c.cym").write_bytes(data[:100])
+    assert "c.cym is cut short within its first block" in fails("decode", "c.cym", "-o", "c.wav")
 
 
 @pytest.mark.slow

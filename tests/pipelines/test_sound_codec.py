@@ -265,10 +265,11 @@ def test_a_cut_file_stays_one_when_it_is_written_again(tmp_path):
     assert len(MODEL.decode(again)) == cut.codes.shape[1] * 40 - MODEL.codec.delay
 
 
-def test_a_file_without_a_block_is_no_sound(tmp_path):
+@pytest.mark.parametrize("more", [0, 3, 50])
+def test_a_file_without_a_whole_block_is_no_sound(tmp_path, more):
     data = MODEL.encode(sound()).write(tmp_path / "a.cym").read_bytes()
-    (tmp_path / "a.cym").write_bytes(data[: len(MODEL.header().as_bytes())])
-    with pytest.warns(Note), pytest.raises(Error, match="these codes hold no sound"):
+    (tmp_path / "a.cym").write_bytes(data[: len(MODEL.header().as_bytes()) + more])
+    with pytest.raises(Error, match=r"a.cym is cut short within its first block, .*; get it whole"):
         MODEL.decode_file(tmp_path / "a.cym", tmp_path / "a.wav")
     assert [path.name for path in tmp_path.iterdir()] == ["a.cym"]
 
@@ -276,7 +277,7 @@ def test_a_file_without_a_block_is_no_sound(tmp_path):
 @pytest.mark.parametrize("samples", [0, 40, 4000, 4400])
 def test_a_length_that_can_not_be(samples):
     encoded = replace(MODEL.encode(sound()), samples=samples)
-    with pytest.raises(Error, match=r"claim to be a sound of|hold no sound"):
+    with pytest.raises(Error, match=r"claim to be a sound of|\d frames of codes hold no sound \(0 samples\)"):
         MODEL.decode(encoded)
 
 

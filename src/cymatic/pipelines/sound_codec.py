@@ -283,7 +283,9 @@ class _Sounding:
         """The rest of a sound of `samples` samples, or all there is. Raises Error where that can't be its length."""
         rest = self._waiting.shape[1] if samples is None else samples - self.given
         if self.given + rest < 1:
-            raise Error("these codes hold no sound (0 samples); encode a sound of at least one")
+            raise Error(
+                f"{self.frames} frames of codes hold no sound (0 samples); encode a sound of at least one sample"
+            )
         if not 0 <= rest <= self._waiting.shape[1]:
             raise Error(
                 f"{self.frames} frames of codes claim to be a sound of {samples} samples, which they can't be; encode "

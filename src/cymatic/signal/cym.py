@@ -165,7 +165,8 @@ class CymReader:
     `samples` is the sound's length once all blocks were read, and stays None where the file is cut short: then there is
     one Note, and the whole blocks before the cut were given. `name` is how messages call the file.
 
-    Raises Error for what is no .cym file, for a newer version, and for a header or block that is damaged.
+    Raises Error for what is no .cym file, for a newer version, for a header or block that is damaged, and for a file
+    that is cut short before its first block is whole.
     """
 
     def __init__(self, stream: Source, name: str = "the .cym file") -> None:
@@ -264,7 +265,9 @@ class CymReader:
             raise self._damaged("its checksum differs")
 
     def _cut(self) -> None:
-        """One Note; what came before the cut is whole."""
+        """One Note; what came before the cut is whole. Raises Error where nothing did."""
+        if not self.blocks:
+            raise Error(f"{self.name} is cut short within its first block, so none of its sound is left; get it whole")
         warnings.warn(
             f"{self.name} is cut short after block {self.blocks} ({self._seconds:.2f} s); what is there is used",
             Note,
