@@ -1,12 +1,16 @@
 """How fast is a waveform codec, and how good? Against other people's codecs, and against Opus.
 
     python benchmarks/codecs.py speed --model runs/codec --threads 2
+    python benchmarks/codecs.py first --model runs/codec
     python benchmarks/codecs.py quality DATA --model runs/codec --kbps 3
 
 `speed`: ten seconds at 24 kHz, batch 1, float32. The peers are transformers' own classes at their published sizes with
 random weights, EnCodec and DAC at 6 kbps, Mimi at 1.1. All take turns in one process, and the medians of the rounds
 count; CPU seconds are of all threads together, and hardly depend on what else the machine does. Memory is measured in a
 process of its own each, as what the codec's work adds to that process at its peak.
+
+`first`: chunks of sound arrive as a microphone gives them, each when it is full, and go through both directions of a
+new stream of a warm codec. What counts is the time from the first sample's arrival until a first sample comes out.
 
 `quality`: held-out clips of every pack, each whole up to ten seconds. Multi-scale mel distance over all clips, and STOI
 over those of speech. Opus is what `opusenc` makes, where it is on the path, or else libsndfile at its lowest rate,
@@ -214,6 +218,47 @@ def speed(
               "CPU s", "peak MB"]  # fmt: skip
     typer.echo(table(header, rows))
     typer.echo(f"\n{SECONDS:.0f} s at {RATE} Hz, {threads} threads, medians of {runs} rounds after a warm one")
+
+
+# How soon
+
+
+@torch.inference_mode()
+def first_sample(codec: WaveformCodec, levels: int, chunk: int, seed: int) -> tuple[float, float]:
+    """Seconds from the arrival of a new stream's first sample until a first one comes out, and those of computing."""
+    noise = 0.1 * torch.randn(codec.config.channels, 100 * chunk, generator=torch.Generator().manual_seed(seed))
+    computing, began = 0.0, time.perf_counter()
+    with codec.streaming(levels) as stream:
+        for number, some in enumerate(noise.split(chunk, dim=1), 1):
+            time.sleep(max(0.0, began + number * chunk / codec.config.rate - time.perf_counter()))
+            given = time.perf_counter()
+            heard = stream.decode(stream.encode(some)).shape[-1]
+            computing += time.perf_counter() - given
+            if heard:
+                return time.perf_counter() - began, computing
+    raise Error("no sample came out of 100 chunks; give longer ones")
+
+
+@app.command()
+def first(
+    model: Annotated[list[str], typer.Option(help="A starter or a folder; may be given several times.")],
+    kbps: float = 6.0,
+    chunk: Annotated[float, typer.Option(help="ms of sound that arrive at a time.")] = 20.0,
+    runs: Annotated[int, typer.Option(help="Streams, after one that is not counted.")] = 20,
+    threads: int = 1,
+) -> None:
+    """Prints how long it takes until the first sound comes out of a stream."""
+    torch.set_num_threads(threads)
+    rows = []
+    for name in model:
+        codec = read_codec(name)
+        levels = levels_at(codec, kbps)
+        size = max(1, round(chunk / 1000 * codec.config.rate))
+        out, computing = zip(*[first_sample(codec, levels, size, run) for run in range(runs + 1)][1:], strict=True)
+        times = (codec.latency, median(computing), median(out), max(out))
+        rows.append([name, f"{levels}", *(f"{1000 * seconds:.1f}" for seconds in times)])
+    typer.echo(table(["codec", "levels", "algorithmic, ms", "computing", "first audio out, median", "worst"], rows))
+    typer.echo(f"\n{runs} new streams, chunks of {chunk:g} ms in real time, {threads} threads")
 
 
 # How good

@@ -1,10 +1,15 @@
-"""What does the small model of `--entropy` save? Bits of a frame with and without it, for a folder of .cym files.
+"""What does the small model of `--entropy` save? Bits of a frame with and without it.
 
     python benchmarks/cym.py CODES
+    python benchmarks/cym.py DATA --model starter-codec --kbps 1.5 --kbps 3 --kbps 6 --minutes 2
 
-For each bit rate that the files have: bits of a frame as packed, as the model codes them (each file from scratch, as
-`cymatic encode --entropy` writes it, heads and checksums of blocks included in both), what is saved, and how long the
-model takes for ten seconds of sound on one core, in processor time.
+Of a folder of .cym files: one row for each bit rate that they have. With a model, of a folder of packs: held-out clips
+of each pack, as many as make so many minutes, are encoded at each rate; one row for each pack and rate. The model of
+what comes next begins anew with each file, so there are two numbers: each clip a file of its own, and all clips of a
+pack one file, which is what a long recording of such sounds is.
+
+Bits are as `cymatic encode` writes them, heads and checksums of blocks included, the file's own head left out. "10 s
+take" is how long the model takes for ten seconds of sound on one core, in processor time.
 """
 
 from __future__ import annotations
@@ -12,20 +17,29 @@ from __future__ import annotations
 import io
 import time
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import torch
 import typer
 from scoring import table
 
+from cymatic.data.folder import read_folder
 from cymatic.errors import Error
-from cymatic.signal.cym import CymReader, CymWriter
+from cymatic.pipelines.load import load_codec
+from cymatic.pipelines.sound_codec import SoundCodec
+from cymatic.signal.cym import CymHeader, CymReader, CymWriter
+from cymatic.signal.sound import Sound
+
+PACKS = ("digits", "words", "spoken-emoji", "instruments", "samples", "effects")
 
 
 @dataclass
 class Sums:
-    """Of the files of one bit rate."""
+    """Of several files."""
 
     files: int = 0
     frames: int = 0
@@ -34,47 +48,86 @@ class Sums:
     coded: int = 0
     took: float = 0.0
 
+    def add(self, codes: np.ndarray, header: CymHeader) -> None:
+        sizes = []
+        for entropy in (False, True):
+            began = time.process_time()
+            writer = CymWriter(io.BytesIO(), header, entropy=entropy)
+            writer.add(codes)
+            writer.close(0)
+            sizes.append(writer.written - len(header.as_bytes()))
+            self.took += (time.process_time() - began) * (1 if entropy else -1)
+        self.files, self.frames = self.files + 1, self.frames + codes.shape[1]
+        self.seconds += codes.shape[1] * header.hop / header.rate
+        self.plain, self.coded = self.plain + sizes[0], self.coded + sizes[1]
 
-def main(folder: Path) -> None:
-    """Prints one row for each bit rate."""
-    rates: dict[str, Sums] = defaultdict(Sums)
+    @property
+    def saved(self) -> str:
+        return f"{100 * (1 - self.coded / self.plain):.1f} %"
+
+    @property
+    def row(self) -> list[str]:
+        bits = (f"{8 * size / self.frames:.2f}" for size in (self.plain, self.coded))
+        return [str(self.files), str(self.frames), *bits, self.saved, f"{10 * self.took / self.seconds:.2f} s"]
+
+
+COLUMNS = ["files", "frames", "plain", "coded", "saved", "10 s take"]
+
+
+def of_files(folder: Path) -> None:
+    rates: dict[float, Sums] = defaultdict(Sums)
     for path in sorted(folder.rglob("*.cym")):
         try:
             with open(path, "rb") as file:
                 reader = CymReader(file, str(path))
-                codes = np.concatenate(list(reader), axis=1)
+                rates[reader.header.kbps].add(np.concatenate(list(reader), axis=1), reader.header)
         except (Error, ValueError) as error:
             print(f"skipped {error}")
-            continue
-        header = reader.header
-        sums = rates[f"{header.kbps:g} kbps"]
-        sizes = []
-        for entropy in (False, True):
-            sink = io.BytesIO()
-            began = time.process_time()
-            writer = CymWriter(sink, header, entropy=entropy)
-            writer.add(codes)
-            writer.close(0)
-            sizes.append(writer.written - len(header.as_bytes()))
-            sums.took += (time.process_time() - began) * (1 if entropy else -1)
-        sums.files, sums.frames = sums.files + 1, sums.frames + codes.shape[1]
-        sums.seconds += codes.shape[1] * header.hop / header.rate
-        sums.plain, sums.coded = sums.plain + sizes[0], sums.coded + sizes[1]
     if not rates:
         raise SystemExit(f"{folder} holds no .cym file that can be read")
-    rows = [
-        [
-            name,
-            str(sums.files),
-            str(sums.frames),
-            f"{8 * sums.plain / sums.frames:.2f}",
-            f"{8 * sums.coded / sums.frames:.2f}",
-            f"{100 * (1 - sums.coded / sums.plain):.1f} %",
-            f"{10 * sums.took / sums.seconds:.2f} s",
-        ]
-        for name, sums in sorted(rates.items(), key=lambda rate: float(rate[0].split()[0]))
-    ]
-    print(table(["rate", "files", "frames", "plain", "coded", "saved", "10 s take"], rows))
+    print(table(["rate", *COLUMNS], [[f"{kbps:g} kbps", *sums.row] for kbps, sums in sorted(rates.items())]))
+
+
+def held_out(pack: Path, minutes: float) -> Iterator[Sound]:
+    """Clips of the valid split in an order by chance, until they make so many minutes."""
+    items, seconds = read_folder(pack).of("valid"), 0.0
+    for place in np.random.default_rng(0).permutation(len(items)):
+        if seconds >= 60 * minutes:
+            return
+        sound = Sound.read(items[place].audio)
+        seconds += sound.seconds
+        yield sound
+
+
+def of_packs(data: Path, codec: SoundCodec, kbps: Iterable[float], minutes: float) -> None:
+    rows = []
+    for pack in PACKS:
+        coded = [codec.encode(sound, max(kbps)) for sound in held_out(data / pack, minutes)]
+        for rate in sorted(kbps):
+            alone, together = Sums(), Sums()
+            levels = codec.levels(rate)
+            header = replace(coded[0].header, sizes=coded[0].header.sizes[:levels])
+            for one in coded:
+                alone.add(one.codes[:levels], header)
+            together.add(np.concatenate([one.codes[:levels] for one in coded], axis=1), header)
+            rows.append([f"{rate:g} kbps", pack, *alone.row, together.saved])
+    rows.sort(key=lambda row: float(row[0].split()[0]))
+    print(table(["rate", "pack", *COLUMNS, "saved in one file"], rows))
+
+
+def main(
+    folder: Annotated[Path, typer.Argument(help="A folder of .cym files; with --model, one of packs.")],
+    model: Annotated[str | None, typer.Option(help="A codec, to encode held-out clips with.")] = None,
+    kbps: Annotated[list[float], typer.Option(help="With --model; may be given several times.")] = [3.0],  # noqa: B006
+    minutes: Annotated[float, typer.Option(help="Of each pack, with --model.")] = 2.0,
+    threads: int = 1,
+) -> None:
+    """Prints what is saved."""
+    torch.set_num_threads(threads)
+    if model is None:
+        of_files(folder)
+    else:
+        of_packs(folder, load_codec(model), kbps, minutes)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How the benchmark of codecs counts the bits of Opus, and sets its delay right."""
+"""How the benchmark of codecs counts the bits of Opus and sets its delay right, and what a first sample waits for."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 import soundfile
+
+from tests.helpers import tiny_codec
 
 
 @pytest.fixture
@@ -62,3 +64,12 @@ def test_opus_gives_back_what_went_in(bench: ModuleType, monkeypatch: pytest.Mon
     assert heard.wave.shape == wave.shape
     assert np.abs(heard.wave - wave)[2000:-2000].mean() < 0.05  # a tenth of its peak
     assert 10_000 < heard.bits < 20_000
+
+
+def test_a_first_sample_waits_for_the_latency_and_for_whole_chunks(bench: ModuleType) -> None:
+    codec = tiny_codec()
+    for chunk in (7, 40):
+        out, computing = bench.first_sample(codec, 2, chunk, seed=0)
+        frames = -(-(codec.delay + 1) // codec.hop)
+        chunks = -(-frames * codec.hop // chunk)
+        assert out >= chunks * chunk / codec.config.rate and out > computing > 0
