@@ -85,6 +85,20 @@ def test_a_stream_equals_the_whole_bit_for_bit(codec, data):
     assert torch.equal(heard, made)
 
 
+@every_family
+def test_threads_change_nothing(codec):
+    wave = torch.randn(1, 40 * 4 * 5 + 17, generator=torch.Generator().manual_seed(0))
+    codes, made = whole(wave, codec)
+    torch.set_num_threads(2)
+    try:
+        shared, heard = whole(wave, codec)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    assert torch.equal(shared, codes)
+    assert torch.equal(heard, made)
+
+
 def test_single_samples_and_single_frames_make_the_same_stream():
     wave = torch.randn(1, 203)
     codes, made = whole(wave)

@@ -131,6 +131,6 @@ def test_what_can_not_be_trained(place, tmp_path):
 def test_parts_that_do_not_fit(place):
     model, file = cymatic.load(place / "run"), read_pipeline(place / "run", CodecGPTFile)
     other = tiny_codec()
-    with pytest.raises(ModelError, match="has 3 levels of 16 codes, and its prior speaks of 2 of 17"):
+    with pytest.raises(ModelError, match="has 3 levels of up to 16 codes, and its prior speaks of 2 of up to 17"):
         model.prior.config = model.prior.config.model_copy(update={"codes": 17})
         WaveCodesToSound(model.condition, model.prior, other, file)

@@ -74,7 +74,7 @@ def test_it_goes_on_from_another(folder, run, tmp_path):
     first, then = (load_part(place / "codec", (WaveformCodec,)) for place in (run[0], tmp_path / "on"))
     assert int(then.steps_trained) == 1
     near = [torch.dist(a, b) / b.norm() for a, b in zip(then.parameters(), first.parameters(), strict=True) if b.any()]
-    assert max(near) < 0.3
+    assert max(near) < 0.5
     with pytest.raises(ModelError, match="is another one"):
         train(recipe(folder, "training.steps=1", f"start={run[0]}", "quantizer.levels=3"), tmp_path / "x", say=quiet)
 

@@ -128,9 +128,10 @@ class FastEncoder(nn.Module):
         if self.excitation is not None:
             said = self.excitation.pitch.track(wave, past)
             spectra = spectra * _turned_back(self.excitation(said, past))[:, None]
-        parts = torch.view_as_real(spectra)
-        energy = parts.square().sum(-1).add(1e-10)
-        features = torch.cat([energy.log() / 8, (parts * energy[..., None] ** -0.35).flatten(-2)], -1)
+        loud = _energy(spectra).add_(1e-10).log_()
+        small = (-0.35 * loud).exp_()
+        parts = torch.view_as_real(torch.complex(spectra.real * small, spectra.imag * small))
+        features = torch.cat([loud / 8, parts.flatten(-2)], -1)
         x = self.first_norm(self.read(features.transpose(1, 2).flatten(2)))
         for block in self.fine:
             x = block(x, past)
@@ -191,7 +192,8 @@ class FastDecoder(nn.Module):
         self, written: Float[Tensor, "batch transforms numbers"]
     ) -> Complex[Tensor, "batch channels transforms bins"]:
         magnitude, phase = written.unflatten(2, (self.channels, -1)).transpose(1, 2).chunk(2, dim=-1)
-        return torch.polar(magnitude.exp().clamp(max=MOST_MAGNITUDE), phase)
+        size = magnitude.exp().clamp(max=MOST_MAGNITUDE)
+        return torch.complex(size * phase.cos(), size * phase.sin())  # as `polar`, in less time
 
 
 class FastNet(nn.Module):
@@ -229,5 +231,11 @@ def _spectra(
 
 def _turned_back(spectra: Complex[Tensor, "*shape"]) -> Complex[Tensor, "*shape"]:
     """A factor of size 1 for each bin that takes the phase off it; 1 where there is nothing."""
-    size = spectra.abs()
-    return torch.where(size > FAINT, spectra.conj() / size.clamp_min(FAINT), 1.0)
+    energy = _energy(spectra)
+    there = (energy > FAINT**2).to(energy)
+    shrink = energy.clamp_min(FAINT**2).rsqrt() * there
+    return torch.complex(spectra.real * shrink + (1 - there), -spectra.imag * shrink)
+
+
+def _energy(spectra: Complex[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    return spectra.real.square() + spectra.imag.square()

@@ -110,20 +110,19 @@ class Pitch(nn.Module):
         bend = torch.where(both, missing - missing.round(), 0.0)
         # Where a note begins the phases are counted back from its first frame's.
         origin = torch.where(both | (voiced == 0), from_phase, phase - cycles[..., -1])
-        turn = (origin[..., None] + cycles + bend[..., None] * along).flatten(1) % 1
-        loud = (was[..., None] + (voiced - was)[..., None] * along).flatten(1)
-        harmonics = (HIGHEST * self.rate / 2 / now.flatten(1).clamp_min(1.0)).floor()
-        half = math.pi * turn
+        turn = origin[..., None] + cycles + bend[..., None] * along
+        half = math.pi * (turn - turn.round()).float()  # sums are over, so that less digits will do
+        twice = 2 * (HIGHEST * self.rate / 2 / now.float().clamp_min(1.0)).floor()
         sine = half.sin()
-        small = sine.abs() < 1e-6
-        pulses = torch.where(small, 2 * harmonics, ((2 * harmonics + 1) * half).sin() / torch.where(small, 1, sine) - 1)
-        return (pulses * loud / (2 * harmonics).clamp_min(1).sqrt()).float()
+        pulses = torch.where(sine.abs() < 1e-6, twice, ((twice + 1) * half).sin() / sine - 1)
+        loud = torch.lerp(was[..., None], voiced[..., None], along).float()
+        return (pulses * loud * twice.clamp_min(1).rsqrt()).flatten(1)
 
     def _phase(self, newest: Float[Tensor, "*batch samples"], hz: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """In cycles, at the newest sample, which comes first; through a Hann window of four periods."""
-        back = torch.arange(newest.shape[-1], device=newest.device)
-        spread = (PERIODS * self.rate / hz).clamp(max=newest.shape[-1]).float()[..., None]
+        back = torch.arange(newest.shape[-1], device=newest.device, dtype=newest.dtype)
+        spread = (PERIODS * self.rate / hz).clamp(max=newest.shape[-1])[..., None]
         window = torch.where(back < spread, 0.5 - 0.5 * torch.cos(2 * math.pi * back / spread), 0.0)
-        turn = (2 * math.pi * ((hz[..., None] * back / self.rate) % 1)).float()
+        turn = (2 * math.pi / self.rate * hz)[..., None] * back
         heard = newest * window
         return torch.atan2((heard * turn.sin()).sum(-1), (heard * turn.cos()).sum(-1)) / (2 * math.pi)

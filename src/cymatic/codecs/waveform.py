@@ -82,8 +82,9 @@ class WaveformCodec(nn.Module):
     """Waveform `[batch, channels, samples]` in -1..1 at `config.rate` -> codes `[batch, levels, frames]` -> waveform.
 
     A sound has `frames(samples)` frames: enough for its last sample to come out of a decoder that is `delay` samples
-    late. Outside of training the networks run tiles of one size, so a whole sound, its chunks and a stream of it give
-    equal codes and equal samples, bit for bit. A codec of 0 steps refuses to work outside of training.
+    late. Outside of training the networks run tiles of one size, on one thread, so a whole sound, its chunks and a
+    stream of it give equal codes and equal samples, bit for bit. A codec of 0 steps refuses to work outside of
+    training.
     """
 
     config_class: ClassVar[type[WaveformCodecConfig]] = WaveformCodecConfig

@@ -14,15 +14,17 @@ SILENT = 1e-9  # a mean difference below this is rounding, and no sound
 def difference(frames: Float[Tensor, "*batch samples"], longest: int) -> Float[Tensor, "*batch lags"]:
     """`d(lag) = sum_j (x_j - x_{j + lag})^2` over the first `samples - longest` samples, lags 0 to `longest`.
 
-    By the Fourier transform: the two energies less twice the correlation. Sums are in float64.
+    By the Fourier transform: the two energies less twice the correlation.
     """
-    frames = frames.double()
     window, samples = frames.shape[-1] - longest, frames.shape[-1]
     # As long as the frame is long enough: what wraps around lands beyond `longest`.
     head = torch.fft.rfft(frames[..., :window], samples)
     together = torch.fft.irfft(head.conj() * torch.fft.rfft(frames), samples)[..., : longest + 1]
-    summed = pad(frames.square().cumsum(-1), (1, 0))
-    energies = (summed[..., window:] - summed[..., :-window])[..., : longest + 1]
+    squares = frames.square()
+    # Added up to both sides of the first window's end, so that no sum is longer than a window.
+    gone, come = squares[..., :longest].cumsum(-1), squares[..., window:].cumsum(-1)
+    first = squares[..., :window].sum(-1, keepdim=True)
+    energies = torch.cat([first, first + come - gone], -1)
     return (energies[..., :1] + energies - 2 * together).clamp_min(0)  # rounding may leave less than nothing
 
 
