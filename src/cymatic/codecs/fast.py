@@ -208,7 +208,7 @@ class FastNet(nn.Module):
         super().__init__()
         self.hop = shape.hop
         self.delay = shape.hop // shape.split * (shape.overlap - 1)
-        self.pitch = None if shape.pitch is None else Pitch(shape.pitch, rate, shape.hop)
+        self.pitch: Pitch | None = None if shape.pitch is None else Pitch(shape.pitch, rate, shape.hop)
         excitations = [None if self.pitch is None else Excitation(shape, self.pitch) for _ in range(2)]
         self.encoder = FastEncoder(shape, channels, dim, excitations[0])
         self.decoder = FastDecoder(shape, channels, dim, excitations[1])

@@ -17,6 +17,7 @@ from torch.nn.functional import pad
 
 from cymatic.codecs.fast import FastNet, FastShape
 from cymatic.codecs.latent import Latent
+from cymatic.codecs.pitch import Pitch
 from cymatic.codecs.soundstream import SoundStreamNet, SoundStreamShape
 from cymatic.codecs.stream import Stream, Tiles
 from cymatic.config import Config
@@ -101,7 +102,7 @@ class WaveformCodec(nn.Module):
             self.network = FastNet(config.network, config.channels, config.quantizer.dim, config.rate)
         self.energy = None if config.energy is None else EnergyTransformer(config.energy)
         self.quantizer = _bottleneck(config.quantizer)
-        self.pitch = self.network.pitch if isinstance(self.network, FastNet) else None
+        self.pitch: Pitch | None = self.network.pitch if isinstance(self.network, FastNet) else None
 
     @property
     def hop(self) -> int:
@@ -229,14 +230,14 @@ class WaveformCodec(nn.Module):
         self, codes: Int[Tensor, "batch levels frames"], samples: int | None = None
     ) -> Float[Tensor, "batch channels samples"]:
         """The waveforms that the codes stand for. Raises Error for codes beyond the codebooks, and as `decode`."""
-        if isinstance(self.quantizer, GaussianBottleneck):
-            raise Error("this codec has no codes; give decode the latent that encode gave")
         lengths = torch.full((len(codes),), codes.shape[-1], device=codes.device)
         return self.decode(Latent(self.lookup(codes), codes, lengths, "levels"), samples)
 
     def lookup(self, codes: Int[Tensor, "batch levels frames"]) -> Float[Tensor, "batch numbers frames"]:
         """What the decoder reads: the quantizer's vectors, and behind them what the frames say of their pitch. Raises
-        Error for codes beyond the codebooks, and for fewer of them than `least`."""
+        Error for codes beyond the codebooks, for fewer of them than `least`, and where there are no codes."""
+        if isinstance(self.quantizer, GaussianBottleneck):
+            raise Error("this codec has no codes; give decode the latent that encode gave")
         if self.pitch is None:
             return self.quantizer.lookup(codes)
         if codes.shape[1] < self.least:
