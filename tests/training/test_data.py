@@ -1,12 +1,15 @@
-"""What a plan is told of the data, and clips at other pitches."""
+"""What a plan is told of the data, clips at other pitches, and sounds that need no captions."""
 
+import json
 from dataclasses import replace
 
 import pytest
 import torch
 from tests.helpers import quiet, tiny_recipe, tone
 
-from cymatic.training.data import at_other_pitches, facts, load_data
+from cymatic.data.inspection import inspect_folder
+from cymatic.errors import Error
+from cymatic.training.data import at_other_pitches, facts, load_data, load_wave_data
 from cymatic.training.start import load_start
 
 
@@ -54,3 +57,30 @@ def test_a_pack_that_says_how_it_is_moved_is_left_alone(folder):
         "training.steps=1",
     )  # fmt: skip
     assert at_other_pitches(load_data(recipe, say=quiet), recipe) == []
+
+
+def test_what_learns_sounds_only_takes_those_without_a_caption(folder):
+    with (folder / "manifest.jsonl").open("w") as file:
+        for path in sorted(folder.glob("*.wav")):
+            row = {"audio": path.name, "split": "train", "caption": "a beep" if "dull" in path.name else None}
+            file.write(json.dumps(row) + "\n")
+        file.write(json.dumps({"caption": "no sound"}) + "\n")
+    said = []
+    recipe = tiny_recipe(folder, "training.steps=1")
+    assert len(load_wave_data(recipe.data, 8000, say=said.append).train) == 7
+    assert said[1:] == ['skipped manifest.jsonl line 8: needs the text "audio"', "1 skipped"]
+    assert len(load_data(recipe, say=quiet).train) == 2
+    found = inspect_folder(folder)
+    assert len(found.clips) == 2
+    assert [one.why for one in found.broken] == ['needs the texts "audio" and "caption"'] * 6
+    with pytest.raises(Error, match="line 8: needs the text"):
+        load_wave_data(recipe.data, 8000, strict=True, say=quiet)
+
+
+def test_a_text_beside_some_sounds(folder):
+    (folder / "dull-beep_1.txt").write_text("a beep")
+    (folder / "dull-beep_2.txt").write_text(" ")
+    recipe = tiny_recipe(folder, "training.steps=1")
+    waves = load_wave_data(recipe.data, 8000, say=quiet)
+    assert len(waves.train) + len(waves.valid) == 7
+    assert len(inspect_folder(folder).clips) == 1

@@ -20,8 +20,8 @@ from cymatic.errors import Error
 class Item:
     """One recording: where it is, what it is called, and whether it is trained on (`train`) or held out (`valid`).
 
-    content: the SHA-256 of the file's bytes, None where they couldn't be read or weren't asked for. fields: what else
-    its row says, for filters.
+    caption: empty where it has none and needs none. content: the SHA-256 of the file's bytes, None where they couldn't be
+    read or weren't asked for. fields: what else its row says, for filters.
     """
 
     audio: Path
@@ -45,8 +45,8 @@ class Folder:
         return [item for item in self.items if item.split == split]
 
 
-def read_folder(path: str | Path) -> Folder:
-    """Reads the layout of `path` and the content of its files, but decodes no sound yet.
+def read_folder(path: str | Path, *, captions: bool = True) -> Folder:
+    """Reads the layout of `path` and the content of its files, but decodes no sound yet. `captions`: see `read_layout`.
 
     Raises Error where `path` is no folder, holds no sound, or has a manifest that can't be read at all.
     """
@@ -58,7 +58,7 @@ def read_folder(path: str | Path) -> Folder:
             raise Error(f"{path} is a file; give the folder that holds the sounds")
     except OSError as error:
         raise Error(f"{str(path)!r:.200} can't be read ({error.strerror}); give a folder of sounds") from None
-    layout = read_layout(root)
+    layout = read_layout(root, captions=captions)
     if not layout.rows:
         named = "; ".join(f"{skipped.name}: {skipped.why}" for skipped in layout.skipped[:3])
         raise Error(

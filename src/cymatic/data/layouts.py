@@ -75,11 +75,14 @@ class Layout:
     skipped: list[Skipped] = field(default_factory=list)
 
 
-def read_layout(root: Path) -> Layout:
-    """The rows of `root` in the first layout that is found there. Raises Error for a manifest that can't be read."""
+def read_layout(root: Path, *, captions: bool = True) -> Layout:
+    """The rows of `root` in the first layout that is found there. Raises Error for a manifest that can't be read.
+
+    captions: whether a sound needs one; without, those that have none stay, and theirs is empty.
+    """
     for name, lines in MANIFESTS.items():
         if (root / name).is_file():
-            return _read_manifest(root, name, lines)
+            return _read_manifest(root, name, lines, captions)
     sounds: list[Path] = []
     others: list[Path] = []
     for path in sorted(root.rglob("*")):
@@ -93,7 +96,7 @@ def read_layout(root: Path) -> Layout:
         layout = Layout("a .txt beside each sound")
         for path in sounds:
             caption, why = _caption_in(beside.get(path))
-            if caption:
+            if caption or not captions:
                 layout.rows.append(Row(path, caption, splits.get(path)))
             else:
                 layout.skipped.append(Skipped(str(path.relative_to(root)), why))
@@ -197,12 +200,12 @@ MANIFESTS: dict[str, Callable[[Path], Iterator[Line]]] = {
 }
 
 
-def _read_manifest(root: Path, name: str, lines: Callable[[Path], Iterator[Line]]) -> Layout:
+def _read_manifest(root: Path, name: str, lines: Callable[[Path], Iterator[Line]], captions: bool) -> Layout:
     layout = Layout(name)
     inside = _Inside(root)
     try:
         for number, line in lines(root / name):
-            row = _row(inside, line)
+            row = _row(inside, line, captions)
             if isinstance(row, Row):
                 layout.rows.append(row)
             else:
@@ -213,14 +216,17 @@ def _read_manifest(root: Path, name: str, lines: Callable[[Path], Iterator[Line]
     return layout
 
 
-def _row(inside: _Inside, line: Mapping[str, Any] | None) -> Row | str:
+def _row(inside: _Inside, line: Mapping[str, Any] | None, captions: bool) -> Row | str:
     """One row of a manifest, or what is wrong with it."""
+    needed = 'needs the texts "audio" and "caption"' if captions else 'needs the text "audio"'
     if line is None:
-        return 'needs the texts "audio" and "caption"'
+        return needed
     audio = next((line[name] for name in FILE_FIELDS if name in line), None)
     caption = next((line[name] for name in CAPTION_FIELDS if name in line), None)
-    if not (isinstance(audio, str) and isinstance(caption, str) and audio.strip() and caption.strip()):
-        return 'needs the texts "audio" and "caption"'
+    if not (isinstance(caption, str) and caption.strip()):
+        caption = None if captions else ""
+    if not (isinstance(audio, str) and audio.strip()) or caption is None:
+        return needed
     try:
         path = inside.path(audio)
     except (OSError, ValueError):

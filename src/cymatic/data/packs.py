@@ -61,8 +61,8 @@ class Sources:
         return [item for source in self.packs for item in source.of(split)]
 
 
-def read_packs(packs: Sequence[Pack], base: Path | None) -> Sources:
-    """Lists the clips of `packs`, whose relative folders lie in `base`.
+def read_packs(packs: Sequence[Pack], base: Path | None, *, captions: bool = True) -> Sources:
+    """Lists the clips of `packs`, whose relative folders lie in `base`; `captions`: whether a clip needs one.
 
     A clip that was there before with the same content and the same caption is left out; with another caption it stays.
 
@@ -76,7 +76,7 @@ def read_packs(packs: Sequence[Pack], base: Path | None) -> Sources:
             if base is None:
                 raise Error(f"where is the pack {pack.folder}? Give the folder that holds it: cymatic train FOLDER")
             place = base / place
-        folder = read_folder(place)
+        folder = read_folder(place, captions=captions)
         sources.packs.append(Source(pack, folder, _chosen(pack, folder)))
         sources.skipped += folder.skipped
     _drop_copies(sources)

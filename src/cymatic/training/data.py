@@ -70,10 +70,13 @@ class Known(Protocol):
 def load_wave_data(
     settings: DataSettings, rate: int, *, strict: bool = False, say: Callable[[str], None] = print
 ) -> Waves:
-    """As `load_data`, but waveforms at `rate` Hz. A clip is drawn as often as the root of its length times its pack's
-    `repeat`: long ones hold more, and short ones would hardly be heard otherwise."""
+    """As `load_data`, but waveforms at `rate` Hz, and clips need no captions.
+
+    A clip is drawn as often as the root of its length times its pack's `repeat`: long ones hold more, and short ones
+    would hardly be heard otherwise.
+    """
     packs = settings.packs or (whole_folder(settings.folder or "."),)
-    sources = read_packs(packs, Path(settings.folder) if settings.folder is not None else None)
+    sources = read_packs(packs, Path(settings.folder) if settings.folder is not None else None, captions=False)
     cache = Cache()
     train, valid = Loaded(), Loaded()
     waves: dict[str, list[np.ndarray]] = {"train": [], "valid": []}
