@@ -102,15 +102,15 @@ def held_out(pack: Path, minutes: float) -> Iterator[Sound]:
 def of_packs(data: Path, codec: SoundCodec, kbps: Iterable[float], minutes: float) -> None:
     rows = []
     for pack in PACKS:
-        coded = [codec.encode(sound, max(kbps)) for sound in held_out(data / pack, minutes)]
+        coded = [codec.encode(sound, codec.offers[-1]) for sound in held_out(data / pack, minutes)]
         for rate in sorted(kbps):
             alone, together = Sums(), Sums()
-            levels = codec.levels(rate)
+            levels = max(1, sum(offer < 1.02 * rate for offer in codec.offers))
             header = replace(coded[0].header, sizes=coded[0].header.sizes[:levels])
             for one in coded:
                 alone.add(one.codes[:levels], header)
             together.add(np.concatenate([one.codes[:levels] for one in coded], axis=1), header)
-            rows.append([f"{rate:g} kbps", pack, *alone.row, together.saved])
+            rows.append([f"{header.kbps:.3g} kbps", pack, *alone.row, together.saved])
     rows.sort(key=lambda row: float(row[0].split()[0]))
     print(table(["rate", "pack", *COLUMNS, "saved in one file"], rows))
 
