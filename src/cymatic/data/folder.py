@@ -20,8 +20,8 @@ from cymatic.errors import Error
 class Item:
     """One recording: where it is, what it is called, and whether it is trained on (`train`) or held out (`valid`).
 
-    caption: empty where it has none and needs none. content: the SHA-256 of the file's bytes, None where they couldn't be
-    read or weren't asked for. fields: what else its row says, for filters.
+    caption: empty where it has none and needs none. content: the SHA-256 of the file's bytes, None where they couldn't
+    be read or weren't asked for. fields: what else its row says, for filters.
     """
 
     audio: Path
