@@ -4,6 +4,8 @@ import base64
 import io
 import json
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -115,13 +117,69 @@ def test_a_page(cli, folder, tones, tmp_path):
     assert grid["data-columns"] == "4" and grid["role"] == "group"
     heard = json.loads(re.search(r"const SOUNDS = (\[.*?\]);", read.script)[1])
     assert len(heard) == SIZE
-    for one in heard[:3]:
+    for one in heard:
         samples, rate = soundfile.read(io.BytesIO(base64.b64decode(one)))
         assert rate == RATE and 0.25 <= len(samples) / RATE < 0.5
     picture = np.asarray(Image.open(tmp_path / "map.png"))
     assert picture.shape == (636, 424, 3)
     inked = ["#{:02x}{:02x}{:02x}".format(*picture[53 + 106 * (i // 4), 53 + 106 * (i % 4)]) for i in range(SIZE)]
     assert inked == [cell["style"].removeprefix("background-color:") for cell in cells]
+
+
+# What the page's script finds in a browser, and what a person does: each line of the output is how things stand then.
+BROWSER = """
+const heard = [];
+class Audio {
+  constructor(source) { this.source = source; heard.push(this); }
+  play() { this.on = true; return Promise.resolve(); }
+  pause() { this.on = false; }
+}
+const listeners = {};
+const cells = CELLS.map(([value, label, tabIndex]) => ({
+  value, tabIndex, marks: new Set(), focus() {}, getAttribute: () => label,
+  classList: { add(mark) { this.of.marks.add(mark); }, remove(mark) { this.of.marks.delete(mark); } },
+}));
+cells.forEach((cell) => { cell.classList.of = cell; });
+const elements = {
+  map: { children: cells, dataset: { columns: COLUMNS }, addEventListener: (name, f) => { listeners[name] = f; } },
+  said: {}, hover: { checked: true },
+};
+const document = { getElementById: (id) => elements[id] };
+"""
+PERSON = """
+const tell = () => console.log(JSON.stringify({
+  on: heard.filter((one) => one.on).map((one) => one.source), said: elements.said.textContent || "",
+  now: cells.flatMap((cell, i) => cell.marks.has("now") ? [i] : []),
+  stops: cells.flatMap((cell, i) => cell.tabIndex === 0 ? [i] : []),
+}));
+const key = (from, name) => { listeners.keydown({ target: cells[from], key: name, preventDefault() {} }); tell(); };
+tell();
+listeners.click({ target: cells[4] }); tell();
+listeners.pointerover({ target: cells[2], pointerType: "mouse" }); tell();
+key(2, "ArrowRight"); key(2, "ArrowDown"); key(5, "ArrowDown"); key(1, "ArrowUp"); key(5, "ArrowLeft");
+elements.hover.checked = false;
+listeners.pointerover({ target: cells[1], pointerType: "mouse" }); tell();
+"""
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node, which runs the page's script, is not installed")
+def test_its_script_plays_what_is_asked_for(tmp_path):
+    quantizer = ResidualQuantizerConfig(levels=1, size=7, dim=8)
+    read = Page(page(codebook_map(made(quantizer), sounds()), "tiny"))
+    # Three columns; the last row holds one code, 6, and two empty places.
+    cells = [[one["value"], one["aria-label"], int(one["tabindex"])] for one in read.all("button")]
+    cells += [["", "", -1]] * 2
+    lists = f"const CELLS = {json.dumps(cells)}, COLUMNS = '3';"
+    (tmp_path / "page.js").write_text(lists + BROWSER + read.script + PERSON)
+    done = subprocess.run(["node", tmp_path / "page.js"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (told[0]["on"], told[0]["now"], told[0]["stops"]) == ([], [], [0])
+    # 4 clicked, 2 under the mouse; none to the right of 2, and 5 below; none below 5 and above 1; 4 left of 5; no mouse.
+    heard = json.loads(re.search(r"const SOUNDS = (\[.*?\]);", read.script)[1])
+    for state, code in zip(told[1:], [4, 2, 2, 5, 5, 5, 4, 4], strict=True):
+        assert state["on"] == [f"data:audio/mpeg;base64,{heard[code]}"]
+        assert state["now"] == state["stops"] == [code] and state["said"] == cells[code][1]
 
 
 def test_the_numbers_are_those_of_the_codes(codec):

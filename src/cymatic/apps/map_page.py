@@ -34,10 +34,11 @@ SCRIPT = """
 const map = document.getElementById("map"), said = document.getElementById("said");
 const hover = document.getElementById("hover"), places = [...map.children];
 const columns = Number(map.dataset.columns);
-let now = null, playing = null;
+let now = places[0], playing = null;
 function play(cell) {
   if (playing) playing.pause();
-  if (now) { now.classList.remove("now"); now.tabIndex = -1; }
+  now.classList.remove("now");
+  now.tabIndex = -1;
   now = cell;
   cell.classList.add("now");
   cell.tabIndex = 0;
