@@ -16,9 +16,11 @@ from tests.helpers import TINY, quiet
 from tests.helpers import tiny_recipe as recipe
 
 import cymatic
+from cymatic.codecs.soundstream import lumen
 from cymatic.errors import Error, ModelError
+from cymatic.quantizers.residual import ResidualQuantizerConfig
 from cymatic.training.loop import schedule
-from cymatic.training.recipe import TrainingSettings, make_recipe, shipped
+from cymatic.training.recipe import CodecRecipe, TrainingSettings, make_recipe, shipped
 from cymatic.training.train import read_run, train
 
 
@@ -203,6 +205,14 @@ def test_settings_that_do_not_exist_are_named(settings, said):
 @pytest.mark.parametrize("name", shipped())
 def test_shipped_recipes_are_valid(name):
     assert make_recipe(name, [])
+
+
+def test_lumens_recipe_has_its_published_size():
+    recipe = make_recipe("lumen", ["data.folder=sounds"])
+    assert isinstance(recipe, CodecRecipe) and recipe.network == lumen()
+    quantizer = recipe.quantizer
+    assert isinstance(quantizer, ResidualQuantizerConfig)
+    assert (quantizer.levels, quantizer.size, quantizer.dim) == (10, 512, 512)
 
 
 def test_recipes_that_cannot_be_read(tmp_path):
