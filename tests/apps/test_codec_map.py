@@ -175,7 +175,7 @@ def test_its_script_plays_what_is_asked_for(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     told = [json.loads(line) for line in done.stdout.splitlines()]
     assert (told[0]["on"], told[0]["now"], told[0]["stops"]) == ([], [], [0])
-    # 4 clicked, 2 under the mouse; none to the right of 2, and 5 below; none below 5 and above 1; 4 left of 5; no mouse.
+    # 4 clicked, 2 under the mouse; none to the right of 2, and 5 below; none below 5 or above 1; 4 left of 5; no mouse.
     heard = json.loads(re.search(r"const SOUNDS = (\[.*?\]);", read.script)[1])
     for state, code in zip(told[1:], [4, 2, 2, 5, 5, 5, 4, 4], strict=True):
         assert state["on"] == [f"data:audio/mpeg;base64,{heard[code]}"]
