@@ -96,14 +96,16 @@ class Pitch(nn.Module):
         From frame to frame pitch and loudness go in straight lines, and the fundamental arrives at the phase that the
         frame says. The sum of K cosines is `sin((K + 1/2) x) / (2 sin(x / 2)) - 1/2`.
         """
-        voiced, octaves, phase = said.double().unbind(1)
+        here = said.device
+        exact = said.cpu() if here.type == "mps" else said  # Apple's GPUs have no float64, which phases need
+        voiced, octaves, phase = exact.double().unbind(1)
         hz = self.shape.lowest * 2**octaves
         ends = torch.stack([voiced, hz, phase], 1)
         was, from_hz, from_phase = before(past, (self, "pulses"), ends, 1)[..., :-1].unbind(1)
         both = (was > 0) & (voiced > 0) & ((hz / from_hz.clamp_min(1e-3)).log2().abs() <= LEAP)
         start = torch.where(both | (voiced == 0), from_hz, hz)[..., None]
         end = torch.where(voiced > 0, hz, from_hz)[..., None]
-        along = torch.arange(1, self.hop + 1, device=said.device, dtype=torch.float64) / self.hop
+        along = torch.arange(1, self.hop + 1, device=exact.device, dtype=torch.float64) / self.hop
         now = start + (end - start) * along
         cycles = now.cumsum(-1) / self.rate
         missing = phase - from_phase - cycles[..., -1]
@@ -116,7 +118,7 @@ class Pitch(nn.Module):
         sine = half.sin()
         pulses = torch.where(sine.abs() < 1e-6, twice, ((twice + 1) * half).sin() / sine - 1)
         loud = torch.lerp(was[..., None], voiced[..., None], along).float()
-        return (pulses * loud * twice.clamp_min(1).rsqrt()).flatten(1)
+        return (pulses * loud * twice.clamp_min(1).rsqrt()).flatten(1).to(here)
 
     def _phase(self, newest: Float[Tensor, "*batch samples"], hz: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """In cycles, at the newest sample, which comes first; through a Hann window of four periods."""

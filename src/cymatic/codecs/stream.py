@@ -70,7 +70,7 @@ class Half:
 
     @one_thread()
     def push(self, x: Shaped[Tensor, "channels places"]) -> Shaped[Tensor, "out_channels out_places"]:
-        """Whatever `x` completes."""
+        """Whatever `x` completes, on the device that `x` came from."""
         tiles, size, given = self.tiles, self.held.shape[-1], [self.nothing]
         while x.shape[-1]:
             taken = min(x.shape[-1], size - self.filled)
@@ -86,7 +86,7 @@ class Half:
                 self.past.commit()
                 self.held.zero_()
                 self.filled = self.done = 0
-        return torch.cat(given, -1)
+        return torch.cat(given, -1).to(x.device)
 
 
 class Stream:
@@ -107,8 +107,10 @@ class Stream:
         self.levels = codec.levels if levels is None else levels
         self.samples = 0  # that came in
         self.given = 0  # that went out, those before the sound's first one counted
-        size, no_codes = config.tile * codec.hop, torch.zeros(self.levels, 0, dtype=torch.int64)
-        self._encoder = Half(codec.coding(self.levels), torch.zeros(1, config.channels, size), no_codes)
+        size, device = config.tile * codec.hop, codec.steps_trained.device
+        no_codes = torch.zeros(self.levels, 0, dtype=torch.int64, device=device)
+        held = torch.zeros(1, config.channels, size, device=device)
+        self._encoder = Half(codec.coding(self.levels), held, no_codes)
         self._decoder: Half | None = None  # until it is known how many levels the codes have
         self._over = self._ended = False
 
@@ -150,8 +152,10 @@ class Stream:
             raise Error("this stream has ended; begin another one for another sound")
         levels = codes.shape[0]
         if self._decoder is None:
-            held = torch.zeros(1, levels, self.codec.config.tile, dtype=torch.int64)
-            self._decoder = Half(self.codec.decoding(), held, torch.zeros(self.codec.config.channels, 0))
+            device = self.codec.steps_trained.device
+            held = torch.zeros(1, levels, self.codec.config.tile, dtype=torch.int64, device=device)
+            nothing = torch.zeros(self.codec.config.channels, 0, device=device)
+            self._decoder = Half(self.codec.decoding(), held, nothing)
         if levels != self._decoder.held.shape[1]:
             raise Error(
                 f"codes of {levels} levels came after codes of {self._decoder.held.shape[1]}; keep to one number"
