@@ -18,6 +18,7 @@ from tests.helpers import save_codec, tone
 
 from cymatic.apps.map_page import page
 from cymatic.codecs.fast import FastShape
+from cymatic.codecs.pitch import PitchShape
 from cymatic.codecs.waveform import WaveformCodec, WaveformCodecConfig
 from cymatic.errors import Error
 from cymatic.pipelines.codebook_map import codebook_map
@@ -34,13 +35,13 @@ def sounds(count=30):
     return [tone(150 * 1.1**i, 0.3, RATE, seed=i).samples[0] for i in range(count)]
 
 
-def made(quantizer=None, channels=1):
+def made(quantizer=None, channels=1, pitch=None):
     """A codec whose networks are drawn at random, and whose codes were learned from tones."""
     torch.manual_seed(0)
     quantizer = quantizer or ResidualQuantizerConfig(
         levels=2, size=SIZE, dim=8, decay=0.8, map=MapConfig(reach=2, batches=20, least=0.6)
     )
-    shape = FastShape(hop=160, split=2, width=16, encoder=(1, 1), decoder=(1, 1))
+    shape = FastShape(hop=160, split=2, width=16, encoder=(1, 1), decoder=(1, 1), pitch=pitch)
     codec = WaveformCodec(WaveformCodecConfig(rate=RATE, channels=channels, network=shape, quantizer=quantizer))
     for p in codec.network.parameters():
         p.data.add_(0.2 * torch.randn_like(p))
@@ -180,6 +181,16 @@ def test_its_script_plays_what_is_asked_for(tmp_path):
     for state, code in zip(told[1:], [4, 2, 2, 5, 5, 5, 4, 4], strict=True):
         assert state["on"] == [f"data:audio/mpeg;base64,{heard[code]}"]
         assert state["now"] == state["stops"] == [code] and state["said"] == cells[code][1]
+
+
+def test_the_quantizers_levels_come_behind_the_pitch():
+    codec = made(pitch=PitchShape(highest=500))
+    found = codebook_map(codec, sounds(), 3)
+    assert found.size == SIZE and len(found.before) == 2
+    assert 0 < found.before[0] < 256 and 0 <= found.before[1] < 64  # held at a typical pitch
+    assert found.counts.sum() == sum(codec.frames(len(sound)) for sound in sounds())
+    with pytest.raises(Error, match="level 2 was asked for; this codec has maps of levels 3 to 4"):
+        codebook_map(codec, sounds(), 2)
 
 
 def test_the_numbers_are_those_of_the_codes(codec):
