@@ -38,6 +38,7 @@ PACKS = {
 }
 FLOW = ("prior.width=240", "prior.depth=5", "prior.heads=8", "prior.patch=4")  # 4.4 M parameters
 GPT = ("prior.width=224", "prior.depth=6", "prior.heads=7")  # 4.2 M
+BATCH = {Folder.digits: 64, Folder.esc10: 16}  # of the two over codes: a sound of five seconds has four times as many
 VAE = ("prior.kind=gpt-vae", "prior.width=216", "prior.depth=4", "prior.encoder_depth=2", "prior.heads=6")  # 4.4 M
 
 app = typer.Typer(add_completion=False, help=__doc__)
@@ -47,7 +48,7 @@ Minutes = Annotated[float, typer.Option(help="For each model, the codec's includ
 @app.command()
 def train(data: Path, folder: Folder, runs: Path, minutes: Minutes = 15) -> None:
     """Trains the three models, one after the other; one that is there already is left alone."""
-    codes = ("--recipe", "melspec-gpt-small")
+    codes = ("--recipe", "melspec-gpt-small", "--set", f"training.batch={BATCH[folder]}")
     scratch = ("--from", "scratch")
     for name, some, its_minutes, settings in (
         ("flow", scratch, minutes, FLOW),

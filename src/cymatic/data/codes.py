@@ -41,6 +41,15 @@ class CodesBatch:
     features: list[Float[Tensor, "_ dim"]] | None = None
     share: Share | None = None
 
+    def part(self, number: int, count: int) -> CodesBatch:
+        """Every `count`th item from `number` on, with its share in the whole."""
+        mine = slice(number, None, count)
+        share = Share.of(self.columns.tolist(), number, count)
+        columns = self.columns[mine]
+        codes = self.codes[mine, :, : int(columns.max())]
+        features = None if self.features is None else self.features[mine]
+        return CodesBatch(self.captions[mine], codes, columns, features, share)
+
 
 def collate_codes(clips: Sequence[Coded], variant: int = 0, share: Share | None = None) -> CodesBatch:
     """A batch of one variant of each clip."""

@@ -53,8 +53,8 @@ class GPTBlock(nn.Module):
         q, k, v = self._heads(x, by)
         if cache is not None:
             cache[:, 0, :, : x.shape[1]], cache[:, 1, :, : x.shape[1]] = k, v
-        p = self.dropout.p if self.training else 0.0
-        y = scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, dropout_p=p)
+        # No dropout of what is looked at: on CPUs torch would then hold all scores of all heads, and their gradients.
+        y = scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
         x = x + self.dropout(self.out(y.transpose(1, 2).flatten(2)))
         return x + self.dropout(self.narrow(gelu_linear(self.norm2(x), self.widen, "none")))
 

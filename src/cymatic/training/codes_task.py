@@ -21,6 +21,7 @@ from cymatic.priors.gpt_vae import GPTVAE, GPTVAEConfig
 from cymatic.priors.variational import ramp
 from cymatic.seeds import mixed
 from cymatic.training.muon import groups_of
+from cymatic.training.parts import in_parts
 from cymatic.training.recipe import (
     ClassCondition,
     CodecGPTRecipe,
@@ -31,6 +32,7 @@ from cymatic.training.recipe import (
 )
 
 Encoder = TextEncoder | ClassEncoder | FeatureEncoder
+AT_ONCE = 2**14  # codes, which take some 2 GB in a prior of 4 M parameters on their way back
 
 
 class CodesTask(nn.Module):
@@ -70,7 +72,17 @@ class CodesTask(nn.Module):
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def forward(self, batch: CodesBatch, seed: int) -> dict[str, Tensor]:
-        """`{"loss": ..., and its terms}` of one batch."""
+        """`{"loss": ..., and its terms}` of one batch, a few items at a time where they have many codes."""
+        parts = min(len(batch.codes), -(-batch.codes.numel() // AT_ONCE)) if batch.share is None else 1
+        if parts == 1:
+            terms = self._terms(batch, seed)
+        else:
+            terms = in_parts(lambda part: self._terms(batch.part(part, parts), seed), parts, self)
+        if self.training:
+            self.steps += 1
+        return terms
+
+    def _terms(self, batch: CodesBatch, seed: int) -> dict[str, Tensor]:
         share = batch.share
         torch.manual_seed(mixed(seed, share.rank) if share and share.rank else seed)  # for dropout
         generator = torch.Generator().manual_seed(seed)
@@ -80,8 +92,6 @@ class CodesTask(nn.Module):
             return self.prior.loss(codes, columns, cond, generator, share)
         assert isinstance(self.settings, GPTVAESettings)
         weight = self.settings.beta * ramp(int(self.steps), self.settings.kl_start, self.settings.warmup)
-        if self.training:
-            self.steps += 1
         return self.prior.loss(codes, columns, cond, generator, share, weight=weight)
 
     def condition(self, batch: CodesBatch) -> Cond:
