@@ -1,4 +1,4 @@
-"""A pitch as two codes a frame, and the pulses that they stand for."""
+"""Pitch and loudness as three codes a frame, and the pulses that they stand for."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_note_is_tracked_to_half_a_step_and_its_phase_to_a_sixteenth(hz: float
     heard = 12 * (said[1] - math.log2(hz / 50))
     assert float(heard.abs().max()) < STEP / 2 + 0.1
     ends = (torch.arange(5, 5 + said.shape[1]) + 1) * HOP - 1
-    off = said[2] - (hz * ends / RATE + shift)
+    off = said[3] - (hz * ends / RATE + shift)
     assert float((off - off.round()).abs().max()) < 1 / 16
 
 
@@ -50,14 +50,24 @@ def test_noise_and_silence_have_no_pitch() -> None:
     noise = 0.1 * torch.randn(1, 1, RATE, generator=torch.Generator().manual_seed(0))
     assert float(PITCH.track(noise)[0, 0].mean()) < 0.1
     for level in (0.0, 0.5):
-        assert not PITCH.track(torch.full((1, 1, 4800), level))[0, :, 4:].any()
+        assert not PITCH.track(torch.full((1, 1, 4800), level))[0, [0, 1, 3], 4:].any()
+
+
+@pytest.mark.parametrize("level", [-90, -81, -60.3, -20, -3, 0])
+def test_loudness_is_said_to_half_a_step(level: float) -> None:
+    noise = torch.randn(1, 1, RATE, generator=torch.Generator().manual_seed(0))
+    said = PITCH.track(noise / noise.square().mean().sqrt() * 10 ** (level / 20))[..., 5:-1]
+    heard = 20 * (PITCH.gain(said) * 0.1).log10()
+    assert float(heard.median()) == pytest.approx(min(-3, max(-81, level)), abs=78 / 63 / 2 + 0.1)
+    out_of_phase = torch.cat([noise, -noise], 1)
+    assert torch.equal(PITCH.track(out_of_phase)[:, 2], PITCH.track(noise)[:, 2])
 
 
 def test_codes_are_what_is_said() -> None:
-    codes = torch.stack([torch.randint(0, 256, (2, 50)), torch.randint(0, 64, (2, 50))], 1)
+    codes = torch.stack([torch.randint(0, size, (2, 50)) for size in PITCH.sizes], 1)
     codes[:, 1] *= codes[:, 0] > 0
     assert torch.equal(PITCH.encode(PITCH.decode(codes)), codes)
-    assert PITCH.sizes == (256, 64)
+    assert PITCH.sizes == (256, 64, 64)
 
 
 def test_pulses_hold_the_note_and_meet_the_phase() -> None:
@@ -76,7 +86,7 @@ def test_pulses_hold_the_note_and_meet_the_phase() -> None:
 
 
 def test_pulses_are_as_the_sum_of_cosines() -> None:
-    said = torch.tensor([[[1.0, 1, 1], [1, 1, 1], [0.25, 0.25, 0.25]]])
+    said = torch.tensor([[[1.0, 1, 1], [1, 1, 1], [1, 1, 1], [0.25, 0.25, 0.25]]])
     made = PITCH.pulses(said)[0, HOP : 2 * HOP].double()
     # 100 Hz, whose phase is a quarter at the end of each frame, which two periods fill exactly.
     turn = 100 * torch.arange(1, HOP + 1, dtype=torch.float64) / RATE + 0.25
@@ -86,7 +96,7 @@ def test_pulses_are_as_the_sum_of_cosines() -> None:
 
 
 def test_silence_between_notes_and_no_glide_over_a_leap() -> None:
-    said = torch.zeros(1, 3, 12)
+    said = torch.zeros(1, 4, 12)
     said[:, 0, :5] = said[:, 0, 7:] = 1
     said[:, 1, :3], said[:, 1, 3:5], said[:, 1, 7:] = 1.0, 2.5, 1.0
     made = PITCH.pulses(said)[0].unflatten(0, (12, HOP))
@@ -110,19 +120,28 @@ def small(**changes: object) -> WaveformCodec:
 
 def test_a_codec_says_the_pitch_first() -> None:
     codec = small()
-    assert (codec.sizes, codec.levels, codec.least, codec.beside) == ((256, 64, 8, 8), 4, 3, 2)
+    assert (codec.sizes, codec.levels, codec.least, codec.beside) == ((256, 64, 64, 8, 8), 5, 4, 3)
     wave = harmonics(220, shift=0.2)
     made = codec(wave, torch.Generator().manual_seed(0))
     made.made.square().mean().backward()
     assert all(p.grad is not None and bool(p.grad.any()) for p in codec.parameters())
     codec.eval().steps_trained.fill_(1)
     latent = codec.encode(wave)
-    assert latent.codes is not None and latent.z.shape[1] == 4 + 3
+    assert latent.codes is not None and latent.z.shape[1] == 4 + 4
     alone = PITCH.encode(PITCH.track(wave))
-    assert torch.equal(latent.codes[:, :2, : alone.shape[-1]], alone)
-    few = codec.encode(wave, levels=3)
-    assert few.codes is not None and torch.equal(few.codes, latent.codes[:, :3])
+    assert torch.equal(latent.codes[:, :3, : alone.shape[-1]], alone)
+    few = codec.encode(wave, levels=4)
+    assert few.codes is not None and torch.equal(few.codes, latent.codes[:, :4])
     assert codec.decode(few, wave.shape[-1]).shape == wave.shape
+
+
+@torch.no_grad()
+def test_what_is_louder_comes_back_louder_by_as_much() -> None:
+    codec, wave = small().eval(), harmonics(220)
+    codec.steps_trained.fill_(1)
+    step = 10 ** (78 / 63 / 20)  # from level to level
+    soft, loud = (codec.decode_codes(codec.encode(wave * gain).codes)[0, 0, 4800:7200] for gain in (1, step**8))
+    torch.testing.assert_close(loud, soft * step**8, rtol=1e-3, atol=1e-4)
 
 
 def test_a_codec_that_has_learnt_nothing_holds_a_note_already() -> None:
@@ -139,15 +158,16 @@ def test_a_codec_that_has_learnt_nothing_holds_a_note_already() -> None:
 def test_what_can_not_be() -> None:
     codec = small().eval()
     codec.steps_trained.fill_(1)
-    with pytest.raises(Error, match="2 levels were asked for; this codec has 3 to 4"):
-        codec.encode(harmonics(220), levels=2)
-    with pytest.raises(Error, match="2 codes a frame were given; this codec says a sound in 3 or more"):
-        codec.decode_codes(torch.zeros(1, 2, 5, dtype=torch.int64))
-    codes = torch.zeros(1, 4, 5, dtype=torch.int64)
+    with pytest.raises(Error, match="3 levels were asked for; this codec has 4 to 5"):
+        codec.encode(harmonics(220), levels=3)
+    with pytest.raises(Error, match="3 codes a frame were given; this codec says a sound in 4 or more"):
+        codec.decode_codes(torch.zeros(1, 3, 5, dtype=torch.int64))
+    codes = torch.zeros(1, 5, 5, dtype=torch.int64)
     codes[0, 1, 3] = 64
     with pytest.raises(Error, match="level 2 holds codes beyond its 64"):
         codec.decode_codes(codes)
-    with pytest.raises(ValueError, match="a pitch is two codes, and a gaussian bottleneck has none"):
+    with pytest.raises(ValueError, match="a pitch is three codes, and a gaussian bottleneck has none"):
         small(quantizer=GaussianBottleneckConfig(dim=4, latent=4))
-    with pytest.raises(ValueError, match="swap them"):
-        PitchShape(lowest=500, highest=100)
+    for wrong in ({"lowest": 500, "highest": 100}, {"softest": 0, "loudest": -20}):
+        with pytest.raises(ValueError, match="swap them"):
+            PitchShape.model_validate(wrong)

@@ -26,7 +26,7 @@ from cymatic.signal.stft import overlap_add
 
 KERNEL = 7  # frames that a block looks at
 MOST_MAGNITUDE = 100.0  # of a bin, as in `vocoders/vocos.py`
-FIRST_LOUDNESS = 0.02  # of pulses in a network that has learnt nothing
+FIRST_LOUDNESS = 0.1  # of pulses in a network that has learnt nothing
 FAINT = 1e-3  # magnitudes of pulses that are as loud as 1; what is below it is between them
 
 
@@ -34,7 +34,7 @@ class FastShape(Config):
     """`hop`: samples of a frame; `split`: transforms a frame; `overlap`: how many of their windows cover a sample.
 
     `encoder` and `decoder`: blocks at the rate of the transforms and at that of the frames, in their order on the way.
-    `pitch`: a frame says its pitch in two codes of their own.
+    `pitch`: a frame says its pitch and how loud it is in three codes of their own.
     """
 
     kind: Literal["fast"] = "fast"
@@ -90,18 +90,23 @@ class Excitation(nn.Module):
         self.window = shape.overlap * self.step
 
     def forward(
-        self, said: Float[Tensor, "batch 3 frames"], past: Past | None = None
+        self, said: Float[Tensor, "batch 4 frames"], past: Past | None = None
     ) -> Complex[Tensor, "batch transforms bins"]:
         seen = before(past, self, self.pitch.pulses(said, past), self.window - self.step)
         return _spectra(seen, self.window, self.step)
 
+    def gain(self, said: Float[Tensor, "batch 4 frames"]) -> Float[Tensor, "batch 1 transforms 1"]:
+        """Of each transform."""
+        return self.pitch.gain(said).repeat_interleave(self.pitch.hop // self.step, 1)[:, None, :, None]
+
 
 class FastEncoder(nn.Module):
-    """Waveform `[batch, channels, frames * hop]` -> latent `[batch, dim, frames]`, and three numbers more of its pitch.
+    """Waveform `[batch, channels, frames * hop]` -> latent `[batch, dim, frames]`, and four numbers more of its pitch.
 
     Each transform sees `overlap` hops up to the frame's own last sample. It gives the logarithm of each bin's
     magnitude, and real and imaginary part, made as small as ears hear them: divided by the magnitude to the power of
-    0.7. With a pitch, phases count from those of its pulses: there they hardly change from frame to frame.
+    0.7. With a pitch, phases count from those of its pulses: there they hardly change from frame to frame. And every
+    frame is as loud as any other.
     """
 
     def __init__(self, shape: FastShape, channels: int, dim: int, excitation: Excitation | None) -> None:
@@ -127,7 +132,7 @@ class FastEncoder(nn.Module):
         said = None
         if self.excitation is not None:
             said = self.excitation.pitch.track(wave, past)
-            spectra = spectra * _turned_back(self.excitation(said, past))[:, None]
+            spectra = spectra * (_turned_back(self.excitation(said, past))[:, None] / self.excitation.gain(said))
         loud = _energy(spectra).add_(1e-10).log_()
         small = (-0.35 * loud).exp_()
         parts = torch.view_as_real(torch.complex(spectra.real * small, spectra.imag * small))
@@ -146,8 +151,8 @@ class FastDecoder(nn.Module):
     """Latent `[batch, dim, frames]` -> waveform `[batch, channels, frames * hop]`, late by a window less its hop.
 
     Each transform's magnitude and phase come from the network, `exp(m) * (cos p + i sin p)`; a sample is done when the
-    last window that covers it is there. With a pitch, whose three numbers come behind the latent, its pulses are
-    filtered in the same way, bin by bin, and added.
+    last window that covers it is there. With a pitch, whose four numbers come behind the latent, its pulses are
+    filtered in the same way, bin by bin, and added; and the sum is made as loud as the frame says.
     """
 
     def __init__(self, shape: FastShape, channels: int, dim: int, excitation: Excitation | None) -> None:
@@ -156,7 +161,7 @@ class FastDecoder(nn.Module):
         self.step = shape.hop // shape.split
         self.window = shape.overlap * self.step
         width, (coarse, fine) = shape.width, shape.decoder
-        self.read = Linear(dim if excitation is None else dim + 2, width)
+        self.read = Linear(dim if excitation is None else dim + Pitch.numbers - 2, width)
         self.first_norm = nn.LayerNorm(width, eps=1e-6)
         hidden, gain = shape.widening * width, 1 / max(1, fine + coarse)
         self.coarse = nn.ModuleList(CausalMix(width, hidden, gain) for _ in range(coarse))
@@ -170,8 +175,8 @@ class FastDecoder(nn.Module):
     def forward(
         self, z: Float[Tensor, "batch numbers frames"], past: Past | None = None
     ) -> Float[Tensor, "batch channels samples"]:
-        # The network has no use for the phase: it is the pulses'.
-        x = self.first_norm(self.read((z if self.excitation is None else z[:, :-1]).mT))
+        # Not of the network's business are the last two: loudness, which it would only get wrong, and the pulses' phase.
+        x = self.first_norm(self.read((z if self.excitation is None else z[:, :-2]).mT))
         for block in self.coarse:
             x = block(x, past)
         x = self.part(x).unflatten(2, (self.shape.split, -1)).flatten(1, 2)
@@ -180,8 +185,9 @@ class FastDecoder(nn.Module):
         x = self.last_norm(x)
         spectrum = self._polar(self.write(x))
         if self.excitation is not None and self.filter is not None:
-            pulses = self.excitation(z[:, -Pitch.numbers :], past)
-            spectrum = torch.addcmul(spectrum, self._polar(self.filter(x)), pulses[:, None])
+            said = z[:, -Pitch.numbers :]
+            pulses = self.excitation(said, past)[:, None]
+            spectrum = torch.addcmul(spectrum, self._polar(self.filter(x)), pulses) * self.excitation.gain(said)
         window = torch.hann_window(self.window, device=z.device)
         # Hann windows squared, `overlap` of them a window, add up to 3/8 of that many everywhere.
         pieces = torch.fft.irfft(spectrum.flatten(0, 1), n=self.window) * (window * (8 / 3 / self.shape.overlap))
@@ -199,7 +205,7 @@ class FastDecoder(nn.Module):
 class FastNet(nn.Module):
     """Both halves. `delay`: samples by which what `decoder` gives lags behind what `encoder` got.
 
-    `pitch`: what frames say beside the latent's `dim` numbers, three numbers behind them, or None.
+    `pitch`: what frames say beside the latent's `dim` numbers, four numbers behind them, or None.
     """
 
     streamable = True
@@ -218,7 +224,7 @@ class FastNet(nn.Module):
             elif name.endswith("bias"):
                 nn.init.zeros_(p)
         if self.decoder.filter is not None:
-            # Pulses begin at about the loudness of recordings.
+            # Pulses begin at about the loudness that the networks see.
             bias = self.decoder.filter.bias.view(channels, 2, -1)
             nn.init.constant_(bias[:, 0], math.log(FIRST_LOUDNESS))
 

@@ -1,9 +1,12 @@
-"""The pitch as codes of its own, and the buzz that they stand for.
+"""Pitch and loudness as codes of their own, and the pulses that they stand for.
 
 A network that writes spectra frame by frame must get the phases of neighbouring frames right to hold a note, and what
 it learns first is to get them wrong: notes came back 13 semitones off. So the pitch is measured, sent, and made again
 by an oscillator, as in speech codecs since Atal and Schroeder's (1985), and in neural ones since NSF (Wang et al.,
 2019, arXiv 1904.12088); the network only filters it.
+
+Loudness goes the same way. Norms inside the networks take it off what they read, and sounds came back 9 dB softer if
+they were loud and 2 dB if they were soft; so it is measured, taken off before the networks and put back after them.
 """
 
 from __future__ import annotations
@@ -24,72 +27,88 @@ WINDOW = 0.025  # seconds of sound that are compared with what was a period befo
 PERIODS = 4  # of the fundamental, from which its phase is read
 VOICED = 0.35  # frames whose dip is no deeper have no pitch
 QUIETEST = 1e-7  # mean square; a frame below it has no pitch
+USUAL = 0.1  # root mean square of what the networks see
 LEAP = 0.25  # octaves: two frames further apart than this are two notes, and no glide
 HIGHEST = 0.98  # of the Nyquist frequency: no harmonic above it
 
 
 class PitchShape(Config):
-    """`pitches` from `lowest` to `highest` Hz, equally far apart by ear, and `phases` of the fundamental."""
+    """`pitches` from `lowest` to `highest` Hz, equally far apart by ear, `phases` of the fundamental, and `levels` from
+    `softest` to `loudest` dB, where 0 is a root mean square of 1."""
 
     lowest: float = Field(default=50.0, gt=0)
     highest: float = Field(default=1600.0, gt=0)
     pitches: int = Field(default=255, ge=2, le=65_535)
     phases: int = Field(default=64, ge=4, le=65_536)
+    softest: float = Field(default=-81.0, ge=-200, le=20)
+    loudest: float = Field(default=-3.0, ge=-200, le=20)
+    levels: int = Field(default=64, ge=2, le=65_536)
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.highest <= self.lowest:
             raise ValueError(f"the highest pitch is {self.highest:g} Hz and the lowest {self.lowest:g}; swap them")
+        if self.loudest <= self.softest:
+            raise ValueError(f"the loudest level is {self.loudest:g} dB and the softest {self.softest:g}; swap them")
         return self
 
 
 class Pitch(nn.Module):
-    """Waveform -> what a frame says of its pitch -> a waveform of pulses. It has no weights.
+    """Waveform -> what a frame says of its pitch and loudness -> a waveform of pulses. It has no weights.
 
-    What a frame says is three numbers: 1 where there is a pitch and 0 where there is none, octaves above the lowest,
-    and the fundamental's phase in cycles at the frame's last sample. Two codes hold them, see `encode`. All three are
-    0 where there is no pitch.
+    What a frame says is four numbers: 1 where there is a pitch and 0 where there is none, octaves above the lowest, how
+    loud it is from 0 (softest) to 1, and the fundamental's phase in cycles at the frame's last sample. Three codes hold
+    them, see `encode`. Octaves and phase are 0 where there is no pitch.
     """
 
-    numbers = 3
+    numbers = 4
 
     def __init__(self, shape: PitchShape, rate: int, hop: int) -> None:
         super().__init__()
         self.shape, self.rate, self.hop = shape, rate, hop
         self.window, self.longest = round(WINDOW * rate), round(rate / shape.lowest)
         self.octaves = math.log2(shape.highest / shape.lowest)
-        self.sizes = (shape.pitches + 1, shape.phases)
+        self.sizes = (shape.pitches + 1, shape.phases, shape.levels)
         self.before = max(0, self.window + self.longest - hop)  # samples in front of a frame that are listened to
 
     @torch.no_grad()
     def track(
         self, wave: Float[Tensor, "batch channels samples"], past: Past | None = None
-    ) -> Float[Tensor, "batch 3 frames"]:
+    ) -> Float[Tensor, "batch 4 frames"]:
         """What each frame says of the mean of all channels, rounded as codes round it."""
-        seen = before(past, self, wave.mean(1), self.before)
-        frames = seen.unfold(-1, self.before + self.hop, self.hop)
-        newest = frames[..., -self.window - self.longest :].flip(-1)  # so that lags count back from now
+        seen = before(past, self, wave, self.before)
+        frames = seen.unfold(-1, self.before + self.hop, self.hop)[..., -self.window - self.longest :]
+        level = 10 * frames.square().mean((1, 3)).clamp_min(1e-20).log10()
+        level = ((level - self.shape.softest) / (self.shape.loudest - self.shape.softest)).clamp(0, 1)
+        newest = frames.mean(1).flip(-1)  # so that lags count back from now
         newest = newest - newest.mean(-1, keepdim=True)
         lag, depth = period(normalised(difference(newest, self.longest)), int(self.rate / self.shape.highest))
         hz = self.rate / lag
         voiced = (depth < VOICED) & (newest[..., : self.window].square().mean(-1) > QUIETEST)
         octaves = (hz / self.shape.lowest).log2().clamp(0, self.octaves)
-        return self.decode(self.encode(torch.stack([voiced, octaves, self._phase(newest, hz)], 1)))
+        return self.decode(self.encode(torch.stack([voiced, octaves, level, self._phase(newest, hz)], 1)))
 
-    def encode(self, said: Float[Tensor, "batch 3 frames"]) -> Int[Tensor, "batch 2 frames"]:
-        """A code of the pitch, 0 where there is none, and one of the phase."""
-        voiced, octaves, phase = said.unbind(1)
+    def encode(self, said: Float[Tensor, "batch 4 frames"]) -> Int[Tensor, "batch 3 frames"]:
+        """A code of the pitch, 0 where there is none, one of the phase, and one of the loudness."""
+        voiced, octaves, level, phase = said.unbind(1)
         pitch = 1 + (octaves / self.octaves * (self.shape.pitches - 1)).round()
-        return torch.stack([voiced * pitch, voiced * (phase * self.shape.phases).round() % self.shape.phases], 1).long()
+        phase = (phase * self.shape.phases).round() % self.shape.phases
+        return torch.stack([voiced * pitch, voiced * phase, (level * (self.shape.levels - 1)).round()], 1).long()
 
-    def decode(self, codes: Int[Tensor, "batch 2 frames"]) -> Float[Tensor, "batch 3 frames"]:
-        """What the two codes stand for."""
-        pitch, phase = codes.unbind(1)
+    def decode(self, codes: Int[Tensor, "batch 3 frames"]) -> Float[Tensor, "batch 4 frames"]:
+        """What the three codes stand for."""
+        pitch, phase, level = codes.unbind(1)
         voiced = (pitch > 0).double()
         octaves = (pitch - 1) * (self.octaves / (self.shape.pitches - 1))
-        return torch.stack([voiced, voiced * octaves, voiced * phase / self.shape.phases], 1).float()
+        level = level / (self.shape.levels - 1)
+        return torch.stack([voiced, voiced * octaves, level, voiced * phase / self.shape.phases], 1).float()
 
-    def pulses(self, said: Float[Tensor, "batch 3 frames"], past: Past | None = None) -> Float[Tensor, "batch samples"]:
+    def gain(self, said: Float[Tensor, "batch 4 frames"]) -> Float[Tensor, "batch frames"]:
+        """By how much a frame is louder than what the networks see."""
+        level = self.shape.softest + said[:, 2] * (self.shape.loudest - self.shape.softest)
+        return 10 ** (level / 20) / USUAL
+
+    def pulses(self, said: Float[Tensor, "batch 4 frames"], past: Past | None = None) -> Float[Tensor, "batch samples"]:
         """All harmonics up to the Nyquist frequency, equally loud and in phase with the fundamental, together as loud
         as 1; silence where there is no pitch.
 
@@ -98,7 +117,7 @@ class Pitch(nn.Module):
         """
         here = said.device
         exact = said.cpu() if here.type == "mps" else said  # Apple's GPUs have no float64, which phases need
-        voiced, octaves, phase = exact.double().unbind(1)
+        voiced, octaves, _, phase = exact.double().unbind(1)
         hz = self.shape.lowest * 2**octaves
         ends = torch.stack([voiced, hz, phase], 1)
         was, from_hz, from_phase = before(past, (self, "pulses"), ends, 1)[..., :-1].unbind(1)
