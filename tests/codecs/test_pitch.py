@@ -166,7 +166,7 @@ def test_what_can_not_be() -> None:
     codes[0, 1, 3] = 64
     with pytest.raises(Error, match="level 2 holds codes beyond its 64"):
         codec.decode_codes(codes)
-    with pytest.raises(ValueError, match="a pitch is three codes, and a gaussian bottleneck has none"):
+    with pytest.raises(ValueError, match="a pitch is codes, and a gaussian bottleneck has none"):
         small(quantizer=GaussianBottleneckConfig(dim=4, latent=4))
     for wrong in ({"lowest": 500, "highest": 100}, {"softest": 0, "loudest": -20}):
         with pytest.raises(ValueError, match="swap them"):

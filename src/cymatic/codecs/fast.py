@@ -175,7 +175,7 @@ class FastDecoder(nn.Module):
     def forward(
         self, z: Float[Tensor, "batch numbers frames"], past: Past | None = None
     ) -> Float[Tensor, "batch channels samples"]:
-        # Not of the network's business are the last two: loudness, which it would only get wrong, and the pulses' phase.
+        # None of the network's business are the last two: loudness, which it would only get wrong, and phase.
         x = self.first_norm(self.read((z if self.excitation is None else z[:, :-2]).mT))
         for block in self.coarse:
             x = block(x, past)
