@@ -66,9 +66,7 @@ class WaveformCodecConfig(Config):
             )
         if isinstance(self.network, FastShape) and self.network.pitch is not None:
             if isinstance(self.quantizer, GaussianBottleneckConfig):
-                raise ValueError(
-                    "a pitch is three codes, and a gaussian bottleneck has none; set network.pitch to null"
-                )
+                raise ValueError("a pitch is codes, and a gaussian bottleneck has none; set network.pitch to null")
         return self
 
 

@@ -20,12 +20,12 @@ def in_parts(terms: Callable[[int], dict[str, Tensor]], count: int, module: nn.M
     for part in range(count):
         found = terms(part)
         if torch.is_grad_enabled():
-            for i, g in enumerate(torch.autograd.grad(found["loss"] / count, parameters, allow_unused=True)):
-                own = gradients[i]
-                gradients[i] = g if own is None else own if g is None else own.add_(g)
+            own = torch.autograd.grad(found["loss"] / count, parameters, allow_unused=True)
+            for i, (sum_of, more) in enumerate(zip(gradients, own, strict=True)):
+                gradients[i] = more if sum_of is None else sum_of if more is None else sum_of.add_(more)
         for name, value in found.items():
             sums[name] = sums.get(name, value.new_zeros(())) + value.detach() / count
-    for p, g in zip(parameters, gradients, strict=True):
-        if g is not None:
-            sums["loss"] = sums["loss"] + ((p - p.detach()) * g).sum()
+    for p, gradient in zip(parameters, gradients, strict=True):
+        if gradient is not None:
+            sums["loss"] = sums["loss"] + ((p - p.detach()) * gradient).sum()
     return sums
