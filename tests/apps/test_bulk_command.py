@@ -44,7 +44,7 @@ def test_a_folder_becomes_shards(sounds, codec_folder, tmp_path, capsys):
         (["--engine", "rai"], 'there is no engine "rai"; did you mean'),
         (["--engine", "local", "--workers", "0"], "0 workers were asked for"),
         (["--engine", "local", "--clips", "0"], "0 sounds a shard were asked for"),
-        (["--engine", "local", "--kbps", "7"], "7 kbps were asked for"),
+        (["--engine", "local", "--kbps", "0.01"], "0.01 kbps were asked for"),
     ],
 )
 def test_what_can_not_be_asked_for(words, why, sounds, codec_folder, tmp_path, capsys):
