@@ -1,0 +1,261 @@
+"""What does each trainable option of a waveform codec gain? One small codec, and all others that differ by an option.
+
+    python benchmarks/options.py run DATA -o options.jsonl --minutes 0.7
+    python benchmarks/options.py show options.jsonl
+
+`run` trains each variant of `options_list.py` for equal minutes of processor time from the same seed on the same
+pieces (digits, words, instruments, effects at 16 kHz), measures it on held-out clips and appends a line; what is there
+already is not run again. Networks at the rate of samples get twice the minutes, and are compared among each other; what
+hears judges goes on from one trained codec for one and a half of them, against the same without judges.
+
+`show` prints the tables. Bold is better than the comparison by more than its seeds are apart, italic is worse.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+from typing import Annotated, Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import numpy as np
+import torch
+import typer
+from options_list import BASE, VARIANTS, Variant
+from options_scores import PACKS, RATE, Clip, chosen, held_out, scores
+from scoring import table
+
+from cymatic.codecs.waveform import WaveformCodec
+from cymatic.data.cache import Cache
+from cymatic.data.waves import Crops, load_waves
+from cymatic.errors import Error
+from cymatic.hub.parts import load_part, save_part
+from cymatic.seeds import mixed
+from cymatic.training.loop import update_average
+from cymatic.training.muon import Muon
+from cymatic.training.recipe import CodecRecipe, make_recipe
+from cymatic.training.wave_codec_task import WaveCodecTask
+
+TRAINED_ON = 300  # clips of a pack
+REHEARSED = 10  # steps that tell how many there will be
+BETTER = {"mel": -1, "half": -1, "stoi": 1, "notes": 1, "use": 1, "frechet": -1, "snr": 1, "shaken": -1,
+          "topography": -1, "told": -1}  # fmt: skip
+app = typer.Typer(add_completion=False, help=__doc__)
+
+
+@dataclass
+class Trained:
+    codec: WaveformCodec
+    settings: list[str]  # over BASE
+    steps: int
+    seconds: float
+
+
+def recipe_of(variant: Variant, steps: int = 100) -> CodecRecipe:
+    """The recipe of a row, with `steps` put in where it asks for them. Raises ModelError for settings that aren't."""
+    recipe = make_recipe(None, [*BASE, *filled(variant, steps), f"training.seed={variant.seed}"])
+    assert isinstance(recipe, CodecRecipe)
+    return recipe
+
+
+def filled(variant: Variant, steps: int) -> list[str]:
+    return [
+        one.replace("<steps>", str(steps)).replace("<two thirds>", str(max(1, steps * 2 // 3)))
+        for one in variant.settings
+    ]
+
+
+class Run:
+    """A task on its way: `WaveCodecTask` stepped as `training.loop` does, but by processor time."""
+
+    def __init__(self, recipe: CodecRecipe, waves: list[np.ndarray], weights: list[float], start: Path | None) -> None:
+        training = recipe.training
+        self.recipe = recipe
+        self.task = WaveCodecTask(recipe)
+        if start is not None:
+            self.task.codec.load_state_dict(load_part(start, (WaveformCodec,)).state_dict())
+        self.average = copy.deepcopy(self.task).requires_grad_(False).eval()
+        self.optimizer = Muon(self.task.parameter_groups(training), betas=self.task.betas)
+        self.crops = Crops(waves, weights, round(recipe.piece * RATE), training.batch, mixed(training.seed, 1))
+        self.step = 0
+
+    def go(self, share: float) -> None:
+        """One step at a share of the rates. Raises Error where the loss is no number any more."""
+        training = self.recipe.training
+        for group in self.optimizer.param_groups:
+            group["lr"] = share * group["rate"]
+        self.task.train()
+        loss = self.task(self.crops[self.step], mixed(training.seed, 2, self.step))["loss"]
+        if not loss.isfinite():
+            raise Error(f"the loss is {loss.item():g} at step {self.step}")
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.task.parameters(), training.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        update_average(self.average, self.task, training.ema, self.step)
+        self.step += 1
+
+
+def trained(
+    variant: Variant, waves: list[np.ndarray], weights: list[float], seconds: float, start: Path | None
+) -> Trained:
+    """A codec after so many seconds of processor time; the rates fall with the time that is left."""
+    steps = 100
+    if any("<" in one for one in variant.settings):
+        rehearsal = Run(recipe_of(variant), waves, weights, start)
+        rehearsal.go(0.01)
+        began = time.process_time()
+        for _ in range(REHEARSED):
+            rehearsal.go(0.01)
+        steps = round(seconds * REHEARSED / (time.process_time() - began))
+    run = Run(recipe_of(variant, steps), waves, weights, start)
+    training = run.recipe.training
+    began = time.process_time()
+    while (spent := time.process_time() - began) < seconds:
+        run.go(min(1.0, (run.step + 1) / training.warmup, (1 - spent / seconds) / training.decay))
+    codec = run.average.codec
+    codec.steps_trained.fill_(run.step)
+    return Trained(codec.eval(), filled(variant, steps), run.step, spent)
+
+
+@app.command()
+def run(
+    data: Annotated[Path, typer.Argument(help="The folder that holds the packs.")],
+    output: Annotated[Path, typer.Option("-o", help="Lines of JSON; what is there is not run again.")],
+    minutes: Annotated[float, typer.Option(help="Of processor time, for a plain variant.")] = 2.0,
+    only: Annotated[list[str] | None, typer.Option(help="Names of variants; may be given several times.")] = None,
+    until: Annotated[str | None, typer.Option(help="A time of day such as 03:00 after which none begins.")] = None,
+) -> None:
+    """Trains and measures each variant that is not in the file yet."""
+    torch.set_num_threads(1)
+    waves, weights = training_sounds(data)
+    clips = held_out(data)
+    for variant in VARIANTS:
+        if (only and variant.name not in only) or variant.key in {line["name"] for line in read(output)}:
+            continue
+        if until is not None and time.strftime("%H:%M") >= until:
+            typer.echo(f"it is {until}, so {variant.key} and what follows are left out")
+            break
+        start = None if variant.goes_on is None else output.with_suffix("") / variant.goes_on
+        line = measured(variant, waves, weights, clips, 60 * minutes * variant.minutes, start, output.with_suffix(""))
+        with output.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        typer.echo(f"{time.strftime('%H:%M:%S')} {variant.key}: {line.get('steps')} steps, {line['scores']}")
+
+
+def measured(
+    variant: Variant,
+    waves: list[np.ndarray],
+    weights: list[float],
+    clips: list[Clip],
+    seconds: float,
+    start: Path | None,
+    folder: Path,
+) -> dict[str, Any]:
+    """A line of the file. A codec that others go on from is saved in `folder`."""
+    line: dict[str, Any] = {"name": variant.key, "seed": variant.seed, "settings": list(variant.settings), "scores": {}}
+    try:
+        made = trained(variant, waves, weights, seconds, start)
+    except Error as error:
+        return {**line, "failed": str(error)}
+    if any(other.goes_on == variant.name for other in VARIANTS):
+        save_part(folder / variant.name, made.codec)
+    began = time.process_time()
+    found = scores(made.codec, clips, judged=variant.group == "judges")
+    return {
+        **line, "settings": made.settings, "steps": made.steps, "seconds": round(made.seconds, 1),
+        "measuring": round(time.process_time() - began, 1),
+        "scores": {name: None if value is None else round(value, 4) for name, value in found.items()},
+    }  # fmt: skip
+
+
+def training_sounds(data: Path) -> tuple[list[np.ndarray], list[float]]:
+    """Waveforms, and how often each is drawn: packs alike, clips by their length."""
+    waves: list[np.ndarray] = []
+    weights: list[float] = []
+    for pack in PACKS:
+        some, _, _ = load_waves(chosen(data, pack, "train", TRAINED_ON), RATE, longest=5.0, cache=Cache())
+        total = sum(map(len, some))
+        waves += some
+        weights += [len(wave) / total for wave in some]
+    return waves, weights
+
+
+def read(path: Path) -> Iterator[dict[str, Any]]:
+    if path.is_file():
+        yield from map(json.loads, path.read_text(encoding="utf-8").splitlines())
+
+
+@app.command()
+def show(path: Annotated[Path, typer.Argument(help="What `run` wrote.")]) -> None:
+    """Prints a table for each group of options."""
+    typer.echo(tables(list(read(path))))
+
+
+def tables(lines: list[dict[str, Any]]) -> str:
+    """One table for each group. The first row of a comparison is the mean of its seeds, and their spread follows."""
+    by_key = {line["name"]: line for line in lines}
+    variants = [v for v in VARIANTS if v.key in by_key]
+    printed = []
+    for group in dict.fromkeys(v.group for v in variants):
+        rows = []
+        columns = [
+            c for c in BETTER if any(by_key[v.key]["scores"].get(c) is not None for v in variants if v.group == group)
+        ]
+        for name in dict.fromkeys(v.against for v in variants if v.group == group):
+            seeds = [by_key[v.key] for v in variants if v.name == name]
+            if seeds:
+                steps = round(mean(line.get("steps", 0) for line in seeds))
+                rows.append([name, "", str(steps), *(of_seeds(seeds, column) for column in columns)])
+        for variant in variants:
+            if variant.group == group and variant.name != variant.against:
+                line = by_key[variant.key]
+                seeds = [by_key[v.key] for v in variants if v.name == variant.against]
+                cells = [cell(line, seeds, noise(by_key, seeds, column), column) for column in columns]
+                rows.append(
+                    [variant.key, " ".join(f"`{one}`" for one in line["settings"]), str(line.get("steps")), *cells]
+                )
+        printed.append(f"{group}\n\n" + table([group, "settings", "steps", *columns], rows))
+    return "\n\n".join(printed)
+
+
+def values(lines: list[dict[str, Any]], column: str) -> list[float]:
+    found = (line["scores"].get(column) for line in lines)
+    return [value for value in found if value is not None]
+
+
+def noise(by_key: dict[str, dict[str, Any]], seeds: list[dict[str, Any]], column: str) -> float:
+    """How far seeds are apart: of the comparison itself, or of the base where it has one seed only."""
+    own = values(seeds, column)
+    if len(own) < 2:
+        own = values([line for key, line in by_key.items() if key.split(",")[0] == "base"], column)
+    return max(own) - min(own) if len(own) > 1 else 0.0
+
+
+def cell(line: dict[str, Any], seeds: list[dict[str, Any]], apart: float, column: str) -> str:
+    """The value: bold where it is better than the comparison by more than seeds are apart, italic where it is worse."""
+    value, usual = line["scores"].get(column), values(seeds, column)
+    if value is None:
+        return "-"
+    gain = (value - mean(usual)) * BETTER[column] if usual else 0.0
+    mark = "**" if gain > apart else "*" if gain < -apart else ""
+    return f"{mark}{value:.3f}{mark}"
+
+
+def of_seeds(seeds: list[dict[str, Any]], column: str) -> str:
+    """Their mean, and how far they are apart if there are several."""
+    found = values(seeds, column)
+    if not found:
+        return "-"
+    return f"{mean(found):.3f}" + (f" ({max(found) - min(found):.3f})" if len(found) > 1 else "")
+
+
+if __name__ == "__main__":
+    app()
