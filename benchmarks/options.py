@@ -93,10 +93,10 @@ class Run:
             group["lr"] = share * group["rate"]
         self.task.train()
         loss = self.task(self.crops[self.step], mixed(training.seed, 2, self.step))["loss"]
-        if not loss.isfinite():
-            raise Error(f"the loss is {loss.item():g} at step {self.step}")
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.task.parameters(), training.clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.task.parameters(), training.clip)
+        if not (loss.isfinite() and norm.isfinite()):
+            raise Error(f"the loss is {loss.item():g} at step {self.step} and its gradient is not finite")
         self.optimizer.step()
         self.optimizer.zero_grad()
         update_average(self.average, self.task, training.ema, self.step)

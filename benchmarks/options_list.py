@@ -71,7 +71,7 @@ VARIANTS = (
     Variant("energy", "energy", (ENERGY,)),
     _stream("soundstream"),
     _stream("snake", "network.activation=snake"),
-    Variant("start", "judges", minutes=3.0),
+    Variant("start", "judges", against="start", minutes=3.0),
     _heard(ALONE),
     _heard("spectrograms"),
     Variant("no loud", "objective", ("objective.loud=0",)),
