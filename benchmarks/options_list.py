@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# The small codec that all others differ from: 50 frames a second of 6 codes of 8 bits, 2.4 kbit/s at 16 kHz.
+# The small codec that all others differ from: 50 frames a second of 6 codes of 8 bits, 2.4 kbit/s at 8 kHz.
 BASE = (
-    "kind=waveform-codec", "rate=16000", "network.hop=320", "network.width=96", "quantizer.levels=6",
+    "kind=waveform-codec", "rate=8000", "network.hop=160", "network.width=96", "quantizer.levels=6",
     "quantizer.size=256", "quantizer.dim=32", "quantizer.dropout=0.5", "judges.width=2", "training.batch=4",
     "training.warmup=20", "piece=0.64",
 )  # fmt: skip
-NARROW = "network={kind: soundstream, strides: [2, 4, 5, 8], widths: [8, 16, 32, 64, 96]}"
+NARROW = "network={kind: soundstream, strides: [2, 4, 4, 5], widths: [8, 16, 32, 64, 96]}"
 SIGNS = "quantizer={kind: %s, levels: 3, %s, dim: 32, dropout: 0.5}"  # as many bits as the base
 FINITE = SIGNS % ("finite", f"steps: {[2] * 16}")
 ENERGY = "energy={dim: 32, heads: 4, memories: 128, steps: 4}"

@@ -25,7 +25,7 @@ from cymatic.signal.distances import multi_scale_mel_distance
 from cymatic.signal.mel import MelSpec, log_mel
 from cymatic.signal.sound import Sound
 
-RATE = 16_000
+RATE = 8_000
 SECONDS = 1.5  # of a clip at most
 EACH = 24  # clips of a pack
 PACKS = ("digits", "words", "instruments", "effects")
@@ -33,7 +33,7 @@ SPEECH = ("digits", "words")
 CENTS = 50
 BATCH = 16
 COUNTED = 4096  # codes of a level at most, of which it can be told from so few frames whether all are used
-FRAMES = MelSpec(rate=RATE, n_fft=512, hop=256, mels=32, fmax=RATE / 2)
+FRAMES = MelSpec(rate=RATE, n_fft=256, hop=128, mels=32, fmax=RATE / 2)
 SHAKEN = WaveAugmentation(gain=6, polarity=0.5, filter=6, noise=0.5, overtones=0.5, mix=0.5)
 FREE = ("CC-BY-SA", "public domain")  # of `words`
 

@@ -42,7 +42,7 @@ def packs(tmp_path: Path, bench) -> Path:
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.key)
 def test_settings_are_a_recipes(bench, variant) -> None:
     recipe = bench.recipe_of(variant, steps=30)
-    assert recipe.config().rate == 16_000
+    assert recipe.config().rate == bench.RATE
     assert variant.against in {other.name for other in VARIANTS}
     assert variant.goes_on is None or variant.goes_on in {other.name for other in VARIANTS}
 
