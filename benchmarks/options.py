@@ -4,9 +4,8 @@
     python benchmarks/options.py show options.jsonl
 
 `run` trains each variant of `options_list.py` for equal minutes of processor time from the same seed on the same
-pieces (digits, words, instruments, effects at 16 kHz), measures it on held-out clips and appends a line; what is there
-already is not run again. Networks at the rate of samples get twice the minutes, and are compared among each other; what
-hears judges goes on from one trained codec for one and a half of them, against the same without judges.
+pieces (digits, words, instruments, effects at 8 kHz), measures it on held-out clips and appends a line; what is there
+already is not run again. What hears judges goes on from one codec of twice the minutes, against the same without them.
 
 `show` prints the tables. Bold is better than the comparison by more than its seeds are apart, italic is worse.
 """

@@ -21,7 +21,7 @@ ALONE, HEARD = "without judges", ("judges.start=0", "judges.warmup=50", "judges.
 class Variant:
     """One row: the settings laid over `BASE`, and the row that it is compared to.
 
-    minutes: in those of a plain variant. goes_on: from the weights of the variant of that name. In a setting `<steps>`
+    minutes: in those of the others. goes_on: from the weights of the variant of that name. In a setting `<steps>`
     and `<two thirds>` stand for the steps that there is time for.
     """
 
@@ -43,12 +43,12 @@ def _quantizer(name: str, *settings: str, against: str = "base", group: str = "q
 
 
 def _stream(name: str, *settings: str, seed: int = 0) -> Variant:
-    return Variant(name, "network", (NARROW, *settings), "soundstream", seed, minutes=2.0)
+    return Variant(name, "network", (NARROW, *settings), "soundstream", seed)
 
 
 def _heard(name: str, *settings: str, seed: int = 0) -> Variant:
     heard = () if name == ALONE else HEARD
-    return Variant(name, "judges", (*heard, *settings), ALONE, seed, minutes=1.5, goes_on="start")
+    return Variant(name, "judges", (*heard, *settings), ALONE, seed, goes_on="start")
 
 
 def _map(topology: str, kernel: str) -> Variant:
@@ -70,46 +70,47 @@ VARIANTS = (
     _quantizer("no dropout", "dropout=0"),
     Variant("energy", "energy", (ENERGY,)),
     _stream("soundstream"),
-    _stream("snake", "network.activation=snake"),
-    Variant("start", "judges", against="start", minutes=3.0),
+    Variant("start", "judges", against="start", minutes=2.0),
     _heard(ALONE),
     _heard("spectrograms"),
+    Variant("no white", "objective", ("objective.white=0",)),
     Variant("no loud", "objective", ("objective.loud=0",)),
     Variant("no phase", "objective", ("objective.phase=0",)),
-    Variant("no white", "objective", ("objective.white=0",)),
-    Variant("stft", "objective", ("objective.stft=1",)),
-    Variant("time", "objective", ("objective.time=1",)),
+    _stream("snake", "network.activation=snake"),
     _quantizer("temperature", "temperature=0.3"),
     _quantizer("decorrelation", "learned=gradient", "decorrelation=1", against="gradient"),
+    _heard(ALONE, seed=1),
+    _stream("soundstream", seed=1),
     _stream("multires", "network.multires=[2]"),
     _stream("wavelets", "network.wavelets=[1]"),
     _stream("stages", "objective.stages=1"),
+    Variant("stft", "objective", ("objective.stft=1",)),
+    Variant("time", "objective", ("objective.time=1",)),
     _heard("squares", "judges.rule=squares"),
     _heard("difficulty", "judges.choice=difficulty", "judges.every=10"),
     _heard("balanced", "judges.balanced=true"),
-    Variant("gain", "augment", ("augment.gain=6",)),
-    Variant("filter", "augment", ("augment.filter=6",)),
-    Variant("noise", "augment", ("augment.noise=0.5",)),
-    Variant("mix", "augment", ("augment.mix=0.5",)),
-    Variant("overtones", "augment", ("augment.overtones=0.5",)),
-    Variant("polarity", "augment", ("augment.polarity=0.5",)),
     Variant("opening", "objective", ("objective.opening=0.5", "training.steps=<steps>")),
-    Variant("time, emphasis", "objective", ("objective.time=1", "objective.emphasis=0.97")),
-    Variant("gaussian", "quantizer", ("quantizer={kind: gaussian, dim: 32, latent: 32}",)),
+    Variant("noise", "augment", ("augment.noise=0.5",)),
+    Variant("filter", "augment", ("augment.filter=6",)),
+    Variant("mix", "augment", ("augment.mix=0.5",)),
     Variant("finite, energy", "energy", (FINITE, ENERGY), "finite"),
     _map("line", "gaussian"),
     _map("grid", "hard"),
     _heard("repulsion", "judges.repulsion=0.1"),
     _heard("alone", "judges.alone=true"),
-    _heard("lumen", "judges.judges=lumen"),
     _heard("lumen-complex", "judges.judges=lumen-complex"),
+    Variant("gaussian", "quantizer", ("quantizer={kind: gaussian, dim: 32, latent: 32}",)),
+    Variant("gain", "augment", ("augment.gain=6",)),
+    Variant("overtones", "augment", ("augment.overtones=0.5",)),
+    Variant("polarity", "augment", ("augment.polarity=0.5",)),
+    Variant("time, emphasis", "objective", ("objective.time=1", "objective.emphasis=0.97")),
+    _heard("lumen", "judges.judges=lumen"),
     _stream("wavelets, moving sum", "network.wavelets=[1]", "network.wavelet=moving-sum"),
-    _heard(ALONE, seed=1),
-    _stream("soundstream", seed=1),
+    Variant("base", "base", seed=3),
     _map("line", "hard"),
-    _quantizer("no restart", "restart=false"),
     _stream("snake-relu", "network.activation=snake-relu"),
+    _quantizer("no restart", "restart=false"),
     _heard("spectrograms", seed=1),
-    _stream("soundstream", seed=2),
     _heard(ALONE, seed=2),
+    _stream("soundstream", seed=2),
 )  # fmt: skip
