@@ -137,7 +137,9 @@ def run(
     waves, weights = training_sounds(data)
     clips = held_out(data)
     for variant in VARIANTS:
-        if (only and variant.name not in only) or variant.key in {line["name"] for line in read(output)}:
+        folder = output.with_suffix("") / variant.name
+        known = variant.key in {line["name"] for line in read(output)} and (not gone_on(variant) or folder.is_dir())
+        if known or (only and variant.name not in only):
             continue
         if until is not None and time.strftime("%H:%M") >= until:
             typer.echo(f"it is {until}, so {variant.key} and what follows are left out")
@@ -164,7 +166,7 @@ def measured(
         made = trained(variant, waves, weights, seconds, start)
     except Error as error:
         return {**line, "failed": str(error)}
-    if any(other.goes_on == variant.name for other in VARIANTS):
+    if gone_on(variant):
         save_part(folder / variant.name, made.codec)
     began = time.process_time()
     found = scores(made.codec, clips, judged=variant.group == "judges")
@@ -173,6 +175,11 @@ def measured(
         "measuring": round(time.process_time() - began, 1),
         "scores": {name: None if value is None else round(value, 4) for name, value in found.items()},
     }  # fmt: skip
+
+
+def gone_on(variant: Variant) -> bool:
+    """Whether others go on from it, so that its weights are needed, not its numbers alone."""
+    return any(other.goes_on == variant.name for other in VARIANTS)
 
 
 def training_sounds(data: Path) -> tuple[list[np.ndarray], list[float]]:
@@ -199,15 +206,16 @@ def show(path: Annotated[Path, typer.Argument(help="What `run` wrote.")]) -> Non
 
 
 def tables(lines: list[dict[str, Any]]) -> str:
-    """One table for each group. The first row of a comparison is the mean of its seeds, and their spread follows."""
+    """One table for each group, without what is the same in all its rows. What others are compared to is a mean of its
+    seeds, with how far they are apart."""
     by_key = {line["name"]: line for line in lines}
     variants = [v for v in VARIANTS if v.key in by_key]
     printed = []
     for group in dict.fromkeys(v.group for v in variants):
         rows = []
-        columns = [
-            c for c in BETTER if any(by_key[v.key]["scores"].get(c) is not None for v in variants if v.group == group)
-        ]
+        shown = [v for v in variants if v.group == group or v.name in {w.against for w in variants if w.group == group}]
+        # In a column that says the same of all there is nothing to compare.
+        columns = [c for c in BETTER if len({by_key[v.key]["scores"].get(c) for v in shown}) > 1]
         for name in dict.fromkeys(v.against for v in variants if v.group == group):
             seeds = [by_key[v.key] for v in variants if v.name == name]
             if seeds:
