@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -214,21 +215,27 @@ def tables(lines: list[dict[str, Any]]) -> str:
     for group in dict.fromkeys(v.group for v in variants):
         rows = []
         shown = [v for v in variants if v.group == group or v.name in {w.against for w in variants if w.group == group}]
-        # In a column that says the same of all there is nothing to compare.
-        columns = [c for c in BETTER if len({by_key[v.key]["scores"].get(c) for v in shown}) > 1]
-        for name in dict.fromkeys(v.against for v in variants if v.group == group):
+        # What is the same in all rows compares nothing, and without a map there is none to be folded.
+        columns = [
+            column
+            for column in BETTER
+            if len({by_key[v.key]["scores"].get(column) for v in shown}) > 1
+            and (column != "topography" or group == "map")
+        ]
+        for name in dict.fromkeys(v.against for v in variants if v.group == group):  # what others are compared to
             seeds = [by_key[v.key] for v in variants if v.name == name]
             if seeds:
                 steps = round(mean(line.get("steps", 0) for line in seeds))
-                rows.append([name, "", str(steps), *(of_seeds(seeds, column) for column in columns)])
+                settings = " ".join(f"`{one}`" for one in seeds[0]["settings"])
+                rows.append([name, settings, str(steps), *(of_seeds(seeds, column) for column in columns)])
         for variant in variants:
             if variant.group == group and variant.name != variant.against:
                 line = by_key[variant.key]
                 seeds = [by_key[v.key] for v in variants if v.name == variant.against]
                 cells = [cell(line, seeds, noise(by_key, seeds, column), column) for column in columns]
-                rows.append(
-                    [variant.key, " ".join(f"`{one}`" for one in line["settings"]), str(line.get("steps")), *cells]
-                )
+                common = {one for seed in seeds for one in seed["settings"]}
+                own = " ".join(f"`{one}`" for one in line["settings"] if one not in common)
+                rows.append([variant.key, own, str(line.get("steps")), *cells])
         printed.append(f"{group}\n\n" + table([group, "settings", "steps", *columns], rows))
     return "\n\n".join(printed)
 
@@ -239,11 +246,12 @@ def values(lines: list[dict[str, Any]], column: str) -> list[float]:
 
 
 def noise(by_key: dict[str, dict[str, Any]], seeds: list[dict[str, Any]], column: str) -> float:
-    """How far seeds are apart: of the comparison itself, or of the base where it has one seed only."""
+    """How far seeds are apart: of the comparison itself, or of the base where it has one seed only; endless
+    where nobody knows."""
     own = values(seeds, column)
     if len(own) < 2:
         own = values([line for key, line in by_key.items() if key.split(",")[0] == "base"], column)
-    return max(own) - min(own) if len(own) > 1 else 0.0
+    return max(own) - min(own) if len(own) > 1 else math.inf
 
 
 def cell(line: dict[str, Any], seeds: list[dict[str, Any]], apart: float, column: str) -> str:
