@@ -56,9 +56,10 @@ def test_what_is_there_is_not_run_again(bench, packs, tmp_path, capsys) -> None:
     bench.run(packs, output, minutes=1e-4, only=["base", "finite"], until=None)
     first = output.read_text()
     lines = [json.loads(line) for line in first.splitlines()]
-    assert [line["name"] for line in lines] == ["base", "base, seed 1", "base, seed 2", "finite"]
+    names = [line["name"] for line in lines]
+    assert names[:3] == ["base", "base, seed 1", "base, seed 2"] and "finite" in names
     assert all(line["steps"] >= 1 and line["scores"]["mel"] > 0 for line in lines)
-    assert lines[3]["scores"]["topography"] is None  # there is no codebook
+    assert lines[names.index("finite")]["scores"]["topography"] is None  # there is no codebook
     bench.run(packs, output, minutes=1e-4, only=["base", "finite"], until=None)
     assert output.read_text() == first
     capsys.readouterr()
