@@ -69,7 +69,8 @@ def codec_gpt_job(
     about = (
         f"data   {found.count} sounds to train on ({found.seconds / 60:.1f} minutes) in {len(shards.paths)} shards, "
         f"{len(found.valid)} held out",
-        f"codec  {codec.name}, {wanted.levels} levels of {'' if even else 'up to '}{size} codes, {codec.rates[wanted.levels - 1]:g} kbit/s",
+        f"codec  {codec.name}, {wanted.levels} levels of {'' if even else 'up to '}{size} codes, "
+        f"{codec.rates[wanted.levels - 1]:g} kbit/s",
         f"model  {parameters(task) / 1e6:.1f} M parameters, batches of {batches.batch}",
         f"codes  at most {found.longest} frames of {wanted.levels}, {found.longest * wanted.levels} in a row",
     )
