@@ -160,7 +160,7 @@ def rate_of(codec: Any, levels: int) -> float:
 
 def levels_at(codec: Any, kbps: float) -> int:
     fitting = [n for n in range(1, codec.levels + 1) if rate_of(codec, n) <= kbps + 1e-6]
-    return max(fitting, default=1)
+    return max(fitting, default=codec.least)
 
 
 def ten_seconds() -> Tensor:

@@ -105,7 +105,7 @@ def of_packs(data: Path, codec: SoundCodec, kbps: Iterable[float], minutes: floa
         coded = [codec.encode(sound, codec.offers[-1]) for sound in held_out(data / pack, minutes)]
         for rate in sorted(kbps):
             alone, together = Sums(), Sums()
-            levels = max(1, sum(offer < 1.02 * rate for offer in codec.offers))
+            levels = codec.levels(rate)
             header = replace(coded[0].header, sizes=coded[0].header.sizes[:levels])
             for one in coded:
                 alone.add(one.codes[:levels], header)
@@ -118,7 +118,7 @@ def of_packs(data: Path, codec: SoundCodec, kbps: Iterable[float], minutes: floa
 def main(
     folder: Annotated[Path, typer.Argument(help="A folder of .cym files; with --model, one of packs.")],
     model: Annotated[str | None, typer.Option(help="A codec, to encode held-out clips with.")] = None,
-    kbps: Annotated[list[float], typer.Option(help="With --model; may be given several times.")] = [3.0],  # noqa: B006
+    kbps: Annotated[list[float] | None, typer.Option(help="With --model, several times; 3 if not given.")] = None,
     minutes: Annotated[float, typer.Option(help="Of each pack, with --model.")] = 2.0,
     threads: int = 1,
 ) -> None:
@@ -127,7 +127,7 @@ def main(
     if model is None:
         of_files(folder)
     else:
-        of_packs(folder, load_codec(model), kbps, minutes)
+        of_packs(folder, load_codec(model), kbps or [3.0], minutes)
 
 
 if __name__ == "__main__":

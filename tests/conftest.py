@@ -94,12 +94,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if not item.get_closest_marker("slow")]
 
 
+def absent(reason: str) -> NoReturn:
+    """Skips, and fails where fixtures are required."""
+    if REQUIRED:
+        pytest.fail(f"{reason} (required by CYMATIC_REQUIRE_FIXTURES=1)", pytrace=False)
+    pytest.skip(reason)
+
+
 def _folder(path: Path) -> Path:
     if not path.is_dir():
-        reason = f"{path} is not there; CYMATIC_SHARED names the folder that holds data/ and fixtures/"
-        if REQUIRED:
-            pytest.fail(f"{reason} (required by CYMATIC_REQUIRE_FIXTURES=1)", pytrace=False)
-        pytest.skip(reason)
+        absent(f"{path} is not there; CYMATIC_SHARED names the folder that holds data/ and fixtures/")
     return path
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.conftest import absent
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,7 @@ def starter_folder(name: str) -> Path:
 
     folder = starters().get(name)
     if folder is None:
-        reason = f"this checkout ships no {name}"
-        if os.environ.get("CYMATIC_REQUIRE_FIXTURES") == "1":
-            pytest.fail(f"{reason} (required by CYMATIC_REQUIRE_FIXTURES=1)", pytrace=False)
-        pytest.skip(reason)
+        absent(f"this checkout ships no {name}")
     return folder
 
 
