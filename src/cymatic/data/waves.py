@@ -19,11 +19,14 @@ from cymatic.errors import Error
 from cymatic.seeds import mixed
 from cymatic.signal.sound import Sound
 
-QUIETEST, LOUDEST = -20.0, 6.0  # dB of gain drawn for each piece, so that a vocoder knows every level
+QUIETEST, LOUDEST = -20.0, 6.0  # dB of gain drawn for each sound, so that a vocoder knows every level
+GAP = 0.1  # of a piece: the longest silence between two sounds in it
 
 
 class Crops:
-    """Batches `[batch, 1, samples]` cut from waveforms at one rate; clips shorter than a piece end in silence.
+    """Batches `[batch, 1, samples]` cut from waveforms at one rate; sounds shorter than a piece are followed by others.
+
+    Between two sounds there is a short silence, for that is how sounds end. No gain makes a sound clip.
 
     `weights`: how often each waveform is drawn, in proportion to nothing but them (its length, say, times its pack's
     share). Any step's batch can be asked for at once. Of `ranks` processes each gives every `ranks`th piece of each
@@ -54,12 +57,18 @@ class Crops:
         draws = np.random.Generator(np.random.PCG64(mixed(self.seed, step)))
         rows = np.zeros((self.batch // self.ranks, 1, self.samples), dtype=np.float32)
         for i in range(self.batch):
-            wave = self.waves[int(np.searchsorted(self._bounds, draws.random() * self._bounds[-1], side="right"))]
-            start = int(draws.integers(0, max(1, len(wave) - self.samples + 1)))
-            gain = 10 ** (draws.uniform(QUIETEST, LOUDEST) / 20)
-            if i % self.ranks == self.rank:  # drawn for all, so that a piece is the same whoever has it
-                piece = wave[start : start + self.samples].astype(np.float32)
-                rows[i // self.ranks, 0, : len(piece)] = np.clip(piece * gain, -1, 1)
+            filled = 0
+            while filled < self.samples:
+                wave = self.waves[int(np.searchsorted(self._bounds, draws.random() * self._bounds[-1], side="right"))]
+                start = int(draws.integers(0, max(1, len(wave) - self.samples + 1)))
+                gain = 10 ** (draws.uniform(QUIETEST, LOUDEST) / 20)
+                gap = int(draws.uniform(0, GAP) * self.samples)
+                piece = wave[start : start + self.samples - filled]
+                if i % self.ranks == self.rank and len(piece):  # drawn for all, so that a piece is the same for all
+                    piece = piece.astype(np.float32)
+                    peak = float(np.abs(piece).max())
+                    rows[i // self.ranks, 0, filled : filled + len(piece)] = piece * min(gain, 1 / max(peak, 1e-9))
+                filled += max(1, len(piece)) + gap
         return torch.from_numpy(rows)
 
 
