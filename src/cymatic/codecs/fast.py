@@ -132,10 +132,10 @@ class FastEncoder(nn.Module):
         said = None
         if self.excitation is not None:
             said = self.excitation.pitch.track(wave, past)
-            spectra = spectra * (_turned_back(self.excitation(said, past))[:, None] / self.excitation.gain(said))
+            turn = _turned_back(self.excitation(said, past), self.excitation.gain(said)[:, 0])
+            spectra = spectra * turn[:, None]
         loud = _energy(spectra).add_(1e-10).log_()
-        small = (-0.35 * loud).exp_()
-        parts = torch.view_as_real(torch.complex(spectra.real * small, spectra.imag * small))
+        parts = torch.view_as_real(spectra * (-0.35 * loud).exp_())
         features = torch.cat([loud / 8, parts.flatten(-2)], -1)
         x = self.first_norm(self.read(features.transpose(1, 2).flatten(2)))
         for block in self.fine:
@@ -235,12 +235,15 @@ def _spectra(
     return torch.fft.rfft(seen.unfold(-1, window, step) * torch.hann_window(window, device=seen.device))
 
 
-def _turned_back(spectra: Complex[Tensor, "*shape"]) -> Complex[Tensor, "*shape"]:
-    """A factor of size 1 for each bin that takes the phase off it; 1 where there is nothing."""
+def _turned_back(
+    spectra: Complex[Tensor, "batch transforms bins"], gain: Float[Tensor, "batch transforms 1"]
+) -> Complex[Tensor, "batch transforms bins"]:
+    """A factor for each bin that takes its phase and the gain off it; the gain alone where there is nothing."""
     energy = _energy(spectra)
     there = (energy > FAINT**2).to(energy)
-    shrink = energy.clamp_min(FAINT**2).rsqrt() * there
-    return torch.complex(spectra.real * shrink + (1 - there), -spectra.imag * shrink)
+    size = 1 / gain
+    shrink = energy.clamp_min_(FAINT**2).rsqrt_().mul_(there).mul_(size)
+    return spectra.conj_physical().mul_(shrink).add_(there.sub_(1).mul_(-size))
 
 
 def _energy(spectra: Complex[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

@@ -124,26 +124,30 @@ class Pitch(nn.Module):
         both = (was > 0) & (voiced > 0) & ((hz / from_hz.clamp_min(1e-3)).log2().abs() <= LEAP)
         start = torch.where(both | (voiced == 0), from_hz, hz)[..., None]
         end = torch.where(voiced > 0, hz, from_hz)[..., None]
-        along = torch.arange(1, self.hop + 1, device=exact.device, dtype=torch.float64) / self.hop
-        now = start + (end - start) * along
-        cycles = now.cumsum(-1) / self.rate
-        missing = phase - from_phase - cycles[..., -1]
-        bend = torch.where(both, missing - missing.round(), 0.0)
+        n = torch.arange(1, self.hop + 1, device=exact.device, dtype=torch.float64)
+        # Cycles after n samples of a straight line between two frequencies.
+        rise = (end - start) / (2 * self.hop)
+        missing = phase - from_phase - ((start + rise * (self.hop + 1)) * self.hop / self.rate)[..., 0]
+        bend = torch.where(both, missing - missing.round(), 0.0)[..., None] / self.hop
         # Where a note begins the phases are counted back from its first frame's.
-        origin = torch.where(both | (voiced == 0), from_phase, phase - cycles[..., -1])
-        turn = origin[..., None] + cycles + bend[..., None] * along
-        half = math.pi * (turn - turn.round()).float()  # sums are over, so that less digits will do
-        twice = 2 * (HIGHEST * self.rate / 2 / now.float().clamp_min(1.0)).floor()
+        origin = torch.where(both | (voiced == 0), from_phase, from_phase + missing)[..., None]
+        turn = torch.addcmul(origin, n, (rise / self.rate * n).add_((start + rise) / self.rate + bend))
+        half = (turn - turn.round()).float().mul_(math.pi)  # sums are over, so that less digits will do
+        along = (n / self.hop).float()
+        now = torch.lerp(start.float(), end.float(), along)
+        twice = (now.clamp_min_(1.0).reciprocal_() * (HIGHEST * self.rate / 2)).floor_().mul_(2)
         sine = half.sin()
-        pulses = torch.where(sine.abs() < 1e-6, twice, ((twice + 1) * half).sin() / sine - 1)
-        loud = torch.lerp(was[..., None], voiced[..., None], along).float()
+        tiny = (sine.abs() < 1e-6).float()
+        # Where a pulse is at its highest both sines are 0: 1 in the place of one makes it what is added for the other.
+        pulses = ((twice + 1) * half).sin_().div_(sine.add_(tiny)).sub_(1).addcmul_(tiny, twice + 1)
+        loud = torch.lerp(was[..., None].float(), voiced[..., None].float(), along)
         return (pulses * loud * twice.clamp_min(1).rsqrt()).flatten(1).to(here)
 
     def _phase(self, newest: Float[Tensor, "*batch samples"], hz: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """In cycles, at the newest sample, which comes first; through a Hann window of four periods."""
         back = torch.arange(newest.shape[-1], device=newest.device, dtype=newest.dtype)
         spread = (PERIODS * self.rate / hz).clamp(max=newest.shape[-1])[..., None]
-        window = torch.where(back < spread, 0.5 - 0.5 * torch.cos(2 * math.pi * back / spread), 0.0)
+        window = 1 - (back * (2 * math.pi / spread)).clamp_(max=2 * math.pi).cos_()
         turn = (2 * math.pi / self.rate * hz)[..., None] * back
         heard = newest * window
         return torch.atan2((heard * turn.sin()).sum(-1), (heard * turn.cos()).sum(-1)) / (2 * math.pi)
