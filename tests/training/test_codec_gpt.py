@@ -128,6 +128,20 @@ def test_what_can_not_be_trained(place, tmp_path):
             train(recipe(place, "shards", "training.steps=2", *settings), tmp_path / "run", say=quiet)
 
 
+@pytest.mark.parametrize("levels", [3, 14])
+def test_a_number_of_levels_that_the_codec_does_not_have(place, tmp_path, levels):
+    settings = ["training.steps=2", f"levels={levels}", "start=starter-codec"]
+    with pytest.raises(Error, match=f"{levels} levels of codes are wanted, and starter-codec says a sound in 4 to 13"):
+        train(recipe(place, "tones", *settings), tmp_path / "run", say=quiet)
+
+
+def test_the_recipe_asks_for_what_its_codec_has():
+    asked = make_recipe("codec-gpt", [])
+    assert asked.start == "starter-codec"
+    codec = cymatic.load(asked.start)
+    assert codec.codec.least <= asked.levels <= codec.codec.levels
+
+
 def test_parts_that_do_not_fit(place):
     model, file = cymatic.load(place / "run"), read_pipeline(place / "run", CodecGPTFile)
     other = tiny_codec()

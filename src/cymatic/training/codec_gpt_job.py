@@ -89,7 +89,12 @@ def _read(
     recipe: CodecGPTRecipe, codec: SoundCodec, strict: bool, say: Callable[[str], None], run: Path
 ) -> tuple[Shards, Survey, Wanted]:
     place = Path(recipe.data.folder or ".")
-    levels = recipe.levels
+    levels, least = recipe.levels, codec.codec.least
+    if levels is not None and not least <= levels <= len(codec.rates):
+        raise Error(
+            f"{levels} levels of codes are wanted, and {codec.name} says a sound in {least} to {len(codec.rates)}; set "
+            "levels to one of these"
+        )
     if not holds_codes(place):
         levels = levels or codec.levels(None)
         if not (run / ENCODED / SUMMARY).is_file():  # a resumed run goes on with what it has
