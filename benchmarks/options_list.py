@@ -108,7 +108,6 @@ VARIANTS = (
     _stream("wavelets, moving sum", "network.wavelets=[1]", "network.wavelet=moving-sum"),
     _map("grid", "hard"),
     _map("line", "gaussian"),
-    _stream("snake-relu", "network.activation=snake-relu"),
     _quantizer("no restart", "restart=false"),
     Variant("base", "base", seed=3),
     _heard(ALONE, seed=1),

@@ -15,7 +15,6 @@ TINY = SoundStreamShape(strides=(2, 3), widths=(4, 6, 8))
 SHAPES = {
     "leaky": TINY,
     "snake": TINY.model_copy(update={"activation": "snake"}),
-    "snake-relu": TINY.model_copy(update={"activation": "snake-relu"}),
     "multires": TINY.model_copy(update={"multires": (0, 1)}),
     "wavelets": TINY.model_copy(update={"wavelets": (1,)}),
     "both": TINY.model_copy(update={"wavelets": (0,), "multires": (0, 1)}),

@@ -33,7 +33,7 @@ class SoundStreamShape(Config):
 
     strides: by how much each stage lowers the rate, the finest first; their product is the hop, the samples of a frame.
     widths: channels at the rate of the samples, then below each stage. kernel: taps of the residual units and at both
-    ends. activation: `leaky` is max(x, x/10), which learns fastest at first; the others are `nn.snake`'s.
+    ends. activation: `leaky` is max(x, x/10), which learns fastest at first; `snake` is `nn.snake`'s.
 
     multires: stages, 0 the finest, whose residual units hear by multiresolution convolutions (`nn.multires`) and which
     the decoder reaches by one. wavelets: stages that the decoder reaches by wavelets (`nn.wavelet`) in the mode
@@ -43,7 +43,7 @@ class SoundStreamShape(Config):
     strides: tuple[int, ...] = Field(default=(2, 4, 5, 8), min_length=1, max_length=8)
     widths: tuple[int, ...] = Field(default=(32, 64, 128, 256, 512), min_length=2, max_length=9)
     kernel: int = Field(default=7, ge=1, le=63)
-    activation: Literal["leaky", "snake", "snake-relu"] = "leaky"
+    activation: Literal["leaky", "snake"] = "leaky"
     multires: tuple[int, ...] = ()
     wavelets: tuple[int, ...] = ()
     wavelet: Mode = "overlap-add"
@@ -212,7 +212,7 @@ class SoundStreamNet(nn.Module):
 def activation(shape: SoundStreamShape, channels: int) -> nn.Module:
     if shape.activation == "leaky":
         return nn.LeakyReLU(SLOPE)
-    return Snake(channels, rectified=shape.activation == "snake-relu")
+    return Snake(channels)
 
 
 def through(layer: Layer) -> Layer:

@@ -12,17 +12,15 @@ from torch import Tensor, nn
 
 
 class Snake(nn.Module):
-    """`x + sin(a x)^2 / a`, or `max(x, 0) + sin(a x)^2 / a` with `rectified`; at first `a` is 1 in every channel.
+    """`x + sin(a x)^2 / a`; at first `a` is 1 in every channel.
 
     What is learned is the logarithm of `a`, so that it never crosses zero.
     """
 
-    def __init__(self, channels: int, *, rectified: bool = False) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.rectified = rectified
         self.log_a = nn.Parameter(torch.zeros(channels, 1))
 
     def forward(self, x: Float[Tensor, "batch channels n"]) -> Float[Tensor, "batch channels n"]:
         a = self.log_a.exp()
-        through = x.relu() if self.rectified else x
-        return torch.addcdiv(through, (a * x).sin().square(), a)
+        return torch.addcdiv(x, (a * x).sin().square(), a)
