@@ -35,8 +35,9 @@ def test_no_gain_makes_a_sound_clip():
     pieces = torch.cat([Crops([loud], [1], samples=100, batch=50, seed=0)[i] for i in range(4)])[:, 0]
     peaks = pieces.abs().amax(1, keepdim=True)
     assert 0.99 < peaks.max() <= 1 and peaks.min() < 0.2
-    near = pieces.abs() > 0.999 * peaks
-    assert near.float().mean() < 0.05  # of a sine 3 % are so near its peak, of a clipped one half
+    assert (
+        pieces.abs() > 0.999 * peaks
+    ).float().mean() < 0.05  # of a sine 3 % are so near its peak, of a clipped one half
 
 
 def test_recordings_come_at_one_rate_and_long_ones_in_windows(tmp_path):

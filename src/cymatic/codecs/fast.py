@@ -95,9 +95,9 @@ class Excitation(nn.Module):
         seen = before(past, self, self.pitch.pulses(said, past), self.window - self.step)
         return _spectra(seen, self.window, self.step)
 
-    def gain(self, said: Float[Tensor, "batch 4 frames"]) -> Float[Tensor, "batch transforms 1"]:
+    def gain(self, said: Float[Tensor, "batch 4 frames"]) -> Float[Tensor, "batch 1 transforms 1"]:
         """Of each transform."""
-        return self.pitch.gain(said).repeat_interleave(self.pitch.hop // self.step, 1)[..., None]
+        return self.pitch.gain(said).repeat_interleave(self.pitch.hop // self.step, 1)[:, None, :, None]
 
 
 class FastEncoder(nn.Module):
@@ -132,7 +132,7 @@ class FastEncoder(nn.Module):
         said = None
         if self.excitation is not None:
             said = self.excitation.pitch.track(wave, past)
-            turn = _turned_back(self.excitation(said, past), self.excitation.gain(said))
+            turn = _turned_back(self.excitation(said, past), self.excitation.gain(said)[:, 0])
             spectra = spectra * turn[:, None]
         loud = _energy(spectra).add_(1e-10).log_()
         parts = torch.view_as_real(spectra * (-0.35 * loud).exp_())
@@ -186,8 +186,8 @@ class FastDecoder(nn.Module):
         spectrum = self._polar(self.write(x))
         if self.excitation is not None and self.filter is not None:
             said = z[:, -Pitch.numbers :]
-            pulses, gain = self.excitation(said, past)[:, None], self.excitation.gain(said)[:, None]
-            spectrum = torch.addcmul(spectrum, self._polar(self.filter(x)), pulses) * gain
+            pulses = self.excitation(said, past)[:, None]
+            spectrum = torch.addcmul(spectrum, self._polar(self.filter(x)), pulses) * self.excitation.gain(said)
         window = torch.hann_window(self.window, device=z.device)
         # Hann windows squared, `overlap` of them a window, add up to 3/8 of that many everywhere.
         pieces = torch.fft.irfft(spectrum.flatten(0, 1), n=self.window) * (window * (8 / 3 / self.shape.overlap))

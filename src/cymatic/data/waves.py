@@ -63,10 +63,11 @@ class Crops:
                 start = int(draws.integers(0, max(1, len(wave) - self.samples + 1)))
                 gain = 10 ** (draws.uniform(QUIETEST, LOUDEST) / 20)
                 gap = int(draws.uniform(0, GAP) * self.samples)
-                piece = wave[start : start + self.samples - filled].astype(np.float32)
-                if i % self.ranks == self.rank:  # drawn for all, so that a piece is the same whoever has it
-                    peak = float(np.abs(piece).max(initial=1e-9))
-                    rows[i // self.ranks, 0, filled : filled + len(piece)] = piece * min(gain, 1 / peak)
+                piece = wave[start : start + self.samples - filled]
+                if i % self.ranks == self.rank and len(piece):  # drawn for all, so that a piece is the same for all
+                    piece = piece.astype(np.float32)
+                    peak = float(np.abs(piece).max())
+                    rows[i // self.ranks, 0, filled : filled + len(piece)] = piece * min(gain, 1 / max(peak, 1e-9))
                 filled += max(1, len(piece)) + gap
         return torch.from_numpy(rows)
 
