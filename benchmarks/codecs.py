@@ -48,12 +48,12 @@ from torch import Tensor
 from cymatic.codecs.waveform import WaveformCodec
 from cymatic.data.folder import read_folder
 from cymatic.errors import Error
+from cymatic.evaluation.reconstruction import has_stoi, stoi
 from cymatic.hub.parts import CONFIG, load_part
 from cymatic.hub.transformers_codecs import PEERS
-from cymatic.metrics.reconstruction import has_stoi, stoi
+from cymatic.media.sound import Sound
 from cymatic.pipelines.load import starters
 from cymatic.signal.distances import multi_scale_mel_distance
-from cymatic.signal.sound import Sound
 
 RATE = 24_000
 SECONDS = 10.0

@@ -29,10 +29,10 @@ from scoring import table
 
 from cymatic.data.folder import read_folder
 from cymatic.errors import Error
+from cymatic.media.cym import CymHeader, CymReader, CymWriter
+from cymatic.media.sound import Sound
 from cymatic.pipelines.load import load_codec
 from cymatic.pipelines.sound_codec import SoundCodec
-from cymatic.signal.cym import CymHeader, CymReader, CymWriter
-from cymatic.signal.sound import Sound
 
 PACKS = ("digits", "words", "spoken-emoji", "instruments", "samples", "effects")
 

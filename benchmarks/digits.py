@@ -33,15 +33,15 @@ import cymatic
 from cymatic.data.folder import read_folder
 from cymatic.data.mels import prepare
 from cymatic.errors import Error
+from cymatic.evaluation.classifier_training import train_classifier
+from cymatic.evaluation.classifiers import Classifier, ClassifierConfig, ConvTrunk, RecurrentTrunk
+from cymatic.evaluation.neighbours import mel_features, neighbours
 from cymatic.hub.parts import fingerprint, load_part, save_part
-from cymatic.metrics.judge_training import train_judge
-from cymatic.metrics.judges import ConvTrunk, Judge, JudgeConfig, RecurrentTrunk
-from cymatic.metrics.neighbours import mel_features, neighbours
+from cymatic.media.sound import Sound
 from cymatic.pipelines.codes_to_sound import CodesToSound
 from cymatic.pipelines.text_to_sound import TextToSound
 from cymatic.signal.griffin_lim import griffin_lim, magnitude_from_mel
 from cymatic.signal.mel import PRESETS, log_mel
-from cymatic.signal.sound import Sound
 
 JUDGES = Path(__file__).parent / "judges"
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -75,7 +75,7 @@ def read(folder: Path, split: str) -> Clips:
     return Clips([Sound.read(item.audio) for item in items], [item.caption for item in items])
 
 
-def score(judge: Judge, clips: Clips) -> dict[str, Any]:
+def score(judge: Classifier, clips: Clips) -> dict[str, Any]:
     """For each question: how many were heard as meant, the share with its interval, and what was misheard as what."""
     heard, truth = judge.judge(clips.sounds), clips.truth
     return {question: scored(heard[question], truth[question], clips.captions) for question in QUESTIONS}
@@ -95,11 +95,11 @@ def train_judges(
     rows = []
     for name, trunk in TRUNKS.items():
         start = time.monotonic()
-        config = JudgeConfig(labels=labels, trunk=trunk)
-        trained = train_judge(train.sounds, train.truth, config, steps=steps, seed=seed, progress=_tell)
+        config = ClassifierConfig(labels=labels, trunk=trunk)
+        trained = train_classifier(train.sounds, train.truth, config, steps=steps, seed=seed, progress=_tell)
         seconds = time.monotonic() - start
         save_part(output / name, trained, half=True)
-        judge = load_part(output / name, (Judge,))
+        judge = load_part(output / name, (Classifier,))
         for what, clips in (("valid", valid), ("valid through Griffin-Lim", through)):
             rows.append([f"{what} ({seconds:.0f} s to train)", name, *_cells(score(judge, clips))])
     typer.echo(table(["sounds", "judge", *QUESTIONS], rows))
@@ -133,7 +133,7 @@ def judge(
 
 def assess(pipeline: TextToSound | CodesToSound, folder: Path, judges: Path) -> dict[str, Any]:
     """The report on a model, as JSON values."""
-    panel = {name: load_part(judges / name, (Judge,)) for name in TRUNKS}
+    panel = {name: load_part(judges / name, (Classifier,)) for name in TRUNKS}
     train, valid = read(folder, "train"), read(folder, "valid")
     # Takes of training that pass for perfect memories: what the neighbour metrics must raise the alarm at.
     copies = _first_of_each(train, SEEDS)
@@ -175,7 +175,7 @@ def _first_of_each(clips: Clips, count: int) -> Clips:
 
 
 def _compare(
-    pipeline: TextToSound | CodesToSound, panel: dict[str, Judge], sets: dict[str, Clips], train: Clips
+    pipeline: TextToSound | CodesToSound, panel: dict[str, Classifier], sets: dict[str, Clips], train: Clips
 ) -> dict[str, dict[str, Any]]:
     """Neighbours in each kind of features: of what was generated, and of copies as a check of the measure itself."""
     spec = pipeline.mel
@@ -197,7 +197,7 @@ def _compare(
     return found
 
 
-def _embedded(judge: Judge, sounds: Sequence[Sound]) -> np.ndarray:
+def _embedded(judge: Classifier, sounds: Sequence[Sound]) -> np.ndarray:
     return judge.embed(sounds).numpy()
 
 

@@ -15,12 +15,12 @@ from notes import read_rows
 from scoring import Clips, first_of_each
 
 from cymatic.errors import Error
-from cymatic.metrics.judge_training import Disturbance
-from cymatic.metrics.judges import ConvTrunk, JudgeConfig
-from cymatic.metrics.neighbours import mel_features, neighbours
+from cymatic.evaluation.classifier_training import Disturbance
+from cymatic.evaluation.classifiers import ClassifierConfig, ConvTrunk
+from cymatic.evaluation.neighbours import mel_features, neighbours
+from cymatic.media.sound import Sound
 from cymatic.pipelines.text_to_sound import TextToSound
 from cymatic.signal.mel import MelSpec
-from cymatic.signal.sound import Sound
 
 NAME = "esc10"
 TRUNK = ConvTrunk(mel=MelSpec(rate=24_000, n_fft=1024, hop=600, mels=64, fmax=12_000, floor=3e-4))
@@ -45,7 +45,7 @@ def read(data: Path) -> tuple[Clips, list[int], list[str]]:
 def train(data: Path, judges: Path, wanted: Sequence[int], *, steps: int = STEPS, seed: int = 0) -> None:
     """Trains and stores the judges of the wanted folds."""
     clips, its_fold, _ = read(data)
-    config = JudgeConfig(labels={"class": tuple(sorted(set(clips.truth)))}, trunk=TRUNK)
+    config = ClassifierConfig(labels={"class": tuple(sorted(set(clips.truth)))}, trunk=TRUNK)
     folds.train(judges, NAME, clips, its_fold, wanted, config, HOW, steps=steps, seed=seed)
 
 

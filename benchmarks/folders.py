@@ -37,12 +37,12 @@ from scoring import Clips, cell, scored, table
 import cymatic
 from cymatic.data.folder import read_folder
 from cymatic.errors import Error
+from cymatic.evaluation.classifier_training import Disturbance, train_classifier
+from cymatic.evaluation.classifiers import Classifier, ClassifierConfig
+from cymatic.evaluation.neighbours import mel_features, neighbours
 from cymatic.files import write_atomically
 from cymatic.hub.parts import load_part, save_part
-from cymatic.metrics.judge_training import Disturbance, train_judge
-from cymatic.metrics.judges import Judge, JudgeConfig
-from cymatic.metrics.neighbours import mel_features, neighbours
-from cymatic.signal.sound import Sound
+from cymatic.media.sound import Sound
 
 DRUMS = {  # what an instrument of a kit is called -> the class; the first that fits
     "a hi-hat": r"hat|\bhh",
@@ -126,13 +126,13 @@ def judge(
     )
     place = run.parent / f"{run.name}-judge"
     if not place.exists():
-        config = JudgeConfig(labels={"class": tuple(sorted(set(train.truth)))}, trunk=TRUNK)
+        config = ClassifierConfig(labels={"class": tuple(sorted(set(train.truth)))}, trunk=TRUNK)
         save_part(
             place,
-            train_judge(train.sounds, {"class": train.truth}, config, steps=STEPS, batch=32, disturbance=HOW),
+            train_classifier(train.sounds, {"class": train.truth}, config, steps=STEPS, batch=32, disturbance=HOW),
             half=True,
         )
-    listener = load_part(place, (Judge,))
+    listener = load_part(place, (Classifier,))
     start = time.monotonic()
     command = [sys.executable, "-m", "cymatic", "train", str(folder), "--minutes", str(minutes), "-o", str(run)]
     subprocess.run([*command, "--no-verdict"], check=True)
@@ -170,7 +170,7 @@ def judge(
     typer.echo(f"at least {AT_LEAST:.0%} is {'met' if met else 'not met'}")
 
 
-def _heard(listener: Judge, clips: Clips) -> dict[str, Any]:
+def _heard(listener: Classifier, clips: Clips) -> dict[str, Any]:
     (heard,) = listener.judge(clips.sounds).values()
     return scored(heard, clips.truth, clips.captions)
 

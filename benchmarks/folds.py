@@ -17,12 +17,12 @@ import typer
 from scoring import Clips, scored, share
 
 from cymatic.errors import Error
+from cymatic.evaluation.classifier_training import Disturbance, train_classifier
+from cymatic.evaluation.classifiers import Classifier, ClassifierConfig, verdict
 from cymatic.hub.parts import load_part, save_part
-from cymatic.metrics.judge_training import Disturbance, train_judge
-from cymatic.metrics.judges import Judge, JudgeConfig, verdict
 
 FOLDS = (1, 2, 3, 4)
-Panel = dict[int, Judge]  # the judge of each fold
+Panel = dict[int, Classifier]  # the judge of each fold
 
 
 def place(judges: Path, name: str, fold: int) -> Path:
@@ -32,11 +32,11 @@ def place(judges: Path, name: str, fold: int) -> Path:
 
 def load(judges: Path, name: str) -> Panel:
     """The four stored judges. Raises ModelError where one is missing or damaged."""
-    return {fold: load_part(place(judges, name, fold), (Judge,)) for fold in FOLDS}
+    return {fold: load_part(place(judges, name, fold), (Classifier,)) for fold in FOLDS}
 
 
 def train(
-    judges: Path, name: str, clips: Clips, folds: Sequence[int], wanted: Sequence[int], config: JudgeConfig,
+    judges: Path, name: str, clips: Clips, folds: Sequence[int], wanted: Sequence[int], config: ClassifierConfig,
     how: Disturbance, *, steps: int, seed: int,
 ) -> None:  # fmt: skip
     """Trains and stores (float16) the judges of the `wanted` folds. Raises Error where a fold has no clips."""
@@ -46,7 +46,7 @@ def train(
             raise Error(f"no clip is in fold {fold}; the folds are {', '.join(map(str, sorted(set(folds))))}")
         rest = clips[[row for row, its in enumerate(folds) if its != fold]]
         typer.echo(f"{name}, all but fold {fold}: {len(rest)} clips", err=True)
-        trained = train_judge(
+        trained = train_classifier(
             rest.sounds, {question: rest.truth}, config, steps=steps, batch=32, seed=seed, disturbance=how,
             progress=_tell,
         )  # fmt: skip

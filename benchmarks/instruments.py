@@ -13,13 +13,13 @@ import numpy as np
 from notes import CENTS, VELOCITIES, Pair, read_list, read_rows
 from scoring import Clips, share
 
-from cymatic.metrics.judge_training import Disturbance
-from cymatic.metrics.judges import ConvTrunk, JudgeConfig
-from cymatic.metrics.neighbours import mel_features, neighbours
-from cymatic.metrics.pitch import note_pitch
+from cymatic.evaluation.classifier_training import Disturbance
+from cymatic.evaluation.classifiers import ClassifierConfig, ConvTrunk
+from cymatic.evaluation.neighbours import mel_features, neighbours
+from cymatic.evaluation.pitch import note_pitch
+from cymatic.media.sound import Sound
 from cymatic.pipelines.text_to_sound import TextToSound
 from cymatic.signal.mel import MelSpec
-from cymatic.signal.sound import Sound
 
 NAME = "family"
 TRUNK = ConvTrunk(mel=MelSpec(rate=24_000, n_fft=1024, hop=600, mels=64, fmax=12_000, floor=3e-4), dropout=0.2)
@@ -56,7 +56,7 @@ def deal(pairs: Sequence[tuple[int, int]]) -> list[int]:
 def train(data: Path, judges: Path, wanted: Sequence[int], *, steps: int = STEPS, seed: int = 0) -> None:
     """Trains and stores the judges of the wanted folds, on the pack's train split alone."""
     clips, pairs = read(data, "train")
-    config = JudgeConfig(labels={"family": tuple(sorted(set(clips.truth)))}, trunk=TRUNK)
+    config = ClassifierConfig(labels={"family": tuple(sorted(set(clips.truth)))}, trunk=TRUNK)
     folds.train(judges, NAME, clips, deal(pairs), wanted, config, HOW, steps=steps, seed=seed)
 
 

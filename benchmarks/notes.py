@@ -26,9 +26,9 @@ import numpy as np
 import typer
 
 from cymatic.errors import Error
+from cymatic.evaluation.pitch import note_pitch
 from cymatic.files import write_atomically
-from cymatic.metrics.pitch import note_pitch
-from cymatic.signal.sound import Sound
+from cymatic.media.sound import Sound
 
 LIST = Path(__file__).parent / "notes.json"
 VELOCITIES = {"softly": 48, "loudly": 112}

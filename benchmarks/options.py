@@ -34,7 +34,7 @@ from scoring import table
 
 from cymatic.codecs.waveform import WaveformCodec
 from cymatic.data.cache import Cache
-from cymatic.data.waves import Crops, load_waves
+from cymatic.data.waves import RandomCrops, load_waves
 from cymatic.errors import Error
 from cymatic.hub.parts import load_part, save_part
 from cymatic.seeds import mixed
@@ -83,7 +83,7 @@ class Run:
             self.task.codec.load_state_dict(load_part(start, (WaveformCodec,)).state_dict())
         self.average = copy.deepcopy(self.task).requires_grad_(False).eval()
         self.optimizer = Muon(self.task.parameter_groups(training), betas=self.task.betas)
-        self.crops = Crops(waves, weights, round(recipe.piece * RATE), training.batch, mixed(training.seed, 1))
+        self.crops = RandomCrops(waves, weights, round(recipe.piece * RATE), training.batch, mixed(training.seed, 1))
         self.step = 0
 
     def go(self, share: float) -> None:

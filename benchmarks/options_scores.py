@@ -14,16 +14,16 @@ from torch import Tensor, nn
 from cymatic.codecs.waveform import WaveformCodec
 from cymatic.data.augment_waves import WaveAugmentation
 from cymatic.data.folder import Item, read_folder
-from cymatic.metrics.code_use import perplexity
-from cymatic.metrics.frechet import frechet_distance
-from cymatic.metrics.pitch import note_pitch
-from cymatic.metrics.reconstruction import has_stoi, stoi
-from cymatic.metrics.topography import topographic_error
+from cymatic.evaluation.code_use import perplexity
+from cymatic.evaluation.frechet import frechet_distance
+from cymatic.evaluation.pitch import note_pitch
+from cymatic.evaluation.reconstruction import has_stoi, stoi
+from cymatic.evaluation.topography import topographic_error
+from cymatic.media.sound import Sound
 from cymatic.quantizers.maps import grid
 from cymatic.quantizers.residual import ResidualQuantizer
 from cymatic.signal.distances import multi_scale_mel_distance
 from cymatic.signal.mel import MelSpec, log_mel
-from cymatic.signal.sound import Sound
 
 RATE = 8_000
 SECONDS = 1.5  # of a clip at most

@@ -21,8 +21,8 @@ from jaxtyping import Float
 from PIL import Image
 
 from cymatic.errors import Error
+from cymatic.evaluation.topography import topographic_error
 from cymatic.files import check_output, write_atomically
-from cymatic.metrics.topography import topographic_error
 from cymatic.quantizers.maps import MapConfig
 from cymatic.quantizers.residual import ResidualQuantizer, ResidualQuantizerConfig
 from cymatic.signal.colours import from_srgb, to_srgb

@@ -35,11 +35,11 @@ from torch import Tensor
 import cymatic
 from cymatic.data.folder import read_folder
 from cymatic.errors import Error
+from cymatic.evaluation.classifiers import Classifier
 from cymatic.hub.parts import load_part
-from cymatic.metrics.judges import Judge
+from cymatic.media.sound import Sound
 from cymatic.pipelines.text_to_sound import TextToSound
 from cymatic.priors.samplers import SAMPLERS, Seen, grid
-from cymatic.signal.sound import Sound
 
 SEED, SOUNDS, WORDS = 100, 6, 2  # the first seed, and how many for each everyday sound and each digit
 ROUNDS = 9
@@ -100,7 +100,7 @@ def compare(
     pipeline = cymatic.load(model)
     ways = [Way.read(text, pipeline.defaults.guidance) for text in sampling or ("heun 12", "euler 4", "euler 6")]
     panel = folds.load(judges, effects.NAME)
-    listeners = [load_part(judges / name, (Judge,)) for name in digits.TRUNKS]
+    listeners = [load_part(judges / name, (Classifier,)) for name in digits.TRUNKS]
     label = {row["caption"]: row["label"] for row in read_rows(data / "effects") if row.get("fold")}
     words = sorted({item.caption for item in read_folder(data / "digits").of("train")})
     rows = []
@@ -128,7 +128,7 @@ def everyday(panel: folds.Panel, made: list[tuple[str, Sound]]) -> tuple[float, 
     return (chances.argmax(1) == meant).float().mean().item(), chances.gather(1, meant[:, None]).mean().item()
 
 
-def spoken(listeners: list[Judge], said: list[tuple[str, Sound]]) -> float:
+def spoken(listeners: list[Classifier], said: list[tuple[str, Sound]]) -> float:
     """The share of answers that are right, over both judges and both questions."""
     meant = [caption.split(" says ") for caption, _ in said]
     right = []

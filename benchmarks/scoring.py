@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cymatic.metrics.intervals import wilson
+from cymatic.evaluation.intervals import wilson
+from cymatic.media.sound import Sound
 from cymatic.pipelines.text_to_sound import TextToSound
-from cymatic.signal.sound import Sound
 
 
 @dataclass(frozen=True)

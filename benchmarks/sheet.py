@@ -10,8 +10,8 @@ from pathlib import Path
 
 import cymatic
 from cymatic.data.folder import read_folder
-from cymatic.signal.plot import contact_sheet
-from cymatic.signal.sound import Sound
+from cymatic.media.plot import contact_sheet
+from cymatic.media.sound import Sound
 
 PROMPTS = {
     "digits": ("george says seven", "lucas says zero", "theo says three", "yweweler says six"),

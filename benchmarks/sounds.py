@@ -34,7 +34,7 @@ from scoring import cell, table
 import cymatic
 from cymatic.files import write_atomically
 from cymatic.hub.parts import fingerprint
-from cymatic.signal.plot import contact_sheet
+from cymatic.media.plot import contact_sheet
 
 JUDGES = Path(__file__).parent / "judges"
 

@@ -24,10 +24,10 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn.functional import interpolate, silu
 
-from cymatic.adversarial.losses import discriminator_loss, generator_loss
-from cymatic.adversarial.patches import PatchDiscriminator, judge_together
-from cymatic.adversarial.weight import adaptive_weight, settled
 from cymatic.codecs.spectrogram import SpectrogramCodec, SpectrogramCodecConfig, SpectrogramShape, specvqgan
+from cymatic.discriminators.losses import discriminator_loss, generator_loss
+from cymatic.discriminators.patch import PatchDiscriminator, discriminate_together
+from cymatic.discriminators.weight import adaptive_weight, settled
 from cymatic.nn import grid
 from cymatic.quantizers.vector import VectorQuantizerConfig
 from cymatic.signal.mel import PRESETS
@@ -55,7 +55,7 @@ def ours(codec: SpectrogramCodec, judge: PatchDiscriminator, mel: Tensor) -> Ten
     fool = settled(lambda x: generator_loss([functional_call(judge, frozen, (x,))]), made)
     weight = adaptive_weight(rec, fool, codec.last, most=1.0)
     (rec + sum(step.quantized.losses.values()) + weight * fool).backward()
-    real, fake = judge_together(judge, wanted, made.detach())
+    real, fake = discriminate_together(judge, wanted, made.detach())
     discriminator_loss([real], [fake]).backward()
     return rec
 

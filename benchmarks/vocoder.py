@@ -25,8 +25,8 @@ from torch import Tensor
 
 import cymatic
 from cymatic.data.folder import read_folder
+from cymatic.media.sound import Sound
 from cymatic.signal.mel import MelSpec, log_mel
-from cymatic.signal.sound import Sound
 from cymatic.vocoders.griffin_lim import GriffinLimConfig, GriffinLimVocoder
 
 PACKS = ("digits", "words", "spoken-emoji", "instruments", "samples", "effects")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from cymatic.signal.sound import Sound
+from cymatic.media.sound import Sound
 
 if TYPE_CHECKING:
     from cymatic.codecs.waveform import BottleneckConfig, WaveformCodec

@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from cymatic.signal.sound import Sound
+from cymatic.media.sound import Sound
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import torch
 from benchmarks.options_list import VARIANTS
 
 from cymatic.codecs.waveform import WaveformCodec
-from cymatic.signal.sound import Sound
+from cymatic.media.sound import Sound
 
 
 @pytest.fixture

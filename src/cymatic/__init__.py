@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cymatic.errors import Error
+    from cymatic.media.sound import Sound
     from cymatic.pipelines.load import load
-    from cymatic.signal.sound import Sound
 
 __version__ = "0.1.0"
 __all__ = ["Error", "Sound", "__version__", "load"]
 
-_HOMES = {"Error": "cymatic.errors", "Sound": "cymatic.signal.sound", "load": "cymatic.pipelines.load"}
+_HOMES = {"Error": "cymatic.errors", "Sound": "cymatic.media.sound", "load": "cymatic.pipelines.load"}
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from cymatic.share import Share
+from cymatic.batch_shard import BatchShard
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ class Cond:
     def device(self) -> torch.device:
         return self._any().device
 
-    def drop(self, p: float, generator: torch.Generator, share: Share | None = None) -> Cond:
+    def drop(self, p: float, generator: torch.Generator, shard: BatchShard | None = None) -> Cond:
         """Drops each item's whole condition with probability `p` (Ho and Salimans, 2022, arXiv 2207.12598)."""
-        chance = torch.rand(len(self) if share is None else share.items, generator=generator)
-        chance = (chance if share is None else share.take(chance)).to(self.device)
+        chance = torch.rand(len(self) if shard is None else shard.items, generator=generator)
+        chance = (chance if shard is None else shard.take(chance)).to(self.device)
         return self._dropping(chance < p)
 
     def null(self) -> Cond:

@@ -82,7 +82,7 @@ def test_a_sound_that_may_not_be_read_as_anyone(refuses, tmp_path, monkeypatch):
     def refuse(path, mode):
         raise PermissionError(errno.EACCES, "Permission denied", path)
 
-    monkeypatch.setattr("cymatic.signal.files.open", refuse, raising=False)
+    monkeypatch.setattr("cymatic.media.audio_files.open", refuse, raising=False)
     assert "a.wav can't be read: permission denied" in refuses("plot", "a.wav", "-o", "a.png")
 
 

@@ -16,7 +16,7 @@ from tests.helpers import TINY, tiny_recipe, tone
 
 from cymatic import __version__
 from cymatic.data.folder import read_folder
-from cymatic.signal.sound import Sound
+from cymatic.media.sound import Sound
 
 SETTINGS = [part for setting in TINY for part in ("--set", setting)]
 

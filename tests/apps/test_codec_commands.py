@@ -12,8 +12,8 @@ import pytest
 from tests.apps.conftest import contents
 from tests.helpers import save_codec, tiny_codec, tone
 
-from cymatic.signal.cym import CymReader
-from cymatic.signal.sound import Sound
+from cymatic.media.cym import CymReader
+from cymatic.media.sound import Sound
 
 
 @pytest.fixture(scope="session")

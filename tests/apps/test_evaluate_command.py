@@ -36,8 +36,8 @@ def judged(many, tmp_path_factory):
 
     place, said = tmp_path_factory.mktemp("judges") / "mine", io.StringIO()
     with pytest.MonkeyPatch.context() as patched, contextlib.redirect_stdout(said):
-        patched.setattr("cymatic.pipelines.folder_judge.FEWEST_STEPS", 60)  # as many on any machine
-        patched.setattr("cymatic.pipelines.folder_judge.EPOCHS", 1)
+        patched.setattr("cymatic.evaluation.folder_classifier.FEWEST_STEPS", 60)  # as many on any machine
+        patched.setattr("cymatic.evaluation.folder_classifier.EPOCHS", 1)
         assert run(["judge", "train", str(many), "-o", str(place), "--minutes", "1000"]) == 0
     return place, said.getvalue()
 
@@ -154,9 +154,9 @@ def test_a_folder_whose_captions_no_judge_could_learn(cli, tiny_run, tmp_path):
     ],
 )
 def test_bad_evaluations(refuses, tiny_run, tmp_path, arguments, said):
+    from cymatic.evaluation.classifiers import Classifier, ClassifierConfig, ConvTrunk
+    from cymatic.evaluation.folder_classifier import MELS
     from cymatic.hub.parts import save_part
-    from cymatic.metrics.judges import ConvTrunk, Judge, JudgeConfig
-    from cymatic.pipelines.folder_judge import MELS
 
     (tmp_path / "file").write_text("x")
     (tmp_path / "empty").mkdir()
@@ -164,7 +164,7 @@ def test_bad_evaluations(refuses, tiny_run, tmp_path, arguments, said):
     tone(220).write(tmp_path / "strange/dog-bark_1.wav")
     for name, rate, answers in (("high", 24_000, ("low tone", "high tone")), ("other", 8000, ("cat", "dog"))):
         trunk = ConvTrunk(mel=MELS[rate], widths=(4, 8), dim=8)
-        save_part(tmp_path / name, Judge(JudgeConfig(labels={"animal": answers}, trunk=trunk)))
+        save_part(tmp_path / name, Classifier(ClassifierConfig(labels={"animal": answers}, trunk=trunk)))
     given = [argument.replace("RUN", str(tiny_run)) for argument in arguments]
     assert re.search(said, refuses("evaluate", *given))
 

@@ -19,9 +19,9 @@ from cymatic.errors import Error, ModelError
 from cymatic.hub.parts import save_part, write_json
 from cymatic.hub.pipeline_file import CodecFile, write_pipeline
 from cymatic.hub.transformers_codecs import read_peer
+from cymatic.media.cym import CymReader
+from cymatic.media.sound import Sound
 from cymatic.pipelines.wave_codes_to_sound import WaveCodesToSound
-from cymatic.signal.cym import CymReader
-from cymatic.signal.sound import Sound
 
 FILE = CodecFile(parts={"codec": "codec"})
 # Lumen's network is ours, so it is here where transformers is not.

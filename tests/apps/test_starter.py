@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 
-from cymatic.signal.sound import Sound
+from cymatic.media.sound import Sound
 
 NAME = "starter-sound"
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 import cymatic
-from cymatic.metrics.pitch import note_pitch
+from cymatic.evaluation.pitch import note_pitch
+from cymatic.media.sound import Sound
 from cymatic.pipelines.sound_codec import Encoded
 from cymatic.signal.distances import multi_scale_mel_distance
-from cymatic.signal.sound import Sound
 
 NAME = "starter-codec"
 

@@ -4,7 +4,7 @@ import pytest
 from tests.helpers import tone
 
 from cymatic.apps.cli import run
-from cymatic.signal.sound import Sound
+from cymatic.media.sound import Sound
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from cymatic.codecs.fast import FastShape
 from cymatic.codecs.pitch import Pitch, PitchShape
 from cymatic.codecs.waveform import WaveformCodec, WaveformCodecConfig
 from cymatic.errors import Error
-from cymatic.metrics.pitch import note_pitch
+from cymatic.evaluation.pitch import note_pitch
+from cymatic.media.sound import Sound
 from cymatic.quantizers.gaussian import GaussianBottleneckConfig
 from cymatic.quantizers.residual import ResidualQuantizerConfig
-from cymatic.signal.sound import Sound
 
 RATE, HOP = 24_000, 480
 PITCH = Pitch(PitchShape(), RATE, HOP)

@@ -8,7 +8,7 @@ from tests.helpers import draw
 
 from cymatic.codecs.soundstream import SoundStreamNet, SoundStreamShape, lumen
 from cymatic.errors import ModelError
-from cymatic.nn.past import Past
+from cymatic.nn.streaming import StreamingState
 from cymatic.nn.wavelet import WaveletUp
 
 TINY = SoundStreamShape(strides=(2, 3), widths=(4, 6, 8))
@@ -62,12 +62,12 @@ def test_no_output_knows_what_comes_later(shape):
 @torch.no_grad()
 def test_tiles_with_a_past_are_the_whole(shape, lengths):
     net = built(shape, 2)
-    x, past = draw(2, 2, sum(lengths) * 6), Past()
+    x, state = draw(2, 2, sum(lengths) * 6), StreamingState()
     found, made = [], []
     for tile in x.split([n * 6 for n in lengths], dim=-1):
-        found.append(net.encoder(tile, past))
-        made.append(net.decoder(found[-1], past))
-        past.commit()
+        found.append(net.encoder(tile, state))
+        made.append(net.decoder(found[-1], state))
+        state.commit()
     z = net.encoder(x)
     assert net.streamable
     torch.testing.assert_close(torch.cat(found, -1), z, atol=1e-5, rtol=0)

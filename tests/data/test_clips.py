@@ -19,8 +19,8 @@ from cymatic.data.clips import facts_of, load_clips, say_trouble, usual_rate
 from cymatic.data.folder import read_folder
 from cymatic.data.mels import mel_of, prepare
 from cymatic.errors import Note
+from cymatic.media.sound import Sound
 from cymatic.signal.mel import PRESETS
-from cymatic.signal.sound import Sound
 
 SPEC = PRESETS["voice-8k"]
 

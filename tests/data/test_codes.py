@@ -42,7 +42,7 @@ def test_processes_share_a_batch():
     parts = [CodesBatches(sounds, 4, seed=1, rank=rank, ranks=2)[0] for rank in range(2)]
     for rank, part in enumerate(parts):
         assert part.captions == whole.captions[rank::2]
-        assert part.share.items == 4 and part.share.longest == 6
+        assert part.shard.items == 4 and part.shard.longest == 6
     with pytest.raises(Error, match="too small for 5 devices"):
         CodesBatches(sounds, 4, seed=1, ranks=5)
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cymatic.data.crops import MelCrops
+from cymatic.data.crops import MelRandomCrops
 from cymatic.data.mels import Clip
 from cymatic.errors import Error
 
@@ -15,8 +15,8 @@ def clips(*lengths: int) -> list[Clip]:
     return [Clip(f"clip {k}", (1000.0 * k + torch.arange(n)).expand(3, -1).clone()) for k, n in enumerate(lengths)]
 
 
-def crops(some: list[Clip], frames: int = 8, batch: int = 6, **more) -> MelCrops:
-    return MelCrops(some, frames, batch, 1, silence=SILENCE, **more)
+def crops(some: list[Clip], frames: int = 8, batch: int = 6, **more) -> MelRandomCrops:
+    return MelRandomCrops(some, frames, batch, 1, silence=SILENCE, **more)
 
 
 def test_a_piece_is_cut_from_one_clip_or_holds_all_of_it():

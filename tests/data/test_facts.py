@@ -12,7 +12,7 @@ from tests.helpers import tone
 
 from cymatic.data.facts import Facts, listen, read_windows, windows
 from cymatic.errors import SoundError
-from cymatic.signal.sound import Sound
+from cymatic.media.sound import Sound
 
 
 def wave(hz, level=1.0, seconds=1.0, rate=44_100):

@@ -5,7 +5,7 @@ import pytest
 from tests.helpers import tone, tone_folder
 
 from cymatic.data.inspection import inspect_folder, sheet
-from cymatic.signal.sound import Sound
+from cymatic.media.sound import Sound
 
 
 @pytest.fixture

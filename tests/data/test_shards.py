@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cymatic.data.shards import Shards, find_shards, write_shard
 from cymatic.data.tar import TarWriter
 from cymatic.errors import Error
-from cymatic.signal.cym import CymHeader, CymWriter
+from cymatic.media.cym import CymHeader, CymWriter
 
 HEADER = CymHeader("tiny", "ab" * 32, 2000, 1, 40, (16, 16, 16))
 

@@ -6,13 +6,13 @@ from tests.helpers import tone, tone_folder
 
 from cymatic.data.cache import Cache
 from cymatic.data.folder import read_folder
-from cymatic.data.waves import Crops, load_waves
+from cymatic.data.waves import RandomCrops, load_waves
 
 
 def test_a_step_gives_the_same_batch_whenever_it_is_asked_for():
     waves = [np.full(50, 0.1, np.float16), np.linspace(-0.5, 0.5, 900, dtype=np.float16)]
-    crops = Crops(waves, [1, 3], samples=100, batch=6, seed=0)
-    again = Crops(waves, [1, 3], samples=100, batch=6, seed=0)
+    crops = RandomCrops(waves, [1, 3], samples=100, batch=6, seed=0)
+    again = RandomCrops(waves, [1, 3], samples=100, batch=6, seed=0)
     assert torch.equal(crops[5], again[5])
     assert not torch.equal(crops[5], crops[6])
     assert crops[0].shape == (6, 1, 100) and crops[0].abs().max() <= 1
@@ -20,7 +20,7 @@ def test_a_step_gives_the_same_batch_whenever_it_is_asked_for():
 
 def test_waveforms_are_drawn_by_their_weights_and_follow_each_other():
     short, long = np.full(40, 0.1, np.float16), np.full(400, -0.1, np.float16)
-    crops = Crops([short, long], [1, 3], samples=100, batch=50, seed=0)
+    crops = RandomCrops([short, long], [1, 3], samples=100, batch=50, seed=0)
     pieces = torch.cat([crops[i] for i in range(20)])[:, 0]
     is_short = pieces[:, 0] > 0
     assert 0.2 < is_short.float().mean() < 0.3
@@ -32,7 +32,7 @@ def test_waveforms_are_drawn_by_their_weights_and_follow_each_other():
 
 def test_no_gain_makes_a_sound_clip():
     loud = (0.9 * np.sin(np.arange(2000))).astype(np.float16)
-    pieces = torch.cat([Crops([loud], [1], samples=100, batch=50, seed=0)[i] for i in range(4)])[:, 0]
+    pieces = torch.cat([RandomCrops([loud], [1], samples=100, batch=50, seed=0)[i] for i in range(4)])[:, 0]
     peaks = pieces.abs().amax(1, keepdim=True)
     assert 0.99 < peaks.max() <= 1 and peaks.min() < 0.2
     assert (

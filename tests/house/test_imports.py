@@ -125,7 +125,7 @@ def test_peers_may_import_one_way_only(tmp_path: Path) -> None:
         (tmp_path / room).mkdir()
         (tmp_path / room / "a.py").write_text(line, encoding="utf-8")
     assert violations(tmp_path) == []
-    (tmp_path / "data" / "b.py").write_text("from cymatic.metrics import judges", encoding="utf-8")
+    (tmp_path / "data" / "b.py").write_text("from cymatic.evaluation import judges", encoding="utf-8")
     assert len(violations(tmp_path)) == 2
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cymatic.errors import ModelError
-from cymatic.hub.lumen_judges import LumenSpectrogramJudge, LumenWaveformJudge
+from cymatic.hub.lumen_judges import LumenSpectrogramDiscriminator, LumenWaveformDiscriminator
 from cymatic.hub.lumen_losses import WINDOWS, lumen_mel, lumen_mel_loss
 
 
@@ -25,7 +25,9 @@ def judges(fixtures_dir):
 def test_the_judges_say_what_lumens_said(fixtures_dir, judges, which):
     folder = fixtures_dir / "seed_discriminators"
     judge = (
-        LumenWaveformJudge(judges[which], scale=2) if which == "wave_block" else LumenSpectrogramJudge(judges[which])
+        LumenWaveformDiscriminator(judges[which], scale=2)
+        if which == "wave_block"
+        else LumenSpectrogramDiscriminator(judges[which])
     )
     said, features = judge(numbers(folder, "inputs")["wave"])
     expected = numbers(folder, "expected")
@@ -37,7 +39,9 @@ def test_the_judges_say_what_lumens_said(fixtures_dir, judges, which):
 
 @pytest.mark.parametrize("which", ["wave_block", "stft"])
 def test_every_tensor_matters(judges, which):
-    build = (lambda t: LumenWaveformJudge(t, scale=2)) if which == "wave_block" else LumenSpectrogramJudge
+    build = (
+        (lambda t: LumenWaveformDiscriminator(t, scale=2)) if which == "wave_block" else LumenSpectrogramDiscriminator
+    )
     wave = torch.randn(1, 1, 800, generator=torch.Generator().manual_seed(0))
     before, _ = build(judges[which])(wave)
     for name, tensor in judges[which].items():
@@ -49,13 +53,13 @@ def test_other_tensors_are_refused(judges):
     wave, stft = judges["wave_block"], judges["stft"]
     for tensors in (stft, {**wave, "extra.bias": torch.zeros(3)}, {k: v for k, v in wave.items() if "_u" not in k}):
         with pytest.raises(ModelError, match="is no layer of Lumen's judges"):
-            LumenWaveformJudge(tensors, scale=1)
+            LumenWaveformDiscriminator(tensors, scale=1)
     with pytest.raises(ModelError, match="wrong shape"):
-        LumenWaveformJudge({**wave, "layers.1.0.weight_u": torch.zeros(5)}, scale=1)
+        LumenWaveformDiscriminator({**wave, "layers.1.0.weight_u": torch.zeros(5)}, scale=1)
     with pytest.raises(ModelError, match="missing: final_conv"):
-        LumenSpectrogramJudge({k: v for k, v in stft.items() if not k.startswith("final_conv")})
+        LumenSpectrogramDiscriminator({k: v for k, v in stft.items() if not k.startswith("final_conv")})
     with pytest.raises(ModelError, match="no tensors"):
-        LumenSpectrogramJudge({})
+        LumenSpectrogramDiscriminator({})
 
 
 def test_the_mel_loss_is_lumens(fixtures_dir):

@@ -8,8 +8,8 @@ import pytest
 import torch
 import yaml
 
-from cymatic.adversarial.losses import discriminator_loss
 from cymatic.codecs import CODECS
+from cymatic.discriminators.losses import discriminator_loss
 from cymatic.errors import ModelError
 from cymatic.hub.checkpoints import state_dict
 from cymatic.hub.parts import load_part, save_part

@@ -9,8 +9,8 @@ from torch.nn.functional import conv1d, conv_transpose1d, pad
 
 from cymatic.errors import Error
 from cymatic.nn.causal_conv import CausalConv, CausalConvTranspose
-from cymatic.nn.past import Past
 from cymatic.nn.snake import Snake
+from cymatic.nn.streaming import StreamingState
 
 DOWN = [{"kernel": 7}, {"kernel": 3, "dilation": 9}, {"kernel": 9, "stride": 4}, {"kernel": 4, "stride": 4},
         {"kernel": 5, "groups": 2}, {"kernel": 1}]  # fmt: skip
@@ -24,10 +24,10 @@ def built(layer: type, settings: dict) -> CausalConv | CausalConvTranspose:
 
 
 def in_tiles(layer, x: torch.Tensor, lengths: list[int]) -> torch.Tensor:
-    past, made = Past(), []
+    state, made = StreamingState(), []
     for tile in x.split(lengths, dim=-1):
-        made.append(layer(tile, past))
-        past.commit()
+        made.append(layer(tile, state))
+        state.commit()
     return torch.cat(made, dim=-1)
 
 
@@ -77,12 +77,12 @@ def test_tiles_are_the_whole(case, frames):
 @pytest.mark.parametrize(("kind", "settings"), [(CausalConv, DOWN[1]), (CausalConvTranspose, UP[4])])
 def test_a_tile_may_be_tried_before_it_is_complete(kind, settings):
     layer, x = built(kind, settings), draw(1, 4, 20)
-    past, stride = Past(), settings.get("stride", 1)
-    first = layer(x[..., :10], past)
-    past.commit()
-    tried = layer(pad(x[..., 10:13], (0, 7)), past)[..., : 3 * stride]
-    second = layer(x[..., 10:], past)
-    past.commit()
+    state, stride = StreamingState(), settings.get("stride", 1)
+    first = layer(x[..., :10], state)
+    state.commit()
+    tried = layer(pad(x[..., 10:13], (0, 7)), state)[..., : 3 * stride]
+    second = layer(x[..., 10:], state)
+    state.commit()
     assert torch.equal(torch.cat([first, second], -1), in_tiles(layer, x, [10, 10]))
     torch.testing.assert_close(tried, second[..., : 3 * stride], atol=1e-6, rtol=0)
 

@@ -7,7 +7,7 @@ from torch.nn.functional import pad
 
 from cymatic.errors import ModelError
 from cymatic.nn.energy_transformer import EnergyTransformer, EnergyTransformerConfig
-from cymatic.nn.transformer import rotate, turns
+from cymatic.nn.transformer import rotary_tables, rotate
 
 KINDS = ("relu", "softmax")
 
@@ -34,10 +34,10 @@ def test_the_energy_by_its_formula(hopfield):
     x = z[0].T
     g = layer.gain.exp() * (x - x.mean(1, keepdim=True)) / (x.var(1, keepdim=True, correction=0) + 1e-5).sqrt()
     g = g + layer.shift
-    energy, by = 0.0, turns(torch.arange(5), 8)
+    energy, rotary = 0.0, rotary_tables(torch.arange(5), 8)
     for h in range(2):
-        q = rotate((g @ layer.queries.weight[8 * h : 8 * h + 8].T)[None, None], by)[0, 0]
-        k = rotate((g @ layer.keys.weight[8 * h : 8 * h + 8].T)[None, None], by)[0, 0]
+        q = rotate((g @ layer.queries.weight[8 * h : 8 * h + 8].T)[None, None], rotary)[0, 0]
+        k = rotate((g @ layer.keys.weight[8 * h : 8 * h + 8].T)[None, None], rotary)[0, 0]
         b = float(layer.heat[h].exp())
         for place in range(5):
             energy -= float(sum((b * q[place] @ k[other]).exp() for other in range(5)).log()) / b
@@ -55,7 +55,7 @@ def test_the_gradient_is_autograds(hopfield):
     z, mask = draw(3, 16, 7), torch.arange(7) < torch.tensor([7, 4, 1])[:, None]
     z.requires_grad_()
     (expected,) = torch.autograd.grad(layer.energy(z, mask).sum(), z)
-    found = layer.gradient(z.mT, mask, turns(torch.arange(7), 8)).mT
+    found = layer.gradient(z.mT, mask, rotary_tables(torch.arange(7), 8)).mT
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     assert found.abs().max() > 0.1
 

@@ -10,7 +10,7 @@ from torch.nn.functional import conv1d, gelu, pad
 
 from cymatic.errors import Error
 from cymatic.nn.multires import MultiresConv, MultiresUp
-from cymatic.nn.past import Past
+from cymatic.nn.streaming import StreamingState
 from cymatic.nn.wavelet import WaveletUp
 
 
@@ -103,10 +103,10 @@ every_layer = pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS)
 @torch.no_grad()
 def test_tiles_with_a_past_are_the_whole(make, lengths):
     torch.manual_seed(0)
-    layer, x, past, made = make(), draw(2, 3, 20), Past(), []
+    layer, x, state, made = make(), draw(2, 3, 20), StreamingState(), []
     for tile in x.split(lengths, dim=-1):
-        made.append(layer(tile, past))
-        past.commit()
+        made.append(layer(tile, state))
+        state.commit()
     torch.testing.assert_close(torch.cat(made, -1), layer(x), atol=1e-6, rtol=0)
 
 

@@ -43,7 +43,7 @@ def test_each_sound_is_there_once(sounds, codec_folder, tmp_path):
 
 
 def _read(path):
-    from cymatic.signal.sound import Sound
+    from cymatic.media.sound import Sound
 
     return Sound.read(path)
 

@@ -17,9 +17,9 @@ import cymatic
 from cymatic.codecs.waveform import WaveformCodec
 from cymatic.errors import Error, ModelError, Note, SoundError
 from cymatic.hub.pipeline_file import CodecFile
+from cymatic.media.cym import CymReader, CymWriter
+from cymatic.media.sound import Sound
 from cymatic.pipelines.sound_codec import Encoded, SoundCodec
-from cymatic.signal.cym import CymReader, CymWriter
-from cymatic.signal.sound import Sound
 
 FILE = CodecFile(parts={"codec": "codec"})
 

@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy, normalize
 
+from cymatic.batch_shard import BatchShard
 from cymatic.cond import Cond, guide
 from cymatic.errors import Error
 from cymatic.nn.causal import GPTBlock, new_cache, pack, step
-from cymatic.nn.transformer import turns
+from cymatic.nn.transformer import rotary_tables
 from cymatic.priors.generation import Choice
 from cymatic.priors.gpt import GPTConfig, GPTPrior, mingpt_vas, vggsound_large, vggsound_xl
 from cymatic.priors.grid import column_major, flatten, unflatten
-from cymatic.share import Share
 
 
 def prior(**changes) -> GPTPrior:
@@ -62,14 +62,14 @@ def test_steps_equal_the_whole(rotary, rows):
     for p in (p for block in blocks for p in block.parameters()):
         torch.nn.init.normal_(p, std=0.5)
     x = torch.randn(rows, 9, 16)
-    by = turns(torch.arange(9), 8) if rotary else None
+    rotary = rotary_tables(torch.arange(9), 8) if rotary else None
     whole = x
     for block in blocks:
-        whole = block(whole, by)
+        whole = block(whole, rotary)
     caches = [new_cache(block, rows, 9) for block in blocks]
     first = x[:, :4]
     for block, cache in zip(blocks, caches, strict=True):
-        first = block(first, None if by is None else (by[0][:4], by[1][:4]), cache=cache)
+        first = block(first, None if rotary is None else (rotary[0][:4], rotary[1][:4]), cache=cache)
     torch.testing.assert_close(first, whole[:, :4])
     packed = pack(blocks, rows, 9)
     for at in range(4, 9):
@@ -158,10 +158,10 @@ def test_shares_of_a_batch_make_its_loss():
     for rank in range(2):
         own = slice(rank, None, 2)
         one = Cond(condition.tokens[own], condition.mask[own], condition.vector[own])
-        share = Share.of(columns.tolist(), rank, 2)
+        shard = BatchShard.of(columns.tolist(), rank, 2)
         most = int(columns[own].max())
         generator = torch.Generator().manual_seed(2)
-        parts.append(model.loss(codes[own][..., :most], columns[own], one, generator, share)["loss"])
+        parts.append(model.loss(codes[own][..., :most], columns[own], one, generator, shard)["loss"])
     torch.testing.assert_close(sum(parts) / 2, whole)
 
 
@@ -205,11 +205,11 @@ def test_attention_maps_are_what_the_network_looks_at():
         torch.testing.assert_close(m.sum(-1), torch.ones(2, 2, 17))
         assert not m.triu(1).any()
         assert not m[1, :, 2:, :2].any(), "the padding of the second condition"
-    x, by, mask = model.trunk.begin(model.trunk.prefix(condition, 2), flatten(codes))
+    x, rotary, mask = model.trunk.begin(model.trunk.prefix(condition, 2), flatten(codes))
     block = model.trunk.blocks[0]
-    by_hand = x + block.out((maps[0] @ block._heads(x, by)[2]).transpose(1, 2).flatten(2))
+    by_hand = x + block.out((maps[0] @ block._heads(x, rotary)[2]).transpose(1, 2).flatten(2))
     by_hand = by_hand + block.narrow(torch.nn.functional.gelu(block.widen(block.norm2(by_hand))))
-    torch.testing.assert_close(block(x, by, mask), by_hand, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(block(x, rotary, mask), by_hand, atol=1e-5, rtol=1e-5)
 
 
 def test_the_published_sizes():

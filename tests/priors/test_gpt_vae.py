@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from cymatic.batch_shard import BatchShard
 from cymatic.errors import Error
 from cymatic.priors.gpt import GPTConfig
 from cymatic.priors.gpt_vae import GPTVAE, GPTVAEConfig
@@ -16,7 +17,6 @@ from cymatic.priors.variational import (
     mutual_information,
     ramp,
 )
-from cymatic.share import Share
 
 
 def model(**changes) -> GPTVAE:
@@ -106,8 +106,8 @@ def test_shares_of_a_batch_make_its_loss(reduction):
     parts = []
     for rank in range(2):
         own, generator = slice(rank, None, 2), torch.Generator().manual_seed(2)
-        share = Share.of(COLUMNS.tolist(), rank, 2)
-        parts.append(vae.loss(codes[own], COLUMNS[own], None, generator, share))
+        shard = BatchShard.of(COLUMNS.tolist(), rank, 2)
+        parts.append(vae.loss(codes[own], COLUMNS[own], None, generator, shard))
     if reduction == "sum":
         for name in whole:
             torch.testing.assert_close((parts[0][name] + parts[1][name]) / 2, whole[name])

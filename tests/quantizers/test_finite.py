@@ -4,6 +4,7 @@ import pytest
 import torch
 from tests.helpers import draw
 
+from cymatic.batch_shard import BatchShard
 from cymatic.errors import Error, ModelError
 from cymatic.quantizers import finite
 from cymatic.quantizers.finite import (
@@ -12,7 +13,6 @@ from cymatic.quantizers.finite import (
     LookupFreeQuantizer,
     LookupFreeQuantizerConfig,
 )
-from cymatic.share import Share
 
 
 def scalar(**settings) -> FiniteScalarQuantizer:
@@ -33,7 +33,7 @@ def test_sizes_are_products_and_powers():
 def test_rounding_is_the_naive_one_and_levels_refine_it():
     quantizer = scalar(levels=3).eval()
     z = 3 * draw(4, 6, 400)
-    bounded = quantizer.inwards(z.mT).tanh()
+    bounded = quantizer.in_proj(z.mT).tanh()
     codes = quantizer.encode(z)
     for number, steps in enumerate((4, 5, 3)):
         middles = torch.tensor([(2 * c + 1) / steps - 1 for c in range(steps)])
@@ -52,7 +52,7 @@ def test_fewer_levels_are_the_first_of_more_and_stand_for_less(make):
     quantizer = make(levels=4).eval()
     z = draw(2, 6, 30)
     codes = quantizer.encode(z)
-    wanted = quantizer.outwards(quantizer._bounded(z) if make is scalar else quantizer.inwards(z.mT).clamp(-2, 2)).mT
+    wanted = quantizer.out_proj(quantizer._bounded(z) if make is scalar else quantizer.in_proj(z.mT).clamp(-2, 2)).mT
     errors = []
     for levels in (1, 2, 3, 4):
         assert torch.equal(quantizer.encode(z, levels), codes[:, :levels])
@@ -67,7 +67,7 @@ def test_fewer_levels_are_the_first_of_more_and_stand_for_less(make):
 def test_signs_are_bits():
     quantizer = free(levels=2).eval()
     z = draw(2, 6, 40)
-    x = quantizer.inwards(z.mT)
+    x = quantizer.in_proj(z.mT)
     left = x - torch.where(x > 0, 1.0, -1.0)
     expected = torch.stack([sum((r[..., i] > 0).long() << i for i in range(3)) for r in (x, left)], 1)
     assert torch.equal(quantizer.encode(z), expected)
@@ -78,8 +78,8 @@ def test_the_gradient_goes_straight_through(make):
     quantizer = make(levels=2).eval()
     z = draw(2, 6, 5).requires_grad_()
     (found,) = torch.autograd.grad(quantizer(z).z.sum(), z)
-    inside = quantizer._bounded(z) if make is scalar else quantizer.inwards(z.mT)
-    (expected,) = torch.autograd.grad(quantizer.outwards(inside).sum(), z)
+    inside = quantizer._bounded(z) if make is scalar else quantizer.in_proj(z.mT)
+    (expected,) = torch.autograd.grad(quantizer.out_proj(inside).sum(), z)
     torch.testing.assert_close(found, expected)
 
 
@@ -102,7 +102,7 @@ def test_the_entropies_are_those_of_all_codes_counted_out():
     z, mask = draw(3, 6, 20), torch.arange(20) < torch.tensor([20, 5, 0])[:, None]
     out = quantizer(z, mask=mask)
     table = torch.stack([torch.arange(8) >> i & 1 for i in range(3)], 1) * 2.0 - 1
-    residual, entropy, commitment = quantizer.inwards(z.mT)[mask], 0, 0
+    residual, entropy, commitment = quantizer.in_proj(z.mT)[mask], 0, 0
     for level in range(2):
         scaled = residual * 2**level
         p = torch.softmax(-(scaled[:, None] - table).square().sum(-1) / 0.7, -1)
@@ -118,7 +118,7 @@ def test_the_entropies_are_those_of_all_codes_counted_out():
 def test_many_bits_are_counted_in_groups():
     quantizer = free(bits=13, entropy=1.0, diversity=1.0)
     z = draw(1, 6, 50)
-    probabilities = torch.sigmoid(4 * quantizer.inwards(z.mT)[0])
+    probabilities = torch.sigmoid(4 * quantizer.in_proj(z.mT)[0])
     sure = -(probabilities.log() * probabilities + (1 - probabilities).log() * (1 - probabilities)).sum(1).mean()
     diverse = 0
     for bits in (range(10), range(10, 13)):
@@ -134,18 +134,18 @@ def test_the_shares_of_processes_have_the_entropy_and_gradient_of_the_whole(monk
     z, lengths, asked = draw(5, 6, 9), [9, 5, 1, 7, 2], []
     mask = torch.arange(9) < torch.tensor(lengths)[:, None]
 
-    def loss(items: slice, share: Share | None) -> tuple[torch.Tensor, torch.Tensor]:
+    def loss(items: slice, shard: BatchShard | None) -> tuple[torch.Tensor, torch.Tensor]:
         quantizer = free(levels=2, dropout=0.7)
-        out = quantizer(z[items], torch.Generator().manual_seed(1), mask[items], share)
-        total = sum(out.losses.values()) * (1.0 if share is None else share.frames_share)
-        return total.detach(), torch.autograd.grad(total, quantizer.inwards.weight)[0]
+        out = quantizer(z[items], torch.Generator().manual_seed(1), mask[items], shard)
+        total = sum(out.losses.values()) * (1.0 if shard is None else shard.frames_weight)
+        return total.detach(), torch.autograd.grad(total, quantizer.in_proj.weight)[0]
 
     monkeypatch.setattr(finite, "total", lambda x: asked.append(x) or x)
     whole, gradient = loss(slice(None), None)
     for r in range(2):
         answers = iter(asked)
         monkeypatch.setattr(finite, "total", lambda x, answers=answers: next(answers))
-        value, part = loss(slice(r, None, 2), Share.of(lengths, r, 2))
+        value, part = loss(slice(r, None, 2), BatchShard.of(lengths, r, 2))
         whole, gradient = whole - value / 2, gradient - part / 2
     torch.testing.assert_close(gradient, torch.zeros_like(gradient), atol=1e-6, rtol=0)
 
@@ -153,13 +153,13 @@ def test_the_shares_of_processes_have_the_entropy_and_gradient_of_the_whole(monk
 def test_the_entropy_makes_choices_sure_and_uses_all_codes():
     quantizer = free(entropy=1.0, beta=0.0)
     z, optimiser = draw(8, 6, 50) * 0.3 + 0.5, torch.optim.Adam(quantizer.parameters(), lr=0.02)
-    before = len(quantizer.encode(z).unique()), quantizer.inwards(z.mT).abs().mean()
+    before = len(quantizer.encode(z).unique()), quantizer.in_proj(z.mT).abs().mean()
     for _ in range(150):
         optimiser.zero_grad()
         quantizer(z).losses["entropy"].backward()
         optimiser.step()
     counts = torch.bincount(quantizer.encode(z).flatten(), minlength=8) / 400
-    assert counts.min() > 0.08 and quantizer.inwards(z.mT).abs().mean() > before[1]
+    assert counts.min() > 0.08 and quantizer.in_proj(z.mT).abs().mean() > before[1]
 
 
 @pytest.mark.parametrize(

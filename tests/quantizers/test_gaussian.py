@@ -5,10 +5,10 @@ import torch
 from tests.helpers import draw
 from torch.distributions import Normal, kl_divergence
 
+from cymatic.batch_shard import BatchShard
 from cymatic.errors import Error
 from cymatic.hub.parts import load_weights
 from cymatic.quantizers.gaussian import GaussianBottleneck, GaussianBottleneckConfig
-from cymatic.share import Share
 
 
 def built(**settings) -> GaussianBottleneck:
@@ -32,7 +32,7 @@ def test_it_gives_what_a_quantizer_gives(places):
 
 def test_the_loss_is_the_divergence_from_the_unit_gaussian():
     layer, z = built(kl=0.5), draw(2, 6, 9)
-    mean, spread = layer.inwards(z.mT).chunk(2, -1)
+    mean, spread = layer.in_proj(z.mT).chunk(2, -1)
     nats = kl_divergence(Normal(mean, (spread / 2).exp()), Normal(0.0, 1.0))
     torch.testing.assert_close(layer(z).losses, {"kl": 0.5 * nats.mean()})
     mask = torch.arange(9) < torch.tensor([9, 4])[:, None]
@@ -46,7 +46,7 @@ def test_what_it_was_trained_on_has_mean_0_and_variance_1():
     layer.eval()
     # Not wider: the variances are exponentials, and the more they spread the less a few thousand draws say of them.
     z = 5 + 0.5 * draw(8, 6, 2500, seed=99)
-    mean, spread = layer.inwards(z.mT).chunk(2, -1)
+    mean, spread = layer.in_proj(z.mT).chunk(2, -1)
     drawn = mean + (spread / 2).exp() * draw(8, 2500, 4)
     middle, width = layer._scale()
     scaled = ((drawn - middle) / width).flatten(0, 1)
@@ -61,8 +61,8 @@ def test_noise_in_training_alone_and_by_the_generator():
     layer.train()
     first, again, other = (layer(z, seeded(seed)).z for seed in (0, 0, 1))
     assert torch.equal(first, again) and not torch.equal(first, other)
-    share = Share.of([9] * 4, 1, 2)
-    torch.testing.assert_close(layer(z[1::2], seeded(), share=share).z, first[1::2])
+    shard = BatchShard.of([9] * 4, 1, 2)
+    torch.testing.assert_close(layer(z[1::2], seeded(), shard=shard).z, first[1::2])
     with pytest.raises(Error, match="give it a generator"):
         layer(z)
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests.quantizers.test_residual import draw, generator, sounds
 
 from cymatic.errors import Error, ModelError
-from cymatic.metrics.topography import shuffled, topographic_error
+from cymatic.evaluation.topography import shuffled, topographic_error
 from cymatic.quantizers.maps import MapConfig, Neighbourhood, grid
 from cymatic.quantizers.residual import ResidualQuantizer, ResidualQuantizerConfig
 

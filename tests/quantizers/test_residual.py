@@ -7,11 +7,11 @@ import torch
 from tests.helpers import draw, generator, side_by_side
 from torch.nn.functional import normalize
 
+from cymatic.batch_shard import BatchShard
 from cymatic.errors import Error, ModelError
 from cymatic.quantizers.learning import _highest, levels_used
 from cymatic.quantizers.maps import MapConfig
 from cymatic.quantizers.residual import ResidualQuantizer, ResidualQuantizerConfig
-from cymatic.share import Share
 
 
 def build(levels: int = 3, size: int = 8, dim: int = 4, *, begun: bool = True, **settings) -> ResidualQuantizer:
@@ -48,12 +48,12 @@ def test_projections_are_those_of_each_level():
     z = draw(2, 4, 9)
     residual, given = z.mT, 0
     for level, book in enumerate(quantizer.codebooks):
-        narrow = quantizer.inwards[level](residual)
+        narrow = quantizer.in_proj[level](residual)
         codes = (normalize(narrow, dim=-1) @ normalize(book, dim=-1).T).argmax(-1)
         assert torch.equal(codes, quantizer.encode(z)[:, level])
         given, residual = (
-            given + quantizer.outwards[level](book[codes]),
-            residual - quantizer.outwards[level](book[codes]),
+            given + quantizer.out_proj[level](book[codes]),
+            residual - quantizer.out_proj[level](book[codes]),
         )
     torch.testing.assert_close(quantizer(z).z, given.mT)
 
@@ -95,8 +95,8 @@ def test_the_gradient_goes_straight_through_once():
     (gradient,) = torch.autograd.grad(quantizer(z).z, z, torch.ones_like(z))
     residual = given = torch.zeros_like(z.mT) + z.mT  # as if nothing were quantised
     given = 0
-    for inwards, outwards in zip(quantizer.inwards, quantizer.outwards, strict=True):
-        part = outwards(inwards(residual))
+    for in_proj, out_proj in zip(quantizer.in_proj, quantizer.out_proj, strict=True):
+        part = out_proj(in_proj(residual))
         given, residual = given + part, residual - part
     (expected,) = torch.autograd.grad(given.mT, z, torch.ones_like(z))
     torch.testing.assert_close(gradient, expected)
@@ -206,7 +206,7 @@ def test_a_share_of_a_batch_drops_what_the_whole_would():
     z = draw(5, 4, 7)
     whole = build(dropout=0.9, restart=False)(z, generator(3)).z
     for r in range(2):
-        part = build(dropout=0.9, restart=False)(z[r::2], generator(3), share=Share.of([7] * 5, r, 2)).z
+        part = build(dropout=0.9, restart=False)(z[r::2], generator(3), shard=BatchShard.of([7] * 5, r, 2)).z
         torch.testing.assert_close(part, whole[r::2])
 
 
@@ -243,7 +243,7 @@ def test_codes_are_drawn_by_their_distance():
     z, hot = draw(5, 3, 7), {"temperature": 2.0, "restart": False, "metric": "cosine"}
     whole = build(3, 6, 3, **hot)(z, generator(3)).codes
     assert not torch.equal(whole, build(3, 6, 3, **hot)(z, generator(4)).codes)
-    part = build(3, 6, 3, **hot)(z[1::2], generator(3), share=Share.of([7] * 5, 1, 2)).codes
+    part = build(3, 6, 3, **hot)(z[1::2], generator(3), shard=BatchShard.of([7] * 5, 1, 2)).codes
     assert torch.equal(part, whole[1::2])
 
 
@@ -295,8 +295,8 @@ def steps(settings: dict, rank: int, ranks: int) -> dict[str, torch.Tensor]:
     lengths = [9, 5, 1, 7, 2]
     for step in range(4):
         z, mask = draw(5, 4, 9, seed=step), torch.arange(9) < torch.tensor(lengths)[:, None]
-        share = Share.of(lengths, rank, ranks)
-        quantizer(z[rank::ranks], generator(step), mask[rank::ranks], share)
+        shard = BatchShard.of(lengths, rank, ranks)
+        quantizer(z[rank::ranks], generator(step), mask[rank::ranks], shard)
     return quantizer.state_dict()
 
 

@@ -5,11 +5,11 @@ import torch
 from tests.helpers import draw, side_by_side
 from torch.nn.functional import normalize
 
+from cymatic.batch_shard import BatchShard
 from cymatic.errors import Error, ModelError
-from cymatic.metrics.code_use import perplexity, unused
+from cymatic.evaluation.code_use import perplexity, unused
 from cymatic.quantizers.learning import MOST_SCORES
 from cymatic.quantizers.vector import VectorQuantizer, VectorQuantizerConfig
-from cymatic.share import Share
 
 
 def build(size: int = 8, dim: int = 4, *, spread: float = 1.0, **settings) -> VectorQuantizer:
@@ -108,8 +108,8 @@ def test_a_share_of_a_batch_is_shaken_as_in_the_whole():
     z = draw(5, 4, 7)
     whole = build(32, noise_sigma=3.0)(z, torch.Generator().manual_seed(3)).codes
     for r in range(2):
-        share = Share.of([7] * 5, r, 2)
-        part = build(32, noise_sigma=3.0)(z[r::2], torch.Generator().manual_seed(3), share=share)
+        shard = BatchShard.of([7] * 5, r, 2)
+        part = build(32, noise_sigma=3.0)(z[r::2], torch.Generator().manual_seed(3), shard=shard)
         assert torch.equal(part.codes, whole[r::2])
 
 

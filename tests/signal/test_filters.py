@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cymatic.signal.channel_average import channel_average_distance, coarse_first
 from cymatic.signal.filters import low_pass, opening, pre_emphasis
-from cymatic.signal.stages import channel_average_distance, coarse_first
 
 RATE = 24_000
 

@@ -9,7 +9,7 @@ import pytest
 import soxr
 
 from cymatic.errors import SoundError
-from cymatic.signal.sound import Sound
+from cymatic.media.sound import Sound
 
 
 def sine(hz: float, rate: int = 48_000, seconds: float = 2.0, level: float = 1.0, phase: float = 0.0) -> np.ndarray:
@@ -99,7 +99,7 @@ def test_a_gain_without_end_is_refused():
 
 def test_true_peak_needs_no_scipy():
     code = (
-        "import sys; from cymatic.signal.sound import Sound; Sound([0.5, 2.0], 8000).peak_limited(); "
+        "import sys; from cymatic.media.sound import Sound; Sound([0.5, 2.0], 8000).peak_limited(); "
         "print('scipy' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,8 +6,8 @@ import torch
 from tests.helpers import tone
 
 from cymatic.errors import Error
+from cymatic.media.sound import Sound
 from cymatic.signal.mel import PRESETS, log_mel
-from cymatic.signal.sound import Sound
 from cymatic.signal.specvqgan import FRAMES, SAMPLES, middle, published_mel, ten_seconds
 
 SPEC = PRESETS["specvqgan-22k"]

@@ -19,7 +19,7 @@ from tests.helpers import TINY, quiet, tiny_codes_recipe, tiny_recipe
 import cymatic
 from cymatic.data.codes import Coded, CodesBatches
 from cymatic.data.mels import Batches, Clip
-from cymatic.data.waves import Crops
+from cymatic.data.waves import RandomCrops
 from cymatic.errors import Error
 from cymatic.signal.mel import PRESETS
 from cymatic.training import hardware
@@ -111,16 +111,16 @@ def test_a_batch_too_small_for_the_devices_is_refused():
     with pytest.raises(Error, match=r"a batch of 3 clips is too small for 4 devices"):
         Batches(clips(3), 64, 0, rank=0, ranks=4)
     with pytest.raises(Error, match="can't be shared evenly by 2 devices"):
-        Crops([np.ones(9)], [1.0], 4, 7, 0, rank=0, ranks=2)
+        RandomCrops([np.ones(9)], [1.0], 4, 7, 0, rank=0, ranks=2)
     with pytest.raises(Error, match=r"judges\.judged is 3"):
         VocoderTask(VocosShape(), JudgeSettings(judged=3), VOICE, 0, ranks=2)
 
 
 def test_crops_are_shared():
     waves = [np.random.default_rng(i).normal(size=4000) for i in range(3)]
-    whole = Crops(waves, [1, 2, 3], 1024, 6, 5)[9]
+    whole = RandomCrops(waves, [1, 2, 3], 1024, 6, 5)[9]
     for rank in range(3):
-        assert torch.equal(Crops(waves, [1, 2, 3], 1024, 6, 5, rank=rank, ranks=3)[9], whole[rank::3])
+        assert torch.equal(RandomCrops(waves, [1, 2, 3], 1024, 6, 5, rank=rank, ranks=3)[9], whole[rank::3])
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def train_a_vocoder(fabric, *, run, say, on_report, stopped):
         0,
         ranks=ranks,
     )
-    crops = Crops(waves, [1.0] * 4, 4100, settings.batch, 1, rank=fabric.global_rank, ranks=ranks)
+    crops = RandomCrops(waves, [1.0] * 4, 4100, settings.batch, 1, rank=fabric.global_rank, ranks=ranks)
     return fit(
         task.to(fabric.device), crops, [torch.from_numpy(waves[0])[None, None]], settings, run, fabric, resume=False,
         deadline=None, stopped=stopped, on_report=on_report, on_settings=lambda settings: None,

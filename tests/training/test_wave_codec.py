@@ -8,7 +8,7 @@ import torch
 from tests.helpers import interrupted_after, quiet, tone_folder
 
 from cymatic.codecs.waveform import WaveformCodec
-from cymatic.data.waves import Crops
+from cymatic.data.waves import RandomCrops
 from cymatic.errors import Error, ModelError
 from cymatic.hub.parts import load_part
 from cymatic.hub.pipeline_file import CodecFile, read_pipeline
@@ -108,7 +108,7 @@ WAYS = {
 def test_every_way_takes_a_step(settings):
     task = WaveCodecTask(make_recipe(None, [*SMALL, "training.steps=20", "judges.start=0", *settings]))
     waves = [np.random.default_rng(i).normal(0, 0.1, 2000).astype(np.float32) for i in range(4)]
-    batches = Crops(waves, [1.0] * 4, round(8000 * task.recipe.piece), 4, 0)
+    batches = RandomCrops(waves, [1.0] * 4, round(8000 * task.recipe.piece), 4, 0)
     optimizer = Muon(task.parameter_groups(task.recipe.training), betas=task.betas)
     for group in optimizer.param_groups:
         group["lr"] = 1e-4

@@ -17,11 +17,11 @@ from typing import Annotated, Any
 import typer
 
 from cymatic import __version__
+from cymatic.apps.classifier_command import judge
 from cymatic.apps.codec_commands import decode, encode
 from cymatic.apps.codec_map_command import codec
 from cymatic.apps.data_command import data
 from cymatic.apps.import_command import import_command
-from cymatic.apps.judge_command import judge
 from cymatic.apps.verbs import VERBS, numbered
 from cymatic.errors import Error, Note
 from cymatic.files import reason
@@ -134,7 +134,7 @@ def sound(
 ) -> None:
     """Make a sound from words."""
     from cymatic.files import check_output
-    from cymatic.signal.files import FORMATS
+    from cymatic.media.audio_files import FORMATS
 
     check_output(output, FORMATS)
     if plot is not None:
@@ -173,7 +173,7 @@ def plot(
 ) -> None:
     """Draw the waveform and the mel spectrogram of a sound file."""
     from cymatic.files import check_output
-    from cymatic.signal.sound import Sound
+    from cymatic.media.sound import Sound
 
     check_output(output, PLOTS)
     print(Sound.read(audio).plot(output, title=audio.name))

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from cymatic.media.pipes import Source
     from cymatic.pipelines.sound_codec import SoundCodec, Written
-    from cymatic.signal.pipes import Source
 
 PIPE = Path("-")
 STARTER = "starter-codec"
@@ -65,8 +65,8 @@ def encode(
     sources = _found(audio, _sounds(), "sound") if audio.is_dir() else []
     if output != PIPE and not audio.is_dir():
         check_output(output, (".cym",))
+    from cymatic.media import pipes
     from cymatic.pipelines.load import load_codec
-    from cymatic.signal import pipes
 
     codec = load_codec(model, device=device)
     codec.levels(kbps)  # says before the work what would fail in it
@@ -77,7 +77,7 @@ def encode(
         )
     elif output == PIPE or audio == PIPE:
         from cymatic.files import writing
-        from cymatic.signal import files
+        from cymatic.media import audio_files as files
 
         blocks = pipes.blocks(_input()) if audio == PIPE else files.blocks(audio)
         if output == PIPE:
@@ -112,7 +112,7 @@ def decode(
 ) -> None:
     """Turn .cym files into sounds again."""
     from cymatic.files import check_output
-    from cymatic.signal.files import FORMATS
+    from cymatic.media.audio_files import FORMATS
 
     _check_kinds(codes, output)
     sources = _found(codes, (".cym",), ".cym") if codes.is_dir() else []
@@ -127,10 +127,10 @@ def decode(
 
 def _decode_one(codes: Path, output: Path, known: _Models, kbps: float | None) -> None:
     from cymatic.files import writing
+    from cymatic.media import pipes
+    from cymatic.media.cym import CymReader
+    from cymatic.media.pipes import WavPipe
     from cymatic.pipelines.sound_codec import opened
-    from cymatic.signal import pipes
-    from cymatic.signal.cym import CymReader
-    from cymatic.signal.pipes import WavPipe
 
     with nullcontext(_input()) if codes == PIPE else opened(codes) as stream:  # once, for it may be a pipe, too
         reader = CymReader(stream, pipes.NAME if codes == PIPE else str(codes))
@@ -158,8 +158,8 @@ class _Models:
         self._lock = Lock()
 
     def of(self, path: Path) -> SoundCodec:
+        from cymatic.media.cym import CymReader
         from cymatic.pipelines.sound_codec import opened
-        from cymatic.signal.cym import CymReader
 
         with opened(path) as file:
             return self.named(CymReader(file, str(path)).header.model)

@@ -52,9 +52,9 @@ def map_command(
     from cymatic.data.cache import Cache
     from cymatic.data.waves import load_waves
     from cymatic.errors import Error, ModelError
+    from cymatic.evaluation.recordings import balanced
     from cymatic.pipelines.codebook_map import check_level, codebook_map
     from cymatic.pipelines.load import load_codec
-    from cymatic.pipelines.recordings import balanced
 
     made = load_codec(model)
     if not isinstance(made.codec, WaveformCodec):

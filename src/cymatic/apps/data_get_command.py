@@ -27,8 +27,8 @@ def data_list_command() -> None:
 
 def data_get_command(name: str, folder: Path, given: Path | None) -> None:
     """Makes one pack, showing how it goes. Raises Error for what the user can mend."""
+    from cymatic.data.published.dataset_writer import splits_of
     from cymatic.data.published.get import Watch, get  # brings in numpy and soundfile
-    from cymatic.data.published.shelf import splits_of
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())

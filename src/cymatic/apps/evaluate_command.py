@@ -19,14 +19,23 @@ from cymatic.apps.report_page import page
 from cymatic.apps.terminal import printable
 from cymatic.data.clips import usual_rate
 from cymatic.errors import Error, ModelError
+from cymatic.evaluation.classifiers import Classifier
+from cymatic.evaluation.evaluable import Evaluable
+from cymatic.evaluation.evaluate import (
+    MADE,
+    REAL,
+    THROUGH,
+    Evaluation,
+    check_corpus,
+    check_count,
+    check_judge,
+    evaluate,
+)
+from cymatic.evaluation.folder_classifier import judge_rate, train_on
+from cymatic.evaluation.recordings import Corpus, as_json, plain, read_corpus
 from cymatic.files import reason, write_atomically
 from cymatic.hub.parts import fingerprint, load_part, save_part
-from cymatic.metrics.judges import Judge
-from cymatic.pipelines.evaluable import Evaluable
-from cymatic.pipelines.evaluate import MADE, REAL, THROUGH, Evaluation, check_corpus, check_count, check_judge, evaluate
-from cymatic.pipelines.folder_judge import judge_rate, train_on
 from cymatic.pipelines.load import load_maker
-from cymatic.pipelines.recordings import Corpus, as_json, plain, read_corpus
 from cymatic.pipelines.wave_codes_to_sound import WaveCodesToSound
 
 REPORT, PAGE, JUDGE = "report.json", "report.html", "judge"
@@ -50,7 +59,7 @@ def evaluate_command(run: str, data: Path | None, judge: Path | None, n: int, se
     if isinstance(made, WaveCodesToSound):
         raise ModelError(f"{run} makes sounds without a mel, which evaluate compares by; give another kind of model")
     model = cast(Evaluable, made)
-    given = load_part(judge, (Judge,)) if judge is not None else None
+    given = load_part(judge, (Classifier,)) if judge is not None else None
     sources, longest, long = clips_of(run, data)
     corpus = read_corpus(sources, model.rate, longest=longest, long=long)
     check_corpus(model, corpus)

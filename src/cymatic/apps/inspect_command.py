@@ -14,7 +14,7 @@ from cymatic.data.inspection import Inspection, inspect_folder, sheet
 from cymatic.data.layouts import check_strictly
 from cymatic.errors import Error
 from cymatic.files import check_output
-from cymatic.signal.plot import contact_sheet
+from cymatic.media.plot import contact_sheet
 
 MOST_COUNTED = 8  # captions, rates
 MOST_NAMED = 10  # of each kind of problem

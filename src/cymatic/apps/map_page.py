@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from cymatic.apps.report_page import STYLE
+from cymatic.media.audio_files import encoded
 from cymatic.pipelines.codebook_map import CodebookMap
 from cymatic.signal.colours import to_srgb
-from cymatic.signal.files import encoded
 
 SIDE = 640  # pixels of the picture's longer side, about
 LOUDEST = 0.9  # of the loudest sound on the page

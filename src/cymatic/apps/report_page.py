@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from cymatic.pipelines.evaluate import MADE, REAL, THROUGH, Shown
-from cymatic.signal.files import encoded
-from cymatic.signal.plot import thumbnail
-from cymatic.signal.sound import Sound
+from cymatic.evaluation.evaluate import MADE, REAL, THROUGH, Shown
+from cymatic.media.audio_files import encoded
+from cymatic.media.plot import thumbnail
+from cymatic.media.sound import Sound
 
 HEARD = 5.0  # seconds of a clip that can be played and seen
 BARS = 256  # of the histogram at most

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from cymatic.signal.sound import Sound
+    from cymatic.media.sound import Sound
 
 Audio = Annotated[Path, typer.Argument(help="A sound file.", show_default=False, readable=False)]
 Output = Annotated[
@@ -90,12 +90,12 @@ def _ready(verb: str, model: str, device: str, output: Path, n: int, *audio: Pat
     """The sounds and the model. Raises Error for an output that can't be written, ModelError for a lack of the verb."""
     from cymatic.errors import ModelError
     from cymatic.files import check_output
-    from cymatic.signal.files import FORMATS
+    from cymatic.media.audio_files import FORMATS
 
     for i in range(1, min(n, 10_000) + 1):
         check_output(numbered(output, i, n), FORMATS)
+    from cymatic.media.sound import Sound
     from cymatic.pipelines.load import load_maker
-    from cymatic.signal.sound import Sound
 
     sounds = [Sound.read(path) for path in audio]
     make = load_maker(model, device=device)

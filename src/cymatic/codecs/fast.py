@@ -21,7 +21,7 @@ from torch.nn.functional import conv2d
 from cymatic.codecs.pitch import Pitch, PitchShape
 from cymatic.config import Config
 from cymatic.nn.linear import Linear, gelu_linear
-from cymatic.nn.past import Past, before, over
+from cymatic.nn.streaming import StreamingState, add_overlap, extend_left
 from cymatic.signal.stft import overlap_add
 
 KERNEL = 7  # frames that a block looks at
@@ -72,9 +72,9 @@ class CausalMix(nn.Module):
         self.gain = nn.Parameter(torch.full((width,), gain))
 
     def forward(
-        self, x: Float[Tensor, "batch frames width"], past: Past | None = None
+        self, x: Float[Tensor, "batch frames width"], state: StreamingState | None = None
     ) -> Float[Tensor, "batch frames width"]:
-        seen = before(past, self, x, KERNEL - 1, dim=1)
+        seen = extend_left(state, self, x, KERNEL - 1, dim=1)
         # As a picture one pixel high whose channels lie side by side, which needs no transpose in memory.
         near = conv2d(seen.mT[:, :, None], self.near.weight[:, :, None], self.near.bias, groups=x.shape[-1])
         return torch.addcmul(x, self.gain, self.narrow(gelu_linear(self.norm(near[:, :, 0].mT), self.widen)))
@@ -90,9 +90,9 @@ class Excitation(nn.Module):
         self.window = shape.overlap * self.step
 
     def forward(
-        self, said: Float[Tensor, "batch 4 frames"], past: Past | None = None
+        self, said: Float[Tensor, "batch 4 frames"], state: StreamingState | None = None
     ) -> Complex[Tensor, "batch transforms bins"]:
-        seen = before(past, self, self.pitch.pulses(said, past), self.window - self.step)
+        seen = extend_left(state, self, self.pitch.pulses(said, state), self.window - self.step)
         return _spectra(seen, self.window, self.step)
 
     def gain(self, said: Float[Tensor, "batch 4 frames"]) -> Float[Tensor, "batch 1 transforms 1"]:
@@ -125,24 +125,24 @@ class FastEncoder(nn.Module):
         self.write = Linear(width, dim)
 
     def forward(
-        self, wave: Float[Tensor, "batch channels samples"], past: Past | None = None
+        self, wave: Float[Tensor, "batch channels samples"], state: StreamingState | None = None
     ) -> Float[Tensor, "batch numbers frames"]:
-        seen = before(past, self, wave, self.window - self.step)
+        seen = extend_left(state, self, wave, self.window - self.step)
         spectra = _spectra(seen, self.window, self.step)  # [batch, channels, transforms, bins]
         said = None
         if self.excitation is not None:
-            said = self.excitation.pitch.track(wave, past)
-            turn = _turned_back(self.excitation(said, past), self.excitation.gain(said)[:, 0])
+            said = self.excitation.pitch.track(wave, state)
+            turn = _turned_back(self.excitation(said, state), self.excitation.gain(said)[:, 0])
             spectra = spectra * turn[:, None]
         loud = _energy(spectra).add_(1e-10).log_()
         parts = torch.view_as_real(spectra * (-0.35 * loud).exp_())
         features = torch.cat([loud / 8, parts.flatten(-2)], -1)
         x = self.first_norm(self.read(features.transpose(1, 2).flatten(2)))
         for block in self.fine:
-            x = block(x, past)
+            x = block(x, state)
         x = self.join(x.unflatten(1, (-1, self.shape.split)).flatten(2))
         for block in self.coarse:
-            x = block(x, past)
+            x = block(x, state)
         z: Tensor = self.write(self.last_norm(x)).mT
         return z if said is None else torch.cat([z, said], 1)
 
@@ -173,26 +173,26 @@ class FastDecoder(nn.Module):
         self.filter = None if excitation is None else Linear(width, written)
 
     def forward(
-        self, z: Float[Tensor, "batch numbers frames"], past: Past | None = None
+        self, z: Float[Tensor, "batch numbers frames"], state: StreamingState | None = None
     ) -> Float[Tensor, "batch channels samples"]:
         # None of the network's business are the last two: loudness, which it would only get wrong, and phase.
         x = self.first_norm(self.read((z if self.excitation is None else z[:, :-2]).mT))
         for block in self.coarse:
-            x = block(x, past)
+            x = block(x, state)
         x = self.part(x).unflatten(2, (self.shape.split, -1)).flatten(1, 2)
         for block in self.fine:
-            x = block(x, past)
+            x = block(x, state)
         x = self.last_norm(x)
         spectrum = self._polar(self.write(x))
         if self.excitation is not None and self.filter is not None:
             said = z[:, -Pitch.numbers :]
-            pulses = self.excitation(said, past)[:, None]
+            pulses = self.excitation(said, state)[:, None]
             spectrum = torch.addcmul(spectrum, self._polar(self.filter(x)), pulses) * self.excitation.gain(said)
         window = torch.hann_window(self.window, device=z.device)
         # Hann windows squared, `overlap` of them a window, add up to 3/8 of that many everywhere.
         pieces = torch.fft.irfft(spectrum.flatten(0, 1), n=self.window) * (window * (8 / 3 / self.shape.overlap))
         wave = overlap_add(pieces, self.step).unflatten(0, (-1, self.channels))
-        return over(past, self, wave, self.window - self.step)
+        return add_overlap(state, self, wave, self.window - self.step)
 
     def _polar(
         self, written: Float[Tensor, "batch transforms numbers"]

@@ -20,7 +20,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from cymatic.config import Config
-from cymatic.nn.past import Past, before
+from cymatic.nn.streaming import StreamingState, extend_left
 from cymatic.signal.yin import difference, normalised, period
 
 WINDOW = 0.025  # seconds of sound that are compared with what was a period before
@@ -73,10 +73,10 @@ class Pitch(nn.Module):
 
     @torch.no_grad()
     def track(
-        self, wave: Float[Tensor, "batch channels samples"], past: Past | None = None
+        self, wave: Float[Tensor, "batch channels samples"], state: StreamingState | None = None
     ) -> Float[Tensor, "batch 4 frames"]:
         """What each frame says of the mean of all channels, rounded as codes round it."""
-        seen = before(past, self, wave, self.before)
+        seen = extend_left(state, self, wave, self.before)
         frames = seen.unfold(-1, self.before + self.hop, self.hop)[..., -self.window - self.longest :]
         level = 10 * frames.square().mean((1, 3)).clamp_min(1e-20).log10()
         level = ((level - self.shape.softest) / (self.shape.loudest - self.shape.softest)).clamp(0, 1)
@@ -108,7 +108,9 @@ class Pitch(nn.Module):
         level = self.shape.softest + said[:, 2] * (self.shape.loudest - self.shape.softest)
         return 10 ** (level / 20) / USUAL
 
-    def pulses(self, said: Float[Tensor, "batch 4 frames"], past: Past | None = None) -> Float[Tensor, "batch samples"]:
+    def pulses(
+        self, said: Float[Tensor, "batch 4 frames"], state: StreamingState | None = None
+    ) -> Float[Tensor, "batch samples"]:
         """All harmonics up to the Nyquist frequency, equally loud and in phase with the fundamental, together as loud
         as 1; silence where there is no pitch.
 
@@ -120,7 +122,7 @@ class Pitch(nn.Module):
         voiced, octaves, _, phase = exact.double().unbind(1)
         hz = self.shape.lowest * 2**octaves
         ends = torch.stack([voiced, hz, phase], 1)
-        was, from_hz, from_phase = before(past, (self, "pulses"), ends, 1)[..., :-1].unbind(1)
+        was, from_hz, from_phase = extend_left(state, (self, "pulses"), ends, 1)[..., :-1].unbind(1)
         both = (was > 0) & (voiced > 0) & ((hz / from_hz.clamp_min(1e-3)).log2().abs() <= LEAP)
         start = torch.where(both | (voiced == 0), from_hz, hz)[..., None]
         end = torch.where(voiced > 0, hz, from_hz)[..., None]

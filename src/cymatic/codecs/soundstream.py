@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from cymatic.config import Config
 from cymatic.nn.causal_conv import CausalConv, CausalConvTranspose
 from cymatic.nn.multires import MultiresConv, MultiresUp
-from cymatic.nn.past import Past
 from cymatic.nn.snake import Snake
+from cymatic.nn.streaming import StreamingState
 from cymatic.nn.wavelet import Mode, WaveletUp
 
 Layer = TypeVar("Layer", CausalConv, CausalConvTranspose)
@@ -98,8 +98,10 @@ class Unit(nn.Module):
         self.act2 = activation(shape, width)
         self.mix = CausalConv(width, width, 1)
 
-    def forward(self, x: Float[Tensor, "batch width n"], past: Past | None = None) -> Float[Tensor, "batch width n"]:
-        return x + self.mix(self.act2(self.near(self.act1(x), past)))
+    def forward(
+        self, x: Float[Tensor, "batch width n"], state: StreamingState | None = None
+    ) -> Float[Tensor, "batch width n"]:
+        return x + self.mix(self.act2(self.near(self.act1(x), state)))
 
 
 class Lower(nn.Module):
@@ -112,10 +114,12 @@ class Lower(nn.Module):
         self.act = activation(shape, width)
         self.change = through(CausalConv(width, below, 2 * stride + 1, stride=stride))
 
-    def forward(self, x: Float[Tensor, "batch width n"], past: Past | None = None) -> Float[Tensor, "batch below m"]:
+    def forward(
+        self, x: Float[Tensor, "batch width n"], state: StreamingState | None = None
+    ) -> Float[Tensor, "batch below m"]:
         for unit in self.units:
-            x = unit(x, past)
-        return self.change(self.act(x), past)
+            x = unit(x, state)
+        return self.change(self.act(x), state)
 
 
 class Raise(nn.Module):
@@ -127,10 +131,12 @@ class Raise(nn.Module):
         self.change = up(shape, stage)
         self.units = nn.ModuleList(Unit(shape, stage, dilation) for dilation in DILATIONS)
 
-    def forward(self, x: Float[Tensor, "batch below m"], past: Past | None = None) -> Float[Tensor, "batch width n"]:
-        x = self.change(self.act(x), past)
+    def forward(
+        self, x: Float[Tensor, "batch below m"], state: StreamingState | None = None
+    ) -> Float[Tensor, "batch width n"]:
+        x = self.change(self.act(x), state)
         for unit in self.units:
-            x = unit(x, past)
+            x = unit(x, state)
         return x
 
 
@@ -162,12 +168,12 @@ class Encoder(nn.Module):
         self.write = through(CausalConv(shape.widths[-1], dim, 3))
 
     def forward(
-        self, x: Float[Tensor, "batch channels n"], past: Past | None = None
+        self, x: Float[Tensor, "batch channels n"], state: StreamingState | None = None
     ) -> Float[Tensor, "batch dim frames"]:
-        x = self.read(x, past)
+        x = self.read(x, state)
         for stage in self.stages:
-            x = stage(x, past)
-        return self.write(self.act(x), past)
+            x = stage(x, state)
+        return self.write(self.act(x), state)
 
 
 class Decoder(nn.Module):
@@ -186,12 +192,12 @@ class Decoder(nn.Module):
         return self.write.weight  # type: ignore[return-value]
 
     def forward(
-        self, z: Float[Tensor, "batch dim frames"], past: Past | None = None
+        self, z: Float[Tensor, "batch dim frames"], state: StreamingState | None = None
     ) -> Float[Tensor, "batch channels n"]:
-        z = self.read(z, past)
+        z = self.read(z, state)
         for stage in reversed(self.stages):
-            z = stage(z, past)
-        return self.write(self.act(z), past)
+            z = stage(z, state)
+        return self.write(self.act(z), state)
 
 
 class SoundStreamNet(nn.Module):

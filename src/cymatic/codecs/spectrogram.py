@@ -13,12 +13,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from cymatic.batch_shard import BatchShard
 from cymatic.codecs.latent import Latent
 from cymatic.errors import Error, ModelError
 from cymatic.nn.pyramid import Down, PyramidShape, Up
 from cymatic.quantizers.quantized import Quantized
 from cymatic.quantizers.vector import VectorQuantizer, VectorQuantizerConfig
-from cymatic.share import Share
 from cymatic.signal.mel import MelSpec
 
 
@@ -107,7 +107,7 @@ class SpectrogramCodec(nn.Module):
         mel: Float[Tensor, "batch mels frames"],
         generator: torch.Generator | None = None,
         frames: Int[Tensor, " batch"] | None = None,
-        share: Share | None = None,
+        shard: BatchShard | None = None,
     ) -> Reconstruction:
         """A step of training: all items as one picture high and wide.
 
@@ -119,7 +119,7 @@ class SpectrogramCodec(nn.Module):
             start = torch.arange(self.columns(mel.shape[-1]), device=mel.device) * self.config.cell[1]
             mask = (start < frames[:, None])[:, None].expand(-1, self.rows, -1)
         picture = self._picture(mel)
-        quantized = self.quantizer(self.to_codes(self.encoder(picture)), generator, mask, share)
+        quantized = self.quantizer(self.to_codes(self.encoder(picture)), generator, mask, shard)
         made = self.decoder(self.from_codes(quantized.z))
         rows, length = mel.shape[1:]
         return Reconstruction(picture[:, 0, :rows, :length], made[:, 0, :rows, :length], quantized)

@@ -1,6 +1,6 @@
 """A causal codec at work on a sound that is not over yet.
 
-Whole sounds go through `Tiles`, streams through `Half`, and both run the same tiles: see `nn/past.py` for why that
+Whole sounds go through `Tiles`, streams through `Half`, and both run the same tiles: see `nn/streaming.py` for why that
 makes them equal bit for bit.
 """
 
@@ -17,12 +17,12 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from cymatic.errors import Error
-from cymatic.nn.past import Past
+from cymatic.nn.streaming import StreamingState
 
 if TYPE_CHECKING:
     from cymatic.codecs.waveform import WaveformCodec
 
-Network = Callable[[Tensor, Past | None], Tensor]
+Network = Callable[[Tensor, StreamingState | None], Tensor]
 
 
 @contextmanager
@@ -36,7 +36,7 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-class Tiles:
+class FixedBlocks:
     """A network that is run `tile` frames at a time; a frame is `unit` places of what goes in."""
 
     def __init__(self, network: Network, unit: int, tile: int) -> None:
@@ -45,25 +45,25 @@ class Tiles:
     @one_thread()
     def all(self, x: Shaped[Tensor, "batch channels places"]) -> Shaped[Tensor, "batch out_channels out_places"]:
         """All of `x`, whole frames of it, the last tile filled up with zeros and cut again."""
-        past, size = Past(), self.tile * self.unit
+        state, size = StreamingState(), self.tile * self.unit
         places = x.shape[-1]
         given = []
         for start in range(0, places, size):
             piece = x[..., start : start + size]
             here = piece.shape[-1]
-            made = self.network(pad(piece, (0, size - here)), past)
+            made = self.network(pad(piece, (0, size - here)), state)
             given.append(made[..., : made.shape[-1] * here // size])
-            past.commit()
+            state.commit()
         return torch.cat(given, -1)
 
 
-class Half:
+class StreamDirection:
     """One direction of a stream: what comes in is gathered into tiles, and each whole frame is given out at once."""
 
     def __init__(
-        self, tiles: Tiles, held: Shaped[Tensor, "1 channels places"], nothing: Shaped[Tensor, "out 0"]
+        self, tiles: FixedBlocks, held: Shaped[Tensor, "1 channels places"], nothing: Shaped[Tensor, "out 0"]
     ) -> None:
-        self.tiles, self.past = tiles, Past()
+        self.tiles, self.state = tiles, StreamingState()
         self.held, self.nothing = held, nothing
         self.filled = 0  # places of the tile
         self.done = 0  # frames of it that were given out
@@ -78,12 +78,12 @@ class Half:
             self.filled, x = self.filled + taken, x[:, taken:]
             whole = self.filled // tiles.unit
             if whole > self.done:
-                made = tiles.network(self.held, self.past)[0]
+                made = tiles.network(self.held, self.state)[0]
                 of_frame = made.shape[-1] // tiles.tile
                 given.append(made[:, self.done * of_frame : whole * of_frame])
                 self.done = whole
             if self.filled == size:
-                self.past.commit()
+                self.state.commit()
                 self.held.zero_()
                 self.filled = self.done = 0
         return torch.cat(given, -1).to(x.device)
@@ -110,8 +110,8 @@ class Stream:
         size, device = config.tile * codec.hop, codec.steps_trained.device
         no_codes = torch.zeros(self.levels, 0, dtype=torch.int64, device=device)
         held = torch.zeros(1, config.channels, size, device=device)
-        self._encoder = Half(codec.coding(self.levels), held, no_codes)
-        self._decoder: Half | None = None  # until it is known how many levels the codes have
+        self._encoder = StreamDirection(codec.coding(self.levels), held, no_codes)
+        self._decoder: StreamDirection | None = None  # until it is known how many levels the codes have
         self._over = self._ended = False
 
     def __enter__(self) -> Self:
@@ -155,7 +155,7 @@ class Stream:
             device = self.codec.steps_trained.device
             held = torch.zeros(1, levels, self.codec.config.tile, dtype=torch.int64, device=device)
             nothing = torch.zeros(self.codec.config.channels, 0, device=device)
-            self._decoder = Half(self.codec.decoding(), held, nothing)
+            self._decoder = StreamDirection(self.codec.decoding(), held, nothing)
         if levels != self._decoder.held.shape[1]:
             raise Error(
                 f"codes of {levels} levels came after codes of {self._decoder.held.shape[1]}; keep to one number"

@@ -15,15 +15,16 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from cymatic.batch_shard import BatchShard
 from cymatic.codecs.fast import FastNet, FastShape
 from cymatic.codecs.latent import Latent
 from cymatic.codecs.pitch import Pitch
 from cymatic.codecs.soundstream import SoundStreamNet, SoundStreamShape
-from cymatic.codecs.stream import Stream, Tiles
+from cymatic.codecs.stream import FixedBlocks, Stream
 from cymatic.config import Config
 from cymatic.errors import Error, ModelError
 from cymatic.nn.energy_transformer import EnergyTransformer, EnergyTransformerConfig
-from cymatic.nn.past import Past
+from cymatic.nn.streaming import StreamingState
 from cymatic.quantizers.finite import (
     FiniteScalarQuantizer,
     FiniteScalarQuantizerConfig,
@@ -33,7 +34,6 @@ from cymatic.quantizers.finite import (
 from cymatic.quantizers.gaussian import GaussianBottleneck, GaussianBottleneckConfig
 from cymatic.quantizers.quantized import Quantized
 from cymatic.quantizers.residual import ResidualQuantizer, ResidualQuantizerConfig
-from cymatic.share import Share
 
 BottleneckConfig = Annotated[
     ResidualQuantizerConfig | FiniteScalarQuantizerConfig | LookupFreeQuantizerConfig | GaussianBottleneckConfig,
@@ -43,7 +43,7 @@ Bottleneck = ResidualQuantizer | FiniteScalarQuantizer | LookupFreeQuantizer | G
 
 
 class WaveformCodecConfig(Config):
-    """`rate` in Hz; `tile`: frames that go through the networks at once outside of training, see `nn/past.py`. More of
+    """`rate` in Hz; `tile`: frames that go through the networks at once outside of training, see `nn/streaming.py`. More of
     them take less time, but a stream runs a whole tile for each frame.
 
     energy: an energy transformer that the latent goes through before it is quantised.
@@ -152,13 +152,13 @@ class WaveformCodec(nn.Module):
         self,
         wave: Float[Tensor, "batch channels samples"],
         generator: torch.Generator | None = None,
-        share: Share | None = None,
+        shard: BatchShard | None = None,
     ) -> WaveReconstruction:
         """A step of training: all items as long as each other. `generator` and `share` are the quantizer's."""
         samples = wave.shape[-1]
         padded = pad(wave, (0, self.frames(samples) * self.hop - samples))
         latent, said = self.parted(self.latent(padded))
-        quantized = self.quantizer(latent, generator, share=share)
+        quantized = self.quantizer(latent, generator, shard=shard)
         z = quantized.z if said is None else torch.cat([quantized.z, said], 1)
         made = self.network.decoder(z)[..., self.delay : self.delay + samples]
         return WaveReconstruction(wave, made, latent, quantized)
@@ -248,14 +248,14 @@ class WaveformCodec(nn.Module):
                 raise Error(f"level {level + 1} holds codes beyond its {size}; give the codes of this codec")
         return torch.cat([self.quantizer.lookup(rest), self.pitch.decode(said)], 1)
 
-    def coding(self, levels: int | None = None, frames: int = 0) -> Tiles:
+    def coding(self, levels: int | None = None, frames: int = 0) -> FixedBlocks:
         """From waveforms to codes, a tile at a time; `frames` at a time where the networks look ahead.
 
         The quantizer is inside, for the same reason as the networks: its products round by their shapes.
         """
 
-        def network(wave: Tensor, past: Past | None) -> Tensor:
-            z, said = self.parted(self.latent(wave, past))
+        def network(wave: Tensor, state: StreamingState | None) -> Tensor:
+            z, said = self.parted(self.latent(wave, state))
             if isinstance(self.quantizer, GaussianBottleneck):
                 return self.quantizer.to_latent(z)
             codes = self.quantizer.encode(z, None if levels is None else levels - self.beside)
@@ -263,26 +263,26 @@ class WaveformCodec(nn.Module):
                 return codes
             return torch.cat([self.pitch.encode(said), codes], 1)
 
-        return Tiles(network, self.hop, self.config.tile if self.streamable else frames)
+        return FixedBlocks(network, self.hop, self.config.tile if self.streamable else frames)
 
-    def decoding(self, frames: int = 0) -> Tiles:
+    def decoding(self, frames: int = 0) -> FixedBlocks:
         """From codes to waveforms that are `delay` samples late; as `coding`."""
 
-        def network(codes: Tensor, past: Past | None) -> Tensor:
+        def network(codes: Tensor, state: StreamingState | None) -> Tensor:
             if isinstance(self.quantizer, GaussianBottleneck):
                 z = self.quantizer.from_latent(codes)
             else:
                 z = self.lookup(codes)
-            made: Tensor = self.network.decoder(z, past)
+            made: Tensor = self.network.decoder(z, state)
             return made
 
-        return Tiles(network, 1, self.config.tile if self.streamable else frames)
+        return FixedBlocks(network, 1, self.config.tile if self.streamable else frames)
 
     def latent(
-        self, wave: Float[Tensor, "batch channels samples"], past: Past | None = None
+        self, wave: Float[Tensor, "batch channels samples"], state: StreamingState | None = None
     ) -> Float[Tensor, "batch numbers frames"]:
         """What whole frames of sound are before they become codes, and behind it what they say of their pitch."""
-        read: Tensor = self.network.encoder(wave, past)
+        read: Tensor = self.network.encoder(wave, state)
         if self.energy is None:
             return read
         z, said = self.parted(read)
@@ -294,10 +294,10 @@ class WaveformCodec(nn.Module):
             return read, None
         return read[:, : -self.pitch.numbers], read[:, -self.pitch.numbers :]
 
-    def _made(self, frames: int) -> Tiles:
-        return Tiles(self.network.decoder, 1, self.config.tile if self.streamable else frames)
+    def _made(self, frames: int) -> FixedBlocks:
+        return FixedBlocks(self.network.decoder, 1, self.config.tile if self.streamable else frames)
 
-    def _by_length(self, tiles: Callable[[int], Tiles], x: Tensor, frames: Tensor) -> Tensor:
+    def _by_length(self, tiles: Callable[[int], FixedBlocks], x: Tensor, frames: Tensor) -> Tensor:
         """`x` through tiles; where the networks look ahead, items of different lengths never share a batch."""
         if self.streamable:
             return tiles(0).all(x)

@@ -23,8 +23,8 @@ from cymatic.data.mels import LOUDNESS, Clip, mel_of, prepare
 from cymatic.data.transpose import transposed, transposed_caption
 from cymatic.encoders.text import token_ids
 from cymatic.errors import Error, Note, PromptError, SoundError
+from cymatic.media.sound import Sound
 from cymatic.signal.mel import MelSpec
-from cymatic.signal.sound import Sound
 
 # Part of every key. Raise it when `prepare` or `mel_of` gives other numbers, or facts are measured in another way.
 PREPARATION = 1

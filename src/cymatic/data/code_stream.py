@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from cymatic.batch_shard import BatchShard
 from cymatic.data.clips import Long
 from cymatic.data.codes import Coded, CodesBatch, collate_codes
 from cymatic.data.shards import CodedSound, Shards
 from cymatic.encoders.text import token_ids
 from cymatic.errors import Error, ModelError, PromptError
 from cymatic.seeds import mixed
-from cymatic.share import Share
 
 MOST_VALID = 500  # sounds held out that are kept in memory for measuring
 MOST_CAPTIONS = 10_000  # that are remembered
@@ -127,8 +127,8 @@ class StreamedCodes:
             raise Error(f"{self.shards.place} holds fewer sounds than when the training began; put them back")
         self._next = step + 1
         lengths = [clip.columns for clip in clips]
-        share = Share.of(lengths, self.rank, self.ranks) if self.ranks > 1 else None
-        return collate_codes(clips[self.rank :: self.ranks], 0, share)
+        shard = BatchShard.of(lengths, self.rank, self.ranks) if self.ranks > 1 else None
+        return collate_codes(clips[self.rank :: self.ranks], 0, shard)
 
     def _epoch(self, epoch: int) -> Iterator[list[Coded]]:
         """The batches of an epoch, for all processes together."""

@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cymatic.batch_shard import BatchShard
 from cymatic.data.mels import order
 from cymatic.errors import Error
-from cymatic.share import Share
 
 
 @dataclass(frozen=True)
@@ -39,19 +39,19 @@ class CodesBatch:
     codes: Int[Tensor, "batch rows columns"]
     columns: Int[Tensor, " batch"]
     features: list[Float[Tensor, "_ dim"]] | None = None
-    share: Share | None = None
+    shard: BatchShard | None = None
 
     def part(self, number: int, count: int) -> CodesBatch:
         """Every `count`th item from `number` on, with its share in the whole."""
         mine = slice(number, None, count)
-        share = Share.of(self.columns.tolist(), number, count)
+        shard = BatchShard.of(self.columns.tolist(), number, count)
         columns = self.columns[mine]
         codes = self.codes[mine, :, : int(columns.max())]
         features = None if self.features is None else self.features[mine]
-        return CodesBatch(self.captions[mine], codes, columns, features, share)
+        return CodesBatch(self.captions[mine], codes, columns, features, shard)
 
 
-def collate_codes(clips: Sequence[Coded], variant: int = 0, share: Share | None = None) -> CodesBatch:
+def collate_codes(clips: Sequence[Coded], variant: int = 0, shard: BatchShard | None = None) -> CodesBatch:
     """A batch of one variant of each clip."""
     codes = [clip.variants[variant % len(clip.variants)] for clip in clips]
     columns = torch.tensor([one.shape[1] for one in codes])
@@ -59,7 +59,7 @@ def collate_codes(clips: Sequence[Coded], variant: int = 0, share: Share | None 
     for row, one in zip(padded, codes, strict=True):
         row[:, : one.shape[1]] = one
     features = [clip.features for clip in clips if clip.features is not None]
-    return CodesBatch([clip.caption for clip in clips], padded, columns, features or None, share)
+    return CodesBatch([clip.caption for clip in clips], padded, columns, features or None, shard)
 
 
 class CodesBatches:
@@ -86,8 +86,8 @@ class CodesBatches:
             self._epoch = (epoch, order(self._lengths, self.batch, self.seed, epoch))
         clips = [self.clips[i] for i in self._epoch[1][position]]
         lengths = [clip.variants[epoch % len(clip.variants)].shape[1] for clip in clips]
-        share = Share.of(lengths, self.rank, self.ranks) if self.ranks > 1 else None
-        return collate_codes(clips[self.rank :: self.ranks], epoch, share)
+        shard = BatchShard.of(lengths, self.rank, self.ranks) if self.ranks > 1 else None
+        return collate_codes(clips[self.rank :: self.ranks], epoch, shard)
 
 
 def codes_in_order(clips: Sequence[Coded], batch: int) -> Iterable[CodesBatch]:

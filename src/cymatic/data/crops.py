@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cymatic.batch_shard import BatchShard
 from cymatic.data.mels import Clip
 from cymatic.errors import Error
 from cymatic.seeds import mixed
-from cymatic.share import Share
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,10 @@ class Pieces:
 
     captions: list[str]
     mel: Float[Tensor, "batch mels frames"]
-    share: Share | None = None
+    shard: BatchShard | None = None
 
 
-class MelCrops:
+class MelRandomCrops:
     """Batches of pieces `[batch, mels, frames]` cut from clips; a shorter clip lies somewhere in its piece, in silence.
 
     Each clip is drawn as often as the root of its length: long ones hold more, and short ones would hardly be seen
@@ -69,5 +69,5 @@ class MelCrops:
                     piece.copy_(clip.mel[:, start : start + self.frames])
                 else:
                     piece[:, start : start + clip.mel.shape[1]] = clip.mel
-        share = Share.of([self.frames] * self.batch, self.rank, self.ranks) if self.ranks > 1 else None
-        return Pieces(captions, pieces, share)
+        shard = BatchShard.of([self.frames] * self.batch, self.rank, self.ranks) if self.ranks > 1 else None
+        return Pieces(captions, pieces, shard)

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float
 
-from cymatic.signal import files
-from cymatic.signal.sound import Sound
+from cymatic.media import audio_files as files
+from cymatic.media.sound import Sound
 
 # A level of -60 dBFS is lifted by some 37 dB on the way to -23 LUFS: 16 bits' own noise becomes audible.
 NEAR_SILENCE_DB = -60.0
@@ -60,7 +60,7 @@ def listen(path: Path, keep: float) -> tuple[Facts, Sound | None]:
     """Decodes a file once: its facts, and the whole sound where it is no longer than `keep` seconds.
 
     A longer one is read to its end all the same, piece by piece, since only then is it known to be whole. Raises
-    FileNotFoundError and SoundError as `signal.files.read`.
+    FileNotFoundError and SoundError as `media.audio_files.read`.
     """
     power, clipped, samples, rate, channels = 0.0, 0, 0, 1, 1
     kept: list[np.ndarray] = []

@@ -15,7 +15,7 @@ from cymatic.data.folder import Folder, Item, read_folder
 from cymatic.data.layouts import Skipped
 from cymatic.encoders.text import token_ids
 from cymatic.errors import Error, PromptError
-from cymatic.signal.sound import Sound
+from cymatic.media.sound import Sound
 
 SHEET_ROWS = 10
 SHEET_COLUMNS = 4

@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cymatic.batch_shard import BatchShard
 from cymatic.errors import Error
+from cymatic.media.sound import Sound
 from cymatic.seeds import mixed
-from cymatic.share import Share
 from cymatic.signal.mel import MelSpec, log_mel
-from cymatic.signal.sound import Sound
 
 LOUDNESS = -23.0  # LUFS, EBU R 128: every clip is brought there, so that level says nothing about a caption
 
@@ -36,7 +36,7 @@ class Batch:
     captions: list[str]
     mel: Float[Tensor, "batch mels frames"]
     frames: Int[Tensor, " batch"]
-    share: Share | None = None
+    shard: BatchShard | None = None
 
 
 def prepare(sound: Sound, spec: MelSpec) -> Sound:
@@ -49,12 +49,12 @@ def mel_of(sound: Sound, spec: MelSpec) -> Float[Tensor, "mels frames"]:
     return log_mel(torch.from_numpy(sound.samples)[None], spec)[0]
 
 
-def collate(clips: Sequence[Clip], share: Share | None = None) -> Batch:
+def collate(clips: Sequence[Clip], shard: BatchShard | None = None) -> Batch:
     frames = torch.tensor([clip.mel.shape[1] for clip in clips])
     mel = torch.zeros(len(clips), clips[0].mel.shape[0], int(frames.max()))
     for row, clip in zip(mel, clips, strict=True):
         row[:, : clip.mel.shape[1]] = clip.mel
-    return Batch([clip.caption for clip in clips], mel, frames, share)
+    return Batch([clip.caption for clip in clips], mel, frames, shard)
 
 
 class Batches:
@@ -101,8 +101,8 @@ class Batches:
             clips = [self.change(clip, step, place) for place, clip in enumerate(clips)]
         if self.ranks == 1:
             return collate(clips)
-        share = Share.of([clip.mel.shape[1] for clip in clips], self.rank, self.ranks)
-        return collate(clips[self.rank :: self.ranks], share)
+        shard = BatchShard.of([clip.mel.shape[1] for clip in clips], self.rank, self.ranks)
+        return collate(clips[self.rank :: self.ranks], shard)
 
 
 def order(lengths: Sequence[int], batch: int, seed: int, epoch: int) -> list[list[int]]:

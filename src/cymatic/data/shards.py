@@ -23,8 +23,8 @@ from cymatic.data.layouts import Skipped, check_strictly
 from cymatic.data.tar import TarReader, TarWriter
 from cymatic.errors import Error, Note
 from cymatic.files import reason, writing
+from cymatic.media.cym import CymHeader, CymReader
 from cymatic.seeds import mixed
-from cymatic.signal.cym import CymHeader, CymReader
 
 SHARD = ".tar"
 CODES, ABOUT = ".cym", ".json"

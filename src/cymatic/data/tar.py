@@ -13,7 +13,7 @@ from typing import Any
 
 from cymatic.errors import Error
 from cymatic.files import reason
-from cymatic.signal.pipes import Sink
+from cymatic.media.pipes import Sink
 
 BLOCK = 512  # bytes
 MOST_NAME = 2**16  # bytes of what a long name takes

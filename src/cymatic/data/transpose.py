@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from cymatic.signal.sound import Sound
+from cymatic.media.sound import Sound
 
 NOTES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 STEPS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}

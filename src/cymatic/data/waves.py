@@ -16,14 +16,14 @@ from cymatic.data.facts import read_windows, windows
 from cymatic.data.folder import Item
 from cymatic.data.layouts import Skipped
 from cymatic.errors import Error
+from cymatic.media.sound import Sound
 from cymatic.seeds import mixed
-from cymatic.signal.sound import Sound
 
 QUIETEST, LOUDEST = -20.0, 6.0  # dB of gain drawn for each sound, so that a vocoder knows every level
 GAP = 0.1  # of a piece: the longest silence between two sounds in it
 
 
-class Crops:
+class RandomCrops:
     """Batches `[batch, 1, samples]` cut from waveforms at one rate; sounds shorter than a piece are followed by others.
 
     Between two sounds there is a short silence, for that is how sounds end. No gain makes a sound clip.

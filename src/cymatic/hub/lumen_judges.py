@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool1d, conv1d, conv2d, leaky_relu
 
-from cymatic.adversarial.judged import Judged
+from cymatic.discriminators.output import DiscriminatorOutput
 from cymatic.errors import ModelError
 
 SLOPE = 0.2
@@ -26,7 +26,7 @@ WAVEFORM = re.compile(r"layers\.(\d+)(?:\.0)?")
 SPECTROGRAM = re.compile(r"first_conv|final_conv|blocks\.\d+\.layers\.[02]")
 
 
-class LumenWaveformJudge(nn.Module):
+class LumenWaveformDiscriminator(nn.Module):
     """Convolutions without padding over means of `2 * scale` samples, `scale` apart; a sigmoid ends them."""
 
     def __init__(self, tensors: Mapping[str, Tensor], scale: int) -> None:
@@ -39,7 +39,7 @@ class LumenWaveformJudge(nn.Module):
             self.register_buffer(f"weight_{i}", layers[name][0])
             self.register_buffer(f"bias_{i}", layers[name][1])
 
-    def forward(self, waveform: Float[Tensor, "batch channels samples"]) -> Judged:
+    def forward(self, waveform: Float[Tensor, "batch channels samples"]) -> DiscriminatorOutput:
         """Probabilities, and as features what is heard, what lies on the way, and the scores before the sigmoid."""
         x = avg_pool1d(waveform, 2 * self.scale, self.scale, padding=self.scale)
         features = [x]
@@ -53,7 +53,7 @@ class LumenWaveformJudge(nn.Module):
         return x.sigmoid(), features
 
 
-class LumenSpectrogramJudge(nn.Module):
+class LumenSpectrogramDiscriminator(nn.Module):
     """Convolutions over time and frequency of a two-sided STFT of bare frames, rectified inside of blocks only.
 
     A sigmoid ends them.
@@ -75,7 +75,7 @@ class LumenSpectrogramJudge(nn.Module):
     def _layer(self, x: Tensor, i: int, stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
         return conv2d(x, self.get_buffer(f"weight_{i}"), self.get_buffer(f"bias_{i}"), stride, padding)
 
-    def forward(self, waveform: Float[Tensor, "batch 1 samples"]) -> Judged:
+    def forward(self, waveform: Float[Tensor, "batch 1 samples"]) -> DiscriminatorOutput:
         """Probabilities, and the features of the first layer and of each block."""
         bare = torch.ones(self.window, device=waveform.device)
         found = torch.stft(

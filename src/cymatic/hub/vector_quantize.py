@@ -28,20 +28,20 @@ PROJECTIONS = tuple(f"project_{way}.{name}" for way in ("in", "out") for name in
 class ImportedResidual(nn.Module):
     """`quantizer` between the projections of its file, where it has any."""
 
-    def __init__(self, quantizer: ResidualQuantizer, inwards: nn.Module, outwards: nn.Module) -> None:
+    def __init__(self, quantizer: ResidualQuantizer, in_proj: nn.Module, out_proj: nn.Module) -> None:
         super().__init__()
-        self.quantizer, self.inwards, self.outwards = quantizer, inwards, outwards
+        self.quantizer, self.in_proj, self.out_proj = quantizer, in_proj, out_proj
 
     @torch.no_grad()
     def encode(
         self, z: Float[Tensor, "batch dim places"], levels: int | None = None
     ) -> Int[Tensor, "batch levels places"]:
         """The codes of the first `levels` or of all."""
-        return self.quantizer.encode(self.inwards(z.mT).mT, levels)
+        return self.quantizer.encode(self.in_proj(z.mT).mT, levels)
 
     def lookup(self, codes: Int[Tensor, "batch levels places"]) -> Float[Tensor, "batch dim places"]:
         """What the codes stand for."""
-        return self.outwards(self.quantizer.lookup(codes).mT).mT
+        return self.out_proj(self.quantizer.lookup(codes).mT).mT
 
 
 def read_residual_vq(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import layer_norm, scaled_dot_product_attention
 
 from cymatic.nn.linear import Linear, PackedLinear, gelu_linear
-from cymatic.nn.transformer import Turns, rotate, turns
+from cymatic.nn.transformer import RotaryTables, rotary_tables, rotate
 
 
 class GPTBlock(nn.Module):
@@ -42,7 +42,7 @@ class GPTBlock(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "batch n width"],
-        by: Turns | None,
+        rotary: RotaryTables | None,
         mask: Bool[Tensor, "#batch 1 #n n"] | None = None,
         cache: Float[Tensor, "batch 2 heads capacity dim"] | None = None,
     ) -> Float[Tensor, "batch n width"]:
@@ -50,7 +50,7 @@ class GPTBlock(nn.Module):
 
         by: the turns of the n places, for a rotary block. A `cache` takes the keys and values in its first n places.
         """
-        q, k, v = self._heads(x, by)
+        q, k, v = self._heads(x, rotary)
         if cache is not None:
             cache[:, 0, :, : x.shape[1]], cache[:, 1, :, : x.shape[1]] = k, v
         # No dropout of what is looked at: on CPUs torch would then hold all scores of all heads, and their gradients.
@@ -61,21 +61,21 @@ class GPTBlock(nn.Module):
     def weights(
         self,
         x: Float[Tensor, "batch n width"],
-        by: Turns | None,
+        rotary: RotaryTables | None,
         mask: Bool[Tensor, "#batch 1 #n n"] | None = None,
     ) -> Float[Tensor, "batch heads n n"]:
         """How much each place looks at each, `softmax(q k' / sqrt(dim))`: by the formula, for pictures."""
-        q, k, _ = self._heads(x, by)
+        q, k, _ = self._heads(x, rotary)
         if mask is None:
             mask = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).tril()
         return (q @ k.mT / q.shape[-1] ** 0.5).masked_fill(~mask, -torch.inf).softmax(-1)
 
-    def _heads(self, x: Float[Tensor, "batch n width"], by: Turns | None) -> tuple[Tensor, Tensor, Tensor]:
+    def _heads(self, x: Float[Tensor, "batch n width"], rotary: RotaryTables | None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, `[batch, heads, n, dim]` each."""
         q, k, v = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         if self.q_norm is not None and self.k_norm is not None:
-            assert by is not None, "a rotary block needs the turns of its places"
-            q, k = rotate(self.q_norm(q), by), rotate(self.k_norm(k), by)
+            assert rotary is not None, "a rotary block needs the turns of its places"
+            q, k = rotate(self.q_norm(q), rotary), rotate(self.k_norm(k), rotary)
         return q, k, v
 
 
@@ -128,7 +128,7 @@ def _turn(block: GPTBlock, capacity: int) -> tuple[Tensor, Tensor] | None:
         return None
     gains = torch.stack([block.q_norm.weight, block.k_norm.weight])  # [2, dim]
     dim = gains.shape[1]
-    cos, sin = turns(torch.arange(capacity, device=gains.device), dim)
+    cos, sin = rotary_tables(torch.arange(capacity, device=gains.device), dim)
     first, second = gains.chunk(2, dim=1)
     cosines = gains * torch.cat([cos, cos], dim=1)[:, None]
     sines = torch.cat([-second * sin[:, None], first * sin[:, None]], dim=2)

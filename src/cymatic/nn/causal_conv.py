@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv1d, conv_transpose1d
 
 from cymatic.errors import Error
-from cymatic.nn.past import Past, before, over
+from cymatic.nn.streaming import StreamingState, add_overlap, extend_left
 
 
 class CausalConv(nn.Conv1d):
@@ -29,10 +29,12 @@ class CausalConv(nn.Conv1d):
         if self.behind < 0:
             raise Error(f"{kernel} taps {dilation} apart leave out samples at a stride of {stride}; give more taps")
 
-    def forward(self, x: Float[Tensor, "batch inside n"], past: Past | None = None) -> Float[Tensor, "batch outside m"]:
+    def forward(
+        self, x: Float[Tensor, "batch inside n"], state: StreamingState | None = None
+    ) -> Float[Tensor, "batch outside m"]:
         if x.shape[-1] % self.stride[0]:
             raise Error(f"{x.shape[-1]} samples are no whole number of strides of {self.stride[0]}; fill them up first")
-        x = before(past, self, x, self.behind)
+        x = extend_left(state, self, x, self.behind)
         return conv1d(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
 
@@ -49,9 +51,9 @@ class CausalConvTranspose(nn.ConvTranspose1d):
         self.rings = kernel - stride
 
     def forward(  # type: ignore[override]
-        self, x: Float[Tensor, "batch inside n"], past: Past | None = None
+        self, x: Float[Tensor, "batch inside n"], state: StreamingState | None = None
     ) -> Float[Tensor, "batch outside m"]:
         # The bias comes last: where two tiles overlap it would count twice.
         y = conv_transpose1d(x, self.weight, None, self.stride, 0, 0, self.groups)
-        y = over(past, self, y, self.rings)
+        y = add_overlap(state, self, y, self.rings)
         return y if self.bias is None else y + self.bias[:, None]

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from cymatic.config import Config
 from cymatic.nn.linear import Linear
-from cymatic.nn.transformer import Turns, rotate, turns
+from cymatic.nn.transformer import RotaryTables, rotary_tables, rotate
 
 SMALL = 0.002  # the spread of all weights at first, with which a step does next to nothing
 EPS = 1e-5
@@ -73,9 +73,9 @@ class EnergyTransformer(nn.Module):
         self, z: Float[Tensor, "batch dim frames"], mask: Bool[Tensor, "batch frames"] | None = None
     ) -> Float[Tensor, "batch dim frames"]:
         """`mask` is True at frames that count; the others change nothing and stay what they are."""
-        x, valid, by = z.mT, self._valid(z, mask), self._turns(z)
+        x, valid, rotary = z.mT, self._valid(z, mask), self._rotary_tables(z)
         for _ in range(self.config.steps):
-            x = x - self.config.step * self.gradient(self.norm(x), valid, by)
+            x = x - self.config.step * self.gradient(self.norm(x), valid, rotary)
         return x.mT
 
     def energy(
@@ -83,7 +83,7 @@ class EnergyTransformer(nn.Module):
     ) -> Float[Tensor, " batch"]:
         """`E(norm(z))` of each item, over the frames that count."""
         valid, g, b = self._valid(z, mask), self.norm(z.mT), self.memory_heat.exp()
-        scores, _, _ = self._scores(g, valid, self._turns(z))
+        scores, _, _ = self._scores(g, valid, self._rotary_tables(z))
         of_attention = (scores.logsumexp(-1) / self.heat.exp().squeeze(-1) * valid[:, None]).sum((1, 2))
         likeness = b * self.memories(g)
         if self.config.hopfield == "relu":
@@ -93,12 +93,12 @@ class EnergyTransformer(nn.Module):
         return -of_attention - (of_memories * valid).sum(1)
 
     def gradient(
-        self, g: Float[Tensor, "batch frames dim"], valid: Bool[Tensor, "batch frames"], by: Turns
+        self, g: Float[Tensor, "batch frames dim"], valid: Bool[Tensor, "batch frames"], rotary: RotaryTables
     ) -> Float[Tensor, "batch frames dim"]:
         """dE/dg by formula, so that training can differentiate it again."""
-        scores, q, k = self._scores(g, valid, by)
+        scores, q, k = self._scores(g, valid, rotary)
         looks = scores.softmax(-1) * valid[:, None, :, None]
-        back = (by[0], -by[1])
+        back = (rotary[0], -rotary[1])
         of_q, of_k = (rotate(x, back).transpose(1, 2).flatten(2) for x in (looks @ k, looks.mT @ q))
         b = self.memory_heat.exp()
         likeness = b * self.memories(g)
@@ -111,16 +111,16 @@ class EnergyTransformer(nn.Module):
         centred = x - x.mean(-1, keepdim=True)
         return self.gain.exp() * centred * (centred.square().mean(-1, keepdim=True) + EPS).rsqrt() + self.shift
 
-    def _scores(self, g: Tensor, valid: Tensor, by: Turns) -> tuple[Tensor, Tensor, Tensor]:
+    def _scores(self, g: Tensor, valid: Tensor, rotary: RotaryTables) -> tuple[Tensor, Tensor, Tensor]:
         """`b q . k` `[batch, heads, frames, frames]`, -inf at keys that don't count, and both their sides."""
         q, k = (
-            rotate(layer(g).unflatten(-1, (self.config.heads, -1)).transpose(1, 2), by)
+            rotate(layer(g).unflatten(-1, (self.config.heads, -1)).transpose(1, 2), rotary)
             for layer in (self.queries, self.keys)
         )
         return (self.heat.exp() * q @ k.mT).masked_fill(~valid[:, None, None], -torch.inf), q, k
 
-    def _turns(self, z: Tensor) -> Turns:
-        return turns(torch.arange(z.shape[-1], device=z.device), self.config.dim // self.config.heads)
+    def _rotary_tables(self, z: Tensor) -> RotaryTables:
+        return rotary_tables(torch.arange(z.shape[-1], device=z.device), self.config.dim // self.config.heads)
 
     @staticmethod
     def _valid(z: Tensor, mask: Tensor | None) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv1d, gelu
 
 from cymatic.nn.causal_conv import CausalConv
-from cymatic.nn.past import Past, before
+from cymatic.nn.streaming import StreamingState, extend_left
 
 
 class MultiresConv(nn.Module):
@@ -38,12 +38,12 @@ class MultiresConv(nn.Module):
         nn.init.uniform_(self.weights, -bound, bound)
 
     def forward(
-        self, x: Float[Tensor, "batch channels n"], past: Past | None = None
+        self, x: Float[Tensor, "batch channels n"], state: StreamingState | None = None
     ) -> Float[Tensor, "batch channels n"]:
         channels, n = x.shape[1:]
         y = x * self.weights[:, -1:]
         # The past of x says all of the past of every resolution, so one memory is enough. Each resolution uses some up.
-        low = before(past, self, x, self.behind)
+        low = extend_left(state, self, x, self.behind)
         both = torch.cat([self.h0, self.h1], dim=1).flatten(0, 1)[:, None]  # those of a channel side by side
         for j in range(self.depth):
             apart = conv1d(low, both, dilation=1 << j, groups=channels).unflatten(1, (channels, 2))
@@ -64,6 +64,8 @@ class MultiresUp(nn.Module):
         self.multires = MultiresConv(inside, kernel, depth)
         self.mix = CausalConv(inside, outside, 1)
 
-    def forward(self, x: Float[Tensor, "batch inside n"], past: Past | None = None) -> Float[Tensor, "batch outside m"]:
+    def forward(
+        self, x: Float[Tensor, "batch inside n"], state: StreamingState | None = None
+    ) -> Float[Tensor, "batch outside m"]:
         # Repeated columns mix alike, so they are repeated last.
-        return gelu(self.mix(self.multires(x, past))).repeat_interleave(self.stride, dim=2)
+        return gelu(self.mix(self.multires(x, state))).repeat_interleave(self.stride, dim=2)

@@ -9,19 +9,19 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from cymatic.nn.linear import Linear, gelu_linear
 
-Turns = tuple[Tensor, Tensor]  # cosines and sines, `[n, dim / 2]` each
+RotaryTables = tuple[Tensor, Tensor]  # cosines and sines, `[n, dim / 2]` each
 
 
-def turns(positions: Int[Tensor, " n"], dim: int, *, base: float = 10_000.0) -> Turns:
+def rotary_tables(positions: Int[Tensor, " n"], dim: int, *, base: float = 10_000.0) -> RotaryTables:
     """How far each pair of a head's `dim` numbers is turned at each position: once for all blocks."""
     rates = base ** (-torch.arange(dim // 2, device=positions.device, dtype=torch.float32) / (dim // 2))
     angles = positions[:, None].float() * rates
     return angles.cos(), angles.sin()
 
 
-def rotate(x: Float[Tensor, "batch heads n dim"], by: Turns) -> Float[Tensor, "batch heads n dim"]:
+def rotate(x: Float[Tensor, "batch heads n dim"], rotary: RotaryTables) -> Float[Tensor, "batch heads n dim"]:
     """Rotary position embedding (Su et al., 2021, arXiv 2104.09864): attention then depends on distances only."""
-    cos, sin = by[0].to(x.dtype), by[1].to(x.dtype)
+    cos, sin = rotary[0].to(x.dtype), rotary[1].to(x.dtype)
     a, b = x.chunk(2, dim=-1)
     return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
 
@@ -38,16 +38,16 @@ class Attention(nn.Module):
         self.out = Linear(width, width)
 
     def forward(
-        self, x: Float[Tensor, "batch n width"], by: Turns, mask: Bool[Tensor, "batch n"]
+        self, x: Float[Tensor, "batch n width"], rotary: RotaryTables, mask: Bool[Tensor, "batch n"]
     ) -> Float[Tensor, "batch n width"]:
         """`mask` is True where a key may be looked at."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        q, k = rotate(self.q_norm(q), by), rotate(self.k_norm(k), by)
+        q, k = rotate(self.q_norm(q), rotary), rotate(self.k_norm(k), rotary)
         y = scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None, :])
         return self.out(y.transpose(1, 2).flatten(2))
 
 
-class SteeredBlock(nn.Module):
+class AdaLNBlock(nn.Module):
     """Attention and a GELU layer, each `x + gate * f(norm(x) * (1 + scale) + shift)`, all three steered from outside.
 
     Adaptive layer norm in its shared form (Chen et al., 2023, arXiv 2310.00426): one layer for all blocks reads the six
@@ -66,17 +66,17 @@ class SteeredBlock(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "batch n width"],
-        steer: Float[Tensor, "batch 6 width"],
-        by: Turns,
+        modulation: Float[Tensor, "batch 6 width"],
+        rotary: RotaryTables,
         mask: Bool[Tensor, "batch n"],
     ) -> Float[Tensor, "batch n width"]:
-        shift1, scale1, gate1, shift2, scale2, gate2 = (steer + self.offset).chunk(6, dim=1)
-        x = x + gate1 * self.dropout(self.attention(steered_norm(x, shift1, scale1), by, mask))
-        hidden = gelu_linear(steered_norm(x, shift2, scale2), self.widen)
+        shift1, scale1, gate1, shift2, scale2, gate2 = (modulation + self.offset).chunk(6, dim=1)
+        x = x + gate1 * self.dropout(self.attention(modulated_norm(x, shift1, scale1), rotary, mask))
+        hidden = gelu_linear(modulated_norm(x, shift2, scale2), self.widen)
         return x + gate2 * self.dropout(self.narrow(hidden))
 
 
-def steered_norm(
+def modulated_norm(
     x: Float[Tensor, "batch n width"], shift: Float[Tensor, "batch 1 width"], scale: Float[Tensor, "batch 1 width"]
 ) -> Float[Tensor, "batch n width"]:
     """Layer norm without parameters of its own, then `* (1 + scale) + shift`."""

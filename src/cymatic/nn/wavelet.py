@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv1d, conv_transpose1d, pad
 
 from cymatic.errors import Error
-from cymatic.nn.past import Past, before, over
+from cymatic.nn.streaming import StreamingState, add_overlap, extend_left
 
 SCALE = 40.0  # of every channel at first
 Mode = Literal["overlap-add", "moving-sum"]
@@ -63,15 +63,17 @@ class WaveletUp(nn.Module):
         u = torch.linspace(-self.reach, self.reach, self.points, device=self.scale.device)
         return (u.cos() * torch.exp(-u.square() / self.scale[:, None])).expand(self.read.out_channels, -1)
 
-    def forward(self, x: Float[Tensor, "batch inside n"], past: Past | None = None) -> Float[Tensor, "batch outside m"]:
-        return self._overlapped(x, past) if self.streamable else self._summed(x)
+    def forward(
+        self, x: Float[Tensor, "batch inside n"], state: StreamingState | None = None
+    ) -> Float[Tensor, "batch outside m"]:
+        return self._overlapped(x, state) if self.streamable else self._summed(x)
 
-    def _overlapped(self, x: Tensor, past: Past | None) -> Tensor:
+    def _overlapped(self, x: Tensor, state: StreamingState | None) -> Tensor:
         read, write, waves = self.read, self.write, self.waves()
-        x = conv1d(before(past, read, x, read.kernel_size[0] - 1), read.weight, read.bias)
+        x = conv1d(extend_left(state, read, x, read.kernel_size[0] - 1), read.weight, read.bias)
         y = conv_transpose1d(x, waves[:, None], stride=self.stride, groups=len(waves))
-        y = over(past, self, y, self.points - self.stride)
-        return conv1d(before(past, write, y, write.kernel_size[0] - 1), write.weight, write.bias)
+        y = add_overlap(state, self, y, self.points - self.stride)
+        return conv1d(extend_left(state, write, y, write.kernel_size[0] - 1), write.weight, write.bias)
 
     def _summed(self, x: Tensor) -> Tensor:
         read, write, waves, last = self.read, self.write, self.waves(), self.stride - 1

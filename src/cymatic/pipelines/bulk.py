@@ -23,8 +23,8 @@ from cymatic.data.shards import SHARD, write_shard
 from cymatic.data.tasks import Task, Work, named, read_work, sounds_of
 from cymatic.errors import Error, ModelError
 from cymatic.files import write_atomically
+from cymatic.media import audio_files as files
 from cymatic.pipelines.load import find_model, load_codec
-from cymatic.signal import files
 
 Engine = Literal["local", "ray"]
 PLAN, SUMMARY = "plan.json", "summary.json"

@@ -14,8 +14,8 @@ from torch.nn.functional import pad
 
 from cymatic.codecs.waveform import WaveformCodec
 from cymatic.errors import Error, ModelError
-from cymatic.metrics.code_use import perplexity
-from cymatic.metrics.topography import shuffled, topographic_error
+from cymatic.evaluation.code_use import perplexity
+from cymatic.evaluation.topography import shuffled, topographic_error
 from cymatic.quantizers.gaussian import GaussianBottleneck
 from cymatic.quantizers.maps import grid
 from cymatic.quantizers.residual import ResidualQuantizer

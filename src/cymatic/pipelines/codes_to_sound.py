@@ -22,11 +22,11 @@ from cymatic.encoders.text import TextEncoder
 from cymatic.errors import Error, ModelError, Note
 from cymatic.hub.parts import fingerprint, load_part
 from cymatic.hub.pipeline_file import PARTS_OF_CODES, CodesFile, read_pipeline
+from cymatic.media.sound import Sound
 from cymatic.pipelines.finish import AT_ONCE, check_count, check_seconds, check_settings, finished, voiced
 from cymatic.priors.gpt import GPTPrior
 from cymatic.priors.gpt_vae import GPTVAE
 from cymatic.signal.mel import MelSpec
-from cymatic.signal.sound import Sound
 from cymatic.vocoders import VOCODERS, Vocoder
 
 Prompt = str | Float[np.ndarray, "frames features"]  # words or a class, or what a video's frames show
@@ -296,7 +296,7 @@ class CodesToSound:
 
     def attention(self, sound: Sound, prompt: Prompt | None = None) -> list[Float[np.ndarray, "heads n n"]]:
         """How much each code of a recording looks at each before it, and at the condition, which comes first: a map
-        for each head of each block (`signal.plot.attention_sheet` draws them). Raises ModelError for a GPT-VAE, whose
+        for each head of each block (`media.plot.attention_sheet` draws them). Raises ModelError for a GPT-VAE, whose
         codes look at a latent, too."""
         if not isinstance(self.prior, GPTPrior):
             raise ModelError(f"{self.name} has a GPT-VAE; maps of attention are drawn of a GPT")

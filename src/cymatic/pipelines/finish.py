@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cymatic import __version__
 from cymatic.errors import Error, ModelError
-from cymatic.signal.sound import Sound
+from cymatic.media.sound import Sound
 
 AT_ONCE = 16  # sounds sampled side by side: more would cost memory and save no time
 FADE = 0.005  # seconds at both ends, against clicks

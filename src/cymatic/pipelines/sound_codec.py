@@ -20,12 +20,12 @@ from cymatic.files import check_output, reason, writing
 from cymatic.hub.parts import fingerprint
 from cymatic.hub.pipeline_file import CodecFile, read_pipeline
 from cymatic.hub.wave_codecs import WaveCodec, load_wave_codec
-from cymatic.signal import files
-from cymatic.signal.bits import widths
-from cymatic.signal.cym import CymHeader, CymReader, CymWriter
-from cymatic.signal.pipes import Sink
-from cymatic.signal.sound import Sound
-from cymatic.signal.streams import Blocks, SoundWriter, fitted
+from cymatic.media import audio_files as files
+from cymatic.media.audio_streams import Blocks, SoundWriter, fitted
+from cymatic.media.bits import widths
+from cymatic.media.cym import CymHeader, CymReader, CymWriter
+from cymatic.media.pipes import Sink
+from cymatic.media.sound import Sound
 
 PIECE = 2**18  # samples of a sound in memory that go through at once
 ROUNDING = 1e-6  # of a rate that was typed in

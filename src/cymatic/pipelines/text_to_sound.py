@@ -16,11 +16,11 @@ from cymatic.encoders.text import TextEncoder
 from cymatic.errors import ModelError, Note
 from cymatic.hub.parts import fingerprint, load_part
 from cymatic.hub.pipeline_file import PipelineFile, read_pipeline
+from cymatic.media.sound import Sound
 from cymatic.pipelines.finish import AT_ONCE, check_count, check_seconds, check_settings, finished, voiced
 from cymatic.priors import PRIORS
 from cymatic.priors.flow import FlowPrior
 from cymatic.signal.mel import MelSpec
-from cymatic.signal.sound import Sound
 from cymatic.vocoders import VOCODERS, Vocoder
 
 LONGEST = 600  # seconds that a clip trained on may last; a prior that claims more is damaged

@@ -16,9 +16,9 @@ from cymatic.errors import ModelError, Note
 from cymatic.hub.parts import fingerprint, load_part
 from cymatic.hub.pipeline_file import CodecGPTFile, read_pipeline
 from cymatic.hub.wave_codecs import WaveCodec, load_wave_codec
+from cymatic.media.sound import Sound
 from cymatic.pipelines.finish import AT_ONCE, check_count, check_seconds, check_settings, finished
 from cymatic.priors.gpt import GPTPrior
-from cymatic.signal.sound import Sound
 
 PARTS = ("condition", "prior", "codec")
 

@@ -21,14 +21,14 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import gaussian_nll_loss, pad, silu
 
+from cymatic.batch_shard import BatchShard
 from cymatic.cond import Cond, concatenate, guide
 from cymatic.config import Config
 from cymatic.errors import ModelError
 from cymatic.nn.embeddings import harmonics, sinusoids
 from cymatic.nn.linear import Linear
-from cymatic.nn.transformer import SteeredBlock, steered_norm, turns
+from cymatic.nn.transformer import AdaLNBlock, modulated_norm, rotary_tables
 from cymatic.priors.samplers import SAMPLERS, Seen, grid
-from cymatic.share import Share
 from cymatic.signal.mel import MelSpec
 
 MOST_WEIGHTS = 1_000_000_000  # so that a damaged or hostile config can't take all memory
@@ -102,15 +102,15 @@ class FlowPrior(nn.Module):
         self.read_place = nn.Linear(16, width)
         self.read_patch = Linear(config.mel.mels * config.patch, width)
         self.blocks = nn.ModuleList(
-            SteeredBlock(width, config.heads, dropout=config.dropout) for _ in range(config.depth)
+            AdaLNBlock(width, config.heads, dropout=config.dropout) for _ in range(config.depth)
         )
-        self.steer = nn.Linear(width, 6 * width)
-        self.last_steer = nn.Linear(width, 2 * width)
+        self.modulation = nn.Linear(width, 6 * width)
+        self.last_modulation = nn.Linear(width, 2 * width)
         self.write_patch = Linear(width, config.mel.mels * config.patch)
         self.write_spread = Linear(width, config.mel.mels)
         hidden, length = nn.Linear(dim, 128), nn.Linear(128, 2)
         self.length = nn.Sequential(hidden, nn.SiLU(), length)
-        for layer in (self.steer, self.last_steer, self.write_patch, self.write_spread, length):
+        for layer in (self.modulation, self.last_modulation, self.write_patch, self.write_spread, length):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
         nn.init.constant_(self.write_spread.bias, math.log(SPREAD_AT_FIRST))
@@ -129,7 +129,7 @@ class FlowPrior(nn.Module):
         frames: Int[Tensor, " batch"],
         cond: Cond,
         generator: torch.Generator,
-        share: Share | None = None,
+        shard: BatchShard | None = None,
     ) -> dict[str, Tensor]:
         """Mean squared error of the velocity, `|mel given - data|^2 / (1 - t)^2`, and the likelihood of the lengths.
 
@@ -139,12 +139,12 @@ class FlowPrior(nn.Module):
         """
         mask = self._mask(frames, target.shape[-1])
         data = (target - self.mean) / self.std * mask[:, None]
-        items, longest = (len(data), data.shape[-1]) if share is None else (share.items, share.longest)
+        items, longest = (len(data), data.shape[-1]) if shard is None else (shard.items, shard.longest)
         noise = torch.randn(items, data.shape[1], longest, generator=generator)
         normal, even = torch.randn(items, generator=generator), torch.rand(2, items, generator=generator)
-        if share is not None:
-            noise, normal = share.take(noise)[..., : data.shape[-1]], share.take(normal)
-            even = torch.stack([share.take(row) for row in even])
+        if shard is not None:
+            noise, normal = shard.take(noise)[..., : data.shape[-1]], shard.take(normal)
+            even = torch.stack([shard.take(row) for row in even])
         noise, times = noise.to(data) * mask[:, None], _times(normal.to(data), even.to(data), frames)
         t = times[:, None, None]
         tokens, token_mask, vector = self._condition(cond)
@@ -153,8 +153,8 @@ class FlowPrior(nn.Module):
         flow = error.sum() / (mask.sum() * target.shape[1])
         centre, spread = self._length(vector)
         length = gaussian_nll_loss(centre, frames.float().log(), spread.square())
-        if share is not None:
-            flow, length = flow * share.frames_share, length * share.items_share
+        if shard is not None:
+            flow, length = flow * shard.frames_weight, length * shard.items_weight
         return {"loss": flow + 0.1 * length, "flow": flow, "length": length}
 
     def sample(
@@ -259,13 +259,15 @@ class FlowPrior(nn.Module):
             + self.read_length(sinusoids(frames.float().log() * 10, 32, longest=100.0))
         )
         h = torch.cat([self.read_token(tokens), h], dim=1)
-        by = turns(torch.cat([torch.arange(n, device=x.device), places]), self.config.width // self.config.heads)
+        rotary = rotary_tables(
+            torch.cat([torch.arange(n, device=x.device), places]), self.config.width // self.config.heads
+        )
         keys = torch.cat([token_mask, places * patch < frames[:, None]], dim=1)
-        steer = self.steer(steering).unflatten(-1, (6, -1))
+        modulation = self.modulation(steering).unflatten(-1, (6, -1))
         for block in self.blocks:
-            h = block(h, steer, by, keys)
-        shift, scale = self.last_steer(steering)[:, None].chunk(2, dim=-1)
-        h = steered_norm(h[:, n:], shift, scale)
+            h = block(h, modulation, rotary, keys)
+        shift, scale = self.last_modulation(steering)[:, None].chunk(2, dim=-1)
+        h = modulated_norm(h[:, n:], shift, scale)
         outline = self.write_patch(h).unflatten(-1, (-1, patch)).permute(0, 2, 1, 3).flatten(2)[..., : x.shape[-1]]
         spread = self.write_spread(h).clamp(*LOG_SPREADS).exp().mT.repeat_interleave(patch, dim=2)[..., : x.shape[-1]]
         return outline * mask[:, None], spread

@@ -16,13 +16,13 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from cymatic.batch_shard import BatchShard
 from cymatic.cond import Cond
 from cymatic.errors import Error, ModelError
 from cymatic.nn.causal import GPTBlock
 from cymatic.priors.generation import Choice, generate
 from cymatic.priors.grid import flatten
 from cymatic.priors.trunk import CodeShape, CodeTrunk, Prefix
-from cymatic.share import Share
 
 IGNORED = -100  # a target that the loss passes by
 
@@ -122,32 +122,32 @@ class GPTPrior(nn.Module):
         columns: Int[Tensor, " batch"],
         cond: Cond | None,
         generator: torch.Generator,
-        share: Share | None = None,
+        shard: BatchShard | None = None,
     ) -> dict[str, Tensor]:
         """`nll` (and `loss`, the same): the mean of `-log p` in nats a code, what ends cost included.
 
         columns: how many of each item are its own. A `share` of a batch has the columns' numbers as lengths; draws come
         from `generator` on the CPU, as its items would draw in the whole batch.
         """
-        nll = self.item_nll(codes, columns, cond, self.corrupted(codes, generator, share)).sum()
+        nll = self.item_nll(codes, columns, cond, self.corrupted(codes, generator, shard)).sum()
         nll = nll / (columns.sum() * self.config.rows)
-        if share is not None:
-            nll = nll * share.frames_share
+        if shard is not None:
+            nll = nll * shard.frames_weight
         return {"loss": nll, "nll": nll}
 
     def corrupted(
-        self, codes: Int[Tensor, "batch rows columns"], generator: torch.Generator, share: Share | None = None
+        self, codes: Int[Tensor, "batch rows columns"], generator: torch.Generator, shard: BatchShard | None = None
     ) -> Int[Tensor, "batch rows columns"]:
         """The codes as they are read in training: some of them any code, where `pkeep` is below 1."""
         if self.config.pkeep == 1 or not self.training:
             return codes
-        items, columns = (len(codes), codes.shape[2]) if share is None else (share.items, share.longest)
+        items, columns = (len(codes), codes.shape[2]) if shard is None else (shard.items, shard.longest)
         chance = torch.rand(items, codes.shape[1], columns, generator=generator)
         other = torch.randint(self.config.codes, chance.shape, generator=generator)
         if self.config.sizes:
             other = other % torch.tensor(self.config.sizes)[:, None]
-        if share is not None:
-            chance, other = (share.take(drawn)[..., : codes.shape[2]] for drawn in (chance, other))
+        if shard is not None:
+            chance, other = (shard.take(drawn)[..., : codes.shape[2]] for drawn in (chance, other))
         return torch.where(chance.to(codes.device) < self.config.pkeep, codes, other.to(codes.device))
 
     def sample(
@@ -191,12 +191,12 @@ class GPTPrior(nn.Module):
     ) -> list[Float[Tensor, "batch heads n n"]]:
         """For each block how much each place of condition and codes looks at each; the condition comes first."""
         self.check(codes)
-        x, by, mask = self.trunk.begin(self.trunk.prefix(cond, len(codes)), flatten(codes))
+        x, rotary, mask = self.trunk.begin(self.trunk.prefix(cond, len(codes)), flatten(codes))
         maps = []
         for block in self.trunk.blocks:
             assert isinstance(block, GPTBlock)
-            maps.append(block.weights(x, by, mask))
-            x = block(x, by, mask)
+            maps.append(block.weights(x, rotary, mask))
+            x = block(x, rotary, mask)
         return maps
 
     def check(self, codes: Int[Tensor, "batch rows columns"], columns: Int[Tensor, " batch"] | None = None) -> None:

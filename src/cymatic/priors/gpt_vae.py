@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
+from cymatic.batch_shard import BatchShard
 from cymatic.cond import Cond
 from cymatic.config import Config
 from cymatic.errors import Error
@@ -26,7 +27,6 @@ from cymatic.priors.grid import flatten
 from cymatic.priors.trunk import CodeTrunk, Prefix
 from cymatic.priors.variational import divergence, drawn, free_bits, log_density
 from cymatic.seeds import mixed
-from cymatic.share import Share
 
 
 class GPTVAEConfig(Config):
@@ -95,7 +95,7 @@ class GPTVAE(nn.Module):
         columns: Int[Tensor, " batch"],
         cond: Cond | None,
         generator: torch.Generator,
-        share: Share | None = None,
+        shard: BatchShard | None = None,
         *,
         weight: float = 1.0,
     ) -> dict[str, Tensor]:
@@ -105,9 +105,9 @@ class GPTVAE(nn.Module):
         latent. The loss is in nats an item, or all of it in nats a code (`reduction`).
         """
         mean, log_var = self.encode(codes, columns, cond)
-        noise = torch.randn(len(codes) if share is None else share.items, self.latent, generator=generator)
-        z = drawn(mean, log_var, (noise if share is None else share.take(noise)).to(mean))
-        read = self.decoder.corrupted(codes, generator, share)
+        noise = torch.randn(len(codes) if shard is None else shard.items, self.latent, generator=generator)
+        z = drawn(mean, log_var, (noise if shard is None else shard.take(noise)).to(mean))
+        read = self.decoder.corrupted(codes, generator, shard)
         nats = self.decoder.item_nll(codes, columns, self._prefix(cond, z), read)
         kl = divergence(mean, log_var)
         count = columns.sum() * self.config.decoder.rows
@@ -116,7 +116,7 @@ class GPTVAE(nn.Module):
             kl.sum(1).mean(),
             free_bits(kl, self.config.free_bits, self.config.target),
         )
-        by_item, by_code = (1.0, 1.0) if share is None else (share.items_share, share.frames_share)
+        by_item, by_code = (1.0, 1.0) if shard is None else (shard.items_weight, shard.frames_weight)
         if self.config.reduction == "sum":
             loss = (nats.mean() + weight * counted) * by_item
         else:

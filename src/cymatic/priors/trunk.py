@@ -15,7 +15,7 @@ from cymatic.config import Config
 from cymatic.errors import Error
 from cymatic.nn.causal import GPTBlock, causal_mask
 from cymatic.nn.linear import Linear
-from cymatic.nn.transformer import turns
+from cymatic.nn.transformer import rotary_tables
 
 MOST_WEIGHTS = 2_000_000_000  # so that a damaged or hostile config can't take all memory
 
@@ -149,9 +149,9 @@ class CodeTrunk(nn.Module):
 
         both_ways: which codes are valid, where each place is to look at all valid ones. caches: as in `GPTBlock`.
         """
-        x, by, mask = self.begin(prefix, codes, both_ways)
+        x, rotary, mask = self.begin(prefix, codes, both_ways)
         for block, cache in zip(self.blocks, caches or [None] * len(self.blocks), strict=True):
-            x = block(x, by, mask, cache)
+            x = block(x, rotary, mask, cache)
         return self.norm(x)
 
     def begin(
@@ -161,9 +161,9 @@ class CodeTrunk(nn.Module):
         tokens, valid = prefix
         n, device = tokens.shape[1] + codes.shape[1], tokens.device
         x = torch.cat([tokens, self.code(codes)], dim=1)
-        by = None
+        rotary = None
         if self.config.positions == "rotary":
-            by = turns(torch.arange(n, device=device), self.config.width // self.config.heads)
+            rotary = rotary_tables(torch.arange(n, device=device), self.config.width // self.config.heads)
             rows = torch.arange(codes.shape[1], device=device) % self.config.rows
             x = x + torch.cat([tokens.new_zeros(tokens.shape[1:]), self.place(rows)])
         else:
@@ -175,10 +175,10 @@ class CodeTrunk(nn.Module):
             x = x + self.place((torch.arange(n, device=device) - (~valid).sum(1, keepdim=True)).clamp_min(0))
         x = self.dropout(x)
         if both_ways is not None:
-            return x, by, torch.cat([valid, both_ways], dim=1)[:, None, None, :]
+            return x, rotary, torch.cat([valid, both_ways], dim=1)[:, None, None, :]
         if bool(valid.all()):
-            return x, by, None
-        return x, by, causal_mask(torch.cat([valid, torch.ones_like(codes, dtype=torch.bool)], dim=1))
+            return x, rotary, None
+        return x, rotary, causal_mask(torch.cat([valid, torch.ones_like(codes, dtype=torch.bool)], dim=1))
 
     def embed(
         self, codes: Int[Tensor, " batch"], at: int, prefix: int, padding: Int[Tensor, " batch"]

@@ -14,12 +14,12 @@ from jaxtyping import Bool, Float, Int
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
+from cymatic.batch_shard import BatchShard
 from cymatic.config import Config
 from cymatic.nn.linear import Linear
 from cymatic.nn.processes import total
 from cymatic.quantizers.learning import check_codes, check_levels, checked_levels, levels_used
 from cymatic.quantizers.quantized import Quantized
-from cymatic.share import Share
 
 JOINT_BITS = 10  # whose joint distribution is counted out; more bits are taken in groups, as LFQ's paper does
 
@@ -79,8 +79,8 @@ class FiniteScalarQuantizer(nn.Module):
         super().__init__()
         self.config = config
         self.register_buffer("steps", torch.tensor(config.steps), persistent=False)
-        self.inwards = Linear(config.dim, len(config.steps))
-        self.outwards = Linear(len(config.steps), config.dim)
+        self.in_proj = Linear(config.dim, len(config.steps))
+        self.out_proj = Linear(len(config.steps), config.dim)
 
     @property
     def levels(self) -> int:
@@ -97,7 +97,7 @@ class FiniteScalarQuantizer(nn.Module):
         z: Float[Tensor, "batch dim *places"],
         generator: torch.Generator | None = None,
         mask: Bool[Tensor, "batch *places"] | None = None,
-        share: Share | None = None,
+        shard: BatchShard | None = None,
     ) -> Quantized:
         """There are no losses, for nothing but the projections is learned, and those from what `z` is used for.
 
@@ -109,9 +109,9 @@ class FiniteScalarQuantizer(nn.Module):
             codes, parts = self._coded(bounded.detach(), self.config.levels)
             valid = torch.ones(codes[0].shape, dtype=torch.bool, device=z.device) if mask is None else mask
             dropout = self.config.dropout if self.training else 0.0
-            used = levels_used(self.config.levels, dropout, valid, generator, share)
+            used = levels_used(self.config.levels, dropout, valid, generator, shard)
             given = _summed(parts, used if dropout else None) + (bounded - bounded.detach())
-            return Quantized(self.outwards(given).movedim(-1, 1), torch.stack(codes, 1), {})
+            return Quantized(self.out_proj(given).movedim(-1, 1), torch.stack(codes, 1), {})
 
     @torch.no_grad()
     def encode(
@@ -129,10 +129,10 @@ class FiniteScalarQuantizer(nn.Module):
         check_levels(codes, self.config.levels)
         check_codes(codes, self.sizes[0])
         parts = [self._part(codes[:, level], level) for level in range(codes.shape[1])]
-        return self.outwards(_summed(parts)).movedim(-1, 1)
+        return self.out_proj(_summed(parts)).movedim(-1, 1)
 
     def _bounded(self, z: Tensor) -> Tensor:
-        return self.inwards(z.float().movedim(1, -1)).tanh()
+        return self.in_proj(z.float().movedim(1, -1)).tanh()
 
     def _coded(self, residual: Tensor, levels: int) -> tuple[list[Tensor], list[Tensor]]:
         codes, parts = [], []
@@ -164,8 +164,8 @@ class LookupFreeQuantizer(nn.Module):
         super().__init__()
         self.config = config
         self.register_buffer("weights", 2 ** torch.arange(config.bits), persistent=False)
-        self.inwards = Linear(config.dim, config.bits)
-        self.outwards = Linear(config.bits, config.dim)
+        self.in_proj = Linear(config.dim, config.bits)
+        self.out_proj = Linear(config.bits, config.dim)
 
     @property
     def levels(self) -> int:
@@ -182,7 +182,7 @@ class LookupFreeQuantizer(nn.Module):
         z: Float[Tensor, "batch dim *places"],
         generator: torch.Generator | None = None,
         mask: Bool[Tensor, "batch *places"] | None = None,
-        share: Share | None = None,
+        shard: BatchShard | None = None,
     ) -> Quantized:
         """The losses are "commitment", `beta |r - sg(q)|^2`, and "entropy", `E H(c|r) - diversity H(c)` with c drawn
         from `softmax(-|r - q|^2 / temperature)`; means over valid places and levels.
@@ -196,11 +196,11 @@ class LookupFreeQuantizer(nn.Module):
         """
         config = self.config
         with torch.autocast(z.device.type, enabled=False):
-            encoded = self.inwards(z.float().movedim(1, -1))
+            encoded = self.in_proj(z.float().movedim(1, -1))
             codes, parts = self._coded(encoded.detach(), config.levels)
             valid = torch.ones(codes[0].shape, dtype=torch.bool, device=z.device) if mask is None else mask
             dropout = config.dropout if self.training else 0.0
-            used = levels_used(config.levels, dropout, valid, generator, share)
+            used = levels_used(config.levels, dropout, valid, generator, shard)
             residual, of_encoder, of_choice = encoded, z.new_zeros(()), z.new_zeros(())
             for level, (part, here) in enumerate(zip(parts, used, strict=True)):
                 of_encoder = of_encoder + ((residual - part).square().mean(-1) * here).sum()
@@ -212,7 +212,7 @@ class LookupFreeQuantizer(nn.Module):
                 "commitment": config.beta * of_encoder / (config.levels * valid.sum().clamp_min(1)),
                 "entropy": config.entropy * of_choice / config.levels,
             }
-            return Quantized(self.outwards(given).movedim(-1, 1), torch.stack(codes, 1), losses)
+            return Quantized(self.out_proj(given).movedim(-1, 1), torch.stack(codes, 1), losses)
 
     @torch.no_grad()
     def encode(
@@ -220,7 +220,7 @@ class LookupFreeQuantizer(nn.Module):
     ) -> Int[Tensor, "batch levels *places"]:
         """The codes alone, of the first `levels` or of all. Raises Error for more levels than there are."""
         with torch.autocast(z.device.type, enabled=False):
-            encoded = self.inwards(z.float().movedim(1, -1))
+            encoded = self.in_proj(z.float().movedim(1, -1))
             return torch.stack(self._coded(encoded, checked_levels(levels, self.config.levels))[0], 1)
 
     def lookup(self, codes: Int[Tensor, "batch levels *places"]) -> Float[Tensor, "batch dim *places"]:
@@ -231,7 +231,7 @@ class LookupFreeQuantizer(nn.Module):
         check_levels(codes, self.config.levels)
         check_codes(codes, self.sizes[0])
         parts = [self._part(codes[:, level], level) for level in range(codes.shape[1])]
-        return self.outwards(_summed(parts)).movedim(-1, 1)
+        return self.out_proj(_summed(parts)).movedim(-1, 1)
 
     def _coded(self, residual: Tensor, levels: int) -> tuple[list[Tensor], list[Tensor]]:
         codes, parts = [], []

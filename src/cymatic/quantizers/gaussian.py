@@ -14,12 +14,12 @@ from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
 
+from cymatic.batch_shard import BatchShard
 from cymatic.config import Config
 from cymatic.errors import Error
 from cymatic.nn.linear import Linear
 from cymatic.nn.processes import total
 from cymatic.quantizers.quantized import Quantized
-from cymatic.share import Share
 
 NARROWEST, WIDEST = -30.0, 20.0  # the logarithm of a variance
 
@@ -54,8 +54,8 @@ class GaussianBottleneck(nn.Module):
     def __init__(self, config: GaussianBottleneckConfig) -> None:
         super().__init__()
         self.config = config
-        self.inwards = Linear(config.dim, 2 * config.latent)
-        self.outwards = Linear(config.latent, config.dim)
+        self.in_proj = Linear(config.dim, 2 * config.latent)
+        self.out_proj = Linear(config.latent, config.dim)
         # Running sums of the numbers' powers 0, 1 and 2.
         self.register_buffer("seen", torch.zeros(()))
         self.register_buffer("first", torch.zeros(config.latent))
@@ -76,7 +76,7 @@ class GaussianBottleneck(nn.Module):
         z: Float[Tensor, "batch dim *places"],
         generator: torch.Generator | None = None,
         mask: Bool[Tensor, "batch *places"] | None = None,
-        share: Share | None = None,
+        shard: BatchShard | None = None,
     ) -> Quantized:
         """`kl (m^2 + s^2 - log s^2 - 1) / 2`, the mean over valid places and numbers, as "kl".
 
@@ -87,12 +87,12 @@ class GaussianBottleneck(nn.Module):
         mean, spread = self._gaussian(z)
         numbers = mean
         if self.training:
-            numbers = mean + (spread / 2).exp() * self._noise(mean, generator, share)
+            numbers = mean + (spread / 2).exp() * self._noise(mean, generator, shard)
             self._follow(numbers.detach(), mask)
         nats = (mean.square() + spread.exp() - spread - 1).mean(-1) / 2
         nats = nats.mean() if mask is None else (nats * mask).sum() / mask.sum().clamp_min(1)
         codes = torch.zeros(len(z), 0, *z.shape[2:], dtype=torch.int64, device=z.device)
-        return Quantized(self.outwards(numbers).movedim(-1, 1), codes, {"kl": self.config.kl * nats})
+        return Quantized(self.out_proj(numbers).movedim(-1, 1), codes, {"kl": self.config.kl * nats})
 
     @torch.no_grad()
     def to_latent(self, z: Float[Tensor, "batch dim *places"]) -> Float[Tensor, "batch latent *places"]:
@@ -105,18 +105,18 @@ class GaussianBottleneck(nn.Module):
         if latent.shape[1] != self.config.latent:
             raise Error(f"a latent of {latent.shape[1]} numbers was given; this codec's have {self.config.latent}")
         middle, width = self._scale()
-        return self.outwards(latent.movedim(1, -1) * width + middle).movedim(-1, 1)
+        return self.out_proj(latent.movedim(1, -1) * width + middle).movedim(-1, 1)
 
     def _gaussian(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Means and logarithms of variances, `[batch, *places, latent]` each."""
-        mean, spread = self.inwards(z.movedim(1, -1)).float().chunk(2, dim=-1)
+        mean, spread = self.in_proj(z.movedim(1, -1)).float().chunk(2, dim=-1)
         return mean, spread.clamp(NARROWEST, WIDEST)
 
-    def _noise(self, like: Tensor, generator: torch.Generator | None, share: Share | None) -> Tensor:
+    def _noise(self, like: Tensor, generator: torch.Generator | None, shard: BatchShard | None) -> Tensor:
         if generator is None:
             raise Error("this bottleneck draws random numbers in training; give it a generator")
-        drawn = torch.randn(len(like) if share is None else share.items, *like.shape[1:], generator=generator)
-        return (drawn if share is None else share.take(drawn)).to(like.device)
+        drawn = torch.randn(len(like) if shard is None else shard.items, *like.shape[1:], generator=generator)
+        return (drawn if shard is None else shard.take(drawn)).to(like.device)
 
     @torch.no_grad()
     def _follow(self, numbers: Tensor, mask: Tensor | None) -> None:

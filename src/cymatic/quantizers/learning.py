@@ -7,10 +7,10 @@ import math
 import torch
 from torch import Tensor
 
+from cymatic.batch_shard import BatchShard
 from cymatic.errors import Error
 from cymatic.nn.linear import linear
 from cymatic.nn.processes import of_the_first, processes, rank, side_by_side, total
-from cymatic.share import Share
 
 MOST_SCORES = 2**19  # that lie in memory at once while the nearest codes are looked for: 2 MiB, so in cache
 LEAST_COLUMNS = 8  # with fewer there is nothing to gain
@@ -103,7 +103,7 @@ def restart(
 
 
 def levels_used(
-    levels: int, dropout: float, valid: Tensor, generator: torch.Generator | None, share: Share | None
+    levels: int, dropout: float, valid: Tensor, generator: torch.Generator | None, shard: BatchShard | None
 ) -> list[Tensor]:
     """For each level the valid places of the items that use it in training (quantizer dropout, arXiv 2107.03312).
 
@@ -112,8 +112,8 @@ def levels_used(
     """
     if not dropout:
         return [valid] * levels
-    drawn = torch.rand(len(valid) if share is None else share.items, 2, generator=needed(generator))
-    drawn = (drawn if share is None else share.take(drawn)).to(valid.device)
+    drawn = torch.rand(len(valid) if shard is None else shard.items, 2, generator=needed(generator))
+    drawn = (drawn if shard is None else shard.take(drawn)).to(valid.device)
     most = torch.where(drawn[:, 0] < dropout, (drawn[:, 1] * levels).long() + 1, levels)
     items = (len(valid), *[1] * (valid.dim() - 1))
     return [valid & (most > level).view(items) for level in range(levels)]

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, embedding, normalize
 
+from cymatic.batch_shard import BatchShard
 from cymatic.config import Config
 from cymatic.errors import Error
 from cymatic.nn.linear import Linear
@@ -32,7 +33,6 @@ from cymatic.quantizers.learning import (
 )
 from cymatic.quantizers.maps import MapConfig, Neighbourhood
 from cymatic.quantizers.quantized import Quantized
-from cymatic.share import Share
 
 
 class ResidualQuantizerConfig(Config):
@@ -103,8 +103,8 @@ class ResidualQuantizer(nn.Module):
         self.register_buffer("usage", torch.ones(config.levels, config.size))  # hits a batch, a running mean
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))  # that were learned from
         narrow = range(config.levels if config.lookup_dim else 0)
-        self.inwards = nn.ModuleList(Linear(config.dim, dim) for _ in narrow)
-        self.outwards = nn.ModuleList(Linear(dim, config.dim) for _ in narrow)
+        self.in_proj = nn.ModuleList(Linear(config.dim, dim) for _ in narrow)
+        self.out_proj = nn.ModuleList(Linear(dim, config.dim) for _ in narrow)
 
     @property
     def levels(self) -> int:
@@ -121,7 +121,7 @@ class ResidualQuantizer(nn.Module):
         z: Float[Tensor, "batch dim *places"],
         generator: torch.Generator | None = None,
         mask: Bool[Tensor, "batch *places"] | None = None,
-        share: Share | None = None,
+        shard: BatchShard | None = None,
     ) -> Quantized:
         """`|sg(r) - e|^2 + beta |r - sg(e)|^2`, as "codebook" and "commitment": means over valid places, numbers and
         levels.
@@ -140,10 +140,10 @@ class ResidualQuantizer(nn.Module):
         in eval mode.
         """
         with torch.autocast(z.device.type, enabled=False):
-            return self._quantized(z.float().movedim(1, -1).contiguous(), generator, mask, share)
+            return self._quantized(z.float().movedim(1, -1).contiguous(), generator, mask, shard)
 
     def _quantized(
-        self, z: Tensor, generator: torch.Generator | None, mask: Tensor | None, share: Share | None
+        self, z: Tensor, generator: torch.Generator | None, mask: Tensor | None, shard: BatchShard | None
     ) -> Quantized:
         config = self.config
         valid = torch.ones(z.shape[:-1], dtype=torch.bool, device=z.device) if mask is None else mask
@@ -151,14 +151,14 @@ class ResidualQuantizer(nn.Module):
         if first:
             self._begin(z.detach(), valid, generator)
         dropout = config.dropout if self.training and not first else 0.0
-        used = levels_used(config.levels, dropout, valid, generator, share)
+        used = levels_used(config.levels, dropout, valid, generator, shard)
         around = self._neighbourhood()
-        drawn = self._drawn(z, generator, share)
+        drawn = self._drawn(z, generator, shard)
         residual, given, codes, seen = z, torch.zeros_like(z), [], []
         of_codebook, of_encoder, alike = z.new_zeros(()), z.new_zeros(()), z.new_zeros(())
         before = None
         for level, (codebook, here) in enumerate(zip(self.codebooks.unbind(), used, strict=True)):
-            encoded = self.inwards[level](residual) if config.lookup_dim else residual
+            encoded = self.in_proj[level](residual) if config.lookup_dim else residual
             codes.append(self._chosen(encoded, level, None if drawn is None else drawn[:, level]))
             chosen = embedding(codes[-1], codebook)
             of_encoder = of_encoder + _squares(encoded, chosen.detach(), here)
@@ -167,13 +167,13 @@ class ResidualQuantizer(nn.Module):
             elif config.learned == "gradient":
                 of_codebook = of_codebook + _squares(encoded.detach(), chosen, here)
             if config.decorrelation:
-                vector = self.outwards[level](chosen) if config.lookup_dim else chosen
+                vector = self.out_proj[level](chosen) if config.lookup_dim else chosen
                 if before is not None:
                     alike = alike + (cosine_similarity(vector, before, dim=-1).square() * here).sum()
                 before = vector
             if config.lookup_dim:
                 # Adding a zero that carries the gradient leaves the vectors what they are, bit for bit.
-                part = self.outwards[level](chosen.detach() + (encoded - encoded.detach()))
+                part = self.out_proj[level](chosen.detach() + (encoded - encoded.detach()))
             else:
                 part = chosen.detach()
             seen.append(encoded.detach())
@@ -200,7 +200,7 @@ class ResidualQuantizer(nn.Module):
             residual = z.float().movedim(1, -1).contiguous()
             codes = []
             for level in range(checked_levels(levels, self.config.levels)):
-                encoded = self.inwards[level](residual) if self.config.lookup_dim else residual
+                encoded = self.in_proj[level](residual) if self.config.lookup_dim else residual
                 codes.append(self._nearest(encoded, level))
                 residual = residual - self._part(codes[-1], level)
             return torch.stack(codes, 1)
@@ -230,9 +230,9 @@ class ResidualQuantizer(nn.Module):
             raise Error(f"level {level + 1} was asked for; this quantizer has 1 to {self.config.levels}")
         residual = z.float().movedim(1, -1).flatten(0, -2)
         for before in range(level):
-            encoded = self.inwards[before](residual) if self.config.lookup_dim else residual
+            encoded = self.in_proj[before](residual) if self.config.lookup_dim else residual
             residual = residual - self._part(self._nearest(encoded, before), before)
-        rows = self.inwards[level](residual) if self.config.lookup_dim else residual
+        rows = self.in_proj[level](residual) if self.config.lookup_dim else residual
         book = self.codebooks[level].detach()
         if self.config.metric == "cosine":
             return normalize(rows, dim=-1), normalize(book, dim=-1)
@@ -245,7 +245,7 @@ class ResidualQuantizer(nn.Module):
 
     def _part(self, codes: Tensor, level: int) -> Tensor:
         chosen = embedding(codes, self.codebooks[level])
-        return self.outwards[level](chosen) if self.config.lookup_dim else chosen
+        return self.out_proj[level](chosen) if self.config.lookup_dim else chosen
 
     def _compared(self, encoded: Tensor, level: int) -> tuple[Tensor, Tensor, Tensor | None]:
         """Rows, vectors and bias that `nearest` compares."""
@@ -266,13 +266,13 @@ class ResidualQuantizer(nn.Module):
         rows = normalize(rows, dim=-1) if self.config.metric == "cosine" else rows
         return sampled(rows, vectors, bias, self.config.temperature, drawn).view(encoded.shape[:-1])
 
-    def _drawn(self, z: Tensor, generator: torch.Generator | None, share: Share | None) -> Tensor | None:
+    def _drawn(self, z: Tensor, generator: torch.Generator | None, shard: BatchShard | None) -> Tensor | None:
         """One number for each level and place, `[batch, levels, *places]`, by which codes are drawn."""
         if not (self.training and self.config.temperature):
             return None
-        items = len(z) if share is None else share.items
+        items = len(z) if shard is None else shard.items
         drawn = torch.rand(items, self.config.levels, *z.shape[1:-1], generator=needed(generator))
-        return (drawn if share is None else share.take(drawn)).to(z.device)
+        return (drawn if shard is None else shard.take(drawn)).to(z.device)
 
     @torch.no_grad()
     def _begin(self, residual: Tensor, valid: Tensor, generator: torch.Generator | None) -> None:
@@ -286,7 +286,7 @@ class ResidualQuantizer(nn.Module):
         size = self.config.size
         for level in range(self.config.levels):
             drawn = (torch.arange(size) + torch.rand(size, generator=needed(generator), dtype=torch.float64)) / size
-            encoded = self.inwards[level](residual) if self.config.lookup_dim else residual
+            encoded = self.in_proj[level](residual) if self.config.lookup_dim else residual
             vectors = some(encoded, valid, of_the_first(drawn.to(encoded.device)))
             self.codebooks[level] = vectors
             self.usage[level, 1:] = (vectors[1:] != vectors[:-1]).any(-1).float()

@@ -15,12 +15,12 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import embedding, normalize
 
+from cymatic.batch_shard import BatchShard
 from cymatic.config import Config
 from cymatic.nn.linear import Linear
 from cymatic.nn.processes import total
 from cymatic.quantizers.learning import check_codes, means, nearest, needed, restart
 from cymatic.quantizers.quantized import Quantized
-from cymatic.share import Share
 
 
 class VectorQuantizerConfig(Config):
@@ -82,15 +82,15 @@ class VectorQuantizer(nn.Module):
         else:
             self.codebook = nn.Parameter(vectors)
         self.register_buffer("usage", torch.ones(config.size))  # hits a batch, a running mean
-        self.inwards = Linear(config.dim, dim) if config.lookup_dim else nn.Identity()
-        self.outwards = Linear(dim, config.dim) if config.lookup_dim else nn.Identity()
+        self.in_proj = Linear(config.dim, dim) if config.lookup_dim else nn.Identity()
+        self.out_proj = Linear(dim, config.dim) if config.lookup_dim else nn.Identity()
 
     def forward(
         self,
         z: Float[Tensor, "batch dim *places"],
         generator: torch.Generator | None = None,
         mask: Bool[Tensor, "batch *places"] | None = None,
-        share: Share | None = None,
+        shard: BatchShard | None = None,
     ) -> Quantized:
         """`|sg(z) - e|^2 + beta |z - sg(e)|^2`, means over valid places and numbers, as "codebook" and "commitment".
 
@@ -104,12 +104,12 @@ class VectorQuantizer(nn.Module):
             encoded = self._into(z)
             codes = self._nearest(encoded)
             if self.training and self.config.noise_sigma > 0:
-                codes = self._shaken(codes, generator, share)
+                codes = self._jittered(codes, generator, shard)
             chosen = self._vectors(codes)
             losses = self._losses(encoded, chosen, mask)
             # Adding a zero that carries the gradient leaves the vectors what they are, bit for bit.
             through = chosen.detach() + (encoded - encoded.detach())
-            given = self.outwards(through).movedim(-1, 1)
+            given = self.out_proj(through).movedim(-1, 1)
             if self.training:
                 self._learn(encoded.detach(), codes, mask, generator)
         return Quantized(given, codes, losses)
@@ -123,11 +123,11 @@ class VectorQuantizer(nn.Module):
     def lookup(self, codes: Int[Tensor, "batch *places"]) -> Float[Tensor, "batch dim *places"]:
         """What the codes stand for. Raises Error for a code that the codebook does not have."""
         check_codes(codes, self.config.size)
-        return self.outwards(self._vectors(codes)).movedim(-1, 1)
+        return self.out_proj(self._vectors(codes)).movedim(-1, 1)
 
     def _into(self, z: Tensor) -> Tensor:
         """The vectors that are compared, `[batch, *places, dim]`."""
-        encoded = self.inwards(z.float().movedim(1, -1))
+        encoded = self.in_proj(z.float().movedim(1, -1))
         return normalize(encoded, dim=-1) if self.config.metric == "cosine" else encoded
 
     def _vectors(self, codes: Tensor) -> Tensor:
@@ -140,10 +140,10 @@ class VectorQuantizer(nn.Module):
         rows = encoded.detach().flatten(0, -2)
         return nearest(rows, vectors, -vectors.square().sum(-1) / 2).view(encoded.shape[:-1])
 
-    def _shaken(self, codes: Tensor, generator: torch.Generator | None, share: Share | None) -> Tensor:
-        items = len(codes) if share is None else share.items
+    def _jittered(self, codes: Tensor, generator: torch.Generator | None, shard: BatchShard | None) -> Tensor:
+        items = len(codes) if shard is None else shard.items
         drawn = torch.randn(items, *codes.shape[1:], generator=needed(generator))
-        drawn = drawn if share is None else share.take(drawn)
+        drawn = drawn if shard is None else shard.take(drawn)
         moved = codes + (self.config.noise_sigma * drawn).trunc().long().to(codes.device)
         return moved.clamp(0, self.config.size - 1)
 

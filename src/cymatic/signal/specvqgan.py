@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cymatic.errors import Error
+from cymatic.media.sound import Sound
 from cymatic.signal.mel import PRESETS, log_mel
-from cymatic.signal.sound import Sound
 
 SPEC = PRESETS["specvqgan-22k"]
 SAMPLES = 220_500  # ten seconds

@@ -6,12 +6,12 @@ from typing import Literal
 
 from pydantic import Field
 
-from cymatic.adversarial.losses import Rule
 from cymatic.config import Config
+from cymatic.discriminators.losses import Rule
 
 
 class ObjectiveSettings(Config):
-    """What a waveform codec's sound is compared by, as weights (see `signal.distances`, `signal.stages`).
+    """What a waveform codec's sound is compared by, as weights (see `signal.distances`, `signal.channel_average`).
 
     mel: multi-scale mels. loud: magnitudes by their roots. phase: complex spectra. stft: spectral convergence and log
     magnitudes. time: samples, after `emphasis`. stages: the mean channel of each of SoundStream's decoder stages

@@ -10,16 +10,16 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from cymatic.adversarial.judged import Judged
-from cymatic.adversarial.losses import discriminator_loss, feature_loss
-from cymatic.adversarial.patches import PatchDiscriminator, judge_together
-from cymatic.adversarial.weight import adaptive_weight, push, settled
 from cymatic.codecs.spectrogram import SpectrogramCodec, SpectrogramCodecConfig
 from cymatic.data.crops import Pieces
 from cymatic.data.mels import Clip
+from cymatic.discriminators.losses import discriminator_loss, feature_loss
+from cymatic.discriminators.output import DiscriminatorOutput
+from cymatic.discriminators.patch import PatchDiscriminator, discriminate_together
+from cymatic.discriminators.weight import adaptive_weight, push, settled
 from cymatic.encoders.text import TextConfig, TextEncoder
+from cymatic.evaluation.code_use import perplexity
 from cymatic.hub.parts import save_part
-from cymatic.metrics.code_use import perplexity
 from cymatic.seeds import mixed
 from cymatic.signal.mel import MelSpec
 from cymatic.training.muon import groups_of
@@ -58,19 +58,19 @@ class CodecTask(nn.Module):
         settings, step = self.settings, int(self.steps)
         torch.manual_seed(seed)  # dropout draws from the global generator
         mel, generator = batch.mel.to(self.steps.device), torch.Generator().manual_seed(seed)
-        wanted, made, quantized = self.codec(mel, generator, share=batch.share)
+        wanted, made, quantized = self.codec(mel, generator, shard=batch.shard)
         own = (wanted - made).abs().mean()
         terms = {"mel": own, **quantized.losses, "loss": own + sum(quantized.losses.values())}
         if (pushed := push(step, start=settings.start, warmup=settings.warmup)) and settings.weight:
             real, fake = wanted[:, None], made[:, None]
             vector = None if self.words is None else self.words(batch.captions).vector
-            said, answered = judge_together(self.judge, real, fake.detach(), vector)
+            said, answered = discriminate_together(self.judge, real, fake.detach(), vector)
             terms["judge"] = discriminator_loss([said], [answered])
             frozen = {name: p.detach() for name, p in self.judge.named_parameters()}
 
             def fooled(picture: Tensor) -> Tensor:
                 known = () if vector is None else (vector.detach(),)
-                seen: Judged = functional_call(self.judge, frozen, (picture, *known))
+                seen: DiscriminatorOutput = functional_call(self.judge, frozen, (picture, *known))
                 return settings.features * feature_loss([said], [seen]) - seen[0].mean()
 
             fool = settled(fooled, fake)

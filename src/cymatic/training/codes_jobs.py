@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cymatic.codecs.spectrogram import SpectrogramCodec
 from cymatic.data.codes import Coded, CodesBatches
-from cymatic.data.crops import MelCrops
+from cymatic.data.crops import MelRandomCrops
 from cymatic.data.mels import Clip
 from cymatic.hub.parts import load_part, save_part
 from cymatic.hub.pipeline_file import MOST_CAPTIONS, PARTS_OF_CODES, CodesFile, write_pipeline
@@ -38,7 +38,7 @@ def codec_job(recipe: MelGPTRecipe, fabric: Fabric, *, strict: bool, say: Callab
     clips = list({id(clip): clip for clip in data.train}.values())  # drawn by length, not as often as packs repeat them
     task.codec.fit_statistics([clip.mel for clip in clips])
     frames = recipe.codes.piece * task.codec.config.cell[1]
-    pieces = MelCrops(
+    pieces = MelRandomCrops(
         clips,
         frames,
         settings.batch,

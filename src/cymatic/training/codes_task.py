@@ -20,8 +20,8 @@ from cymatic.priors.gpt import GPTConfig, GPTPrior
 from cymatic.priors.gpt_vae import GPTVAE, GPTVAEConfig
 from cymatic.priors.variational import ramp
 from cymatic.seeds import mixed
+from cymatic.training.accumulation import accumulated
 from cymatic.training.muon import groups_of
-from cymatic.training.parts import in_parts
 from cymatic.training.recipe import (
     ClassCondition,
     CodecGPTRecipe,
@@ -73,26 +73,26 @@ class CodesTask(nn.Module):
 
     def forward(self, batch: CodesBatch, seed: int) -> dict[str, Tensor]:
         """`{"loss": ..., and its terms}` of one batch, a few items at a time where they have many codes."""
-        parts = min(len(batch.codes), -(-batch.codes.numel() // AT_ONCE)) if batch.share is None else 1
+        parts = min(len(batch.codes), -(-batch.codes.numel() // AT_ONCE)) if batch.shard is None else 1
         if parts == 1:
             terms = self._terms(batch, seed)
         else:
-            terms = in_parts(lambda part: self._terms(batch.part(part, parts), seed), parts, self)
+            terms = accumulated(lambda part: self._terms(batch.part(part, parts), seed), parts, self)
         if self.training:
             self.steps += 1
         return terms
 
     def _terms(self, batch: CodesBatch, seed: int) -> dict[str, Tensor]:
-        share = batch.share
-        torch.manual_seed(mixed(seed, share.rank) if share and share.rank else seed)  # for dropout
+        shard = batch.shard
+        torch.manual_seed(mixed(seed, shard.rank) if shard and shard.rank else seed)  # for dropout
         generator = torch.Generator().manual_seed(seed)
-        cond = self.condition(batch).drop(self.condition_dropout, generator, share)
+        cond = self.condition(batch).drop(self.condition_dropout, generator, shard)
         codes, columns = batch.codes.to(self.steps.device), batch.columns.to(self.steps.device)
         if isinstance(self.prior, GPTPrior):
-            return self.prior.loss(codes, columns, cond, generator, share)
+            return self.prior.loss(codes, columns, cond, generator, shard)
         assert isinstance(self.settings, GPTVAESettings)
         weight = self.settings.beta * ramp(int(self.steps), self.settings.kl_start, self.settings.warmup)
-        return self.prior.loss(codes, columns, cond, generator, share, weight=weight)
+        return self.prior.loss(codes, columns, cond, generator, shard, weight=weight)
 
     def condition(self, batch: CodesBatch) -> Cond:
         """What the batch's sounds are to be drawn from. Raises Error where features are wanted and a clip has none."""

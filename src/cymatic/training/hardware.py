@@ -19,11 +19,11 @@ from lightning_fabric.strategies import DDPStrategy
 from torch import nn
 
 from cymatic.errors import Error
-from cymatic.nn.transformer import SteeredBlock
+from cymatic.nn.transformer import AdaLNBlock
 from cymatic.vocoders.vocos import Mix
 
 PRECISIONS = ("fp32", "bf16")
-REPEATED = (SteeredBlock, Mix)  # compiled once each and used many times
+REPEATED = (AdaLNBlock, Mix)  # compiled once each and used many times
 PATIENCE = timedelta(days=7)  # how long processes wait for one that reads or measures; a dead one is noticed at once
 # Run by an interpreter of its own: products of a few sizes forwards and backwards, the time of both precisions.
 PROBE = """

@@ -9,7 +9,7 @@ from pathlib import Path
 from lightning_fabric import Fabric
 
 from cymatic.data.mels import Batches, Clip
-from cymatic.data.waves import Crops
+from cymatic.data.waves import RandomCrops
 from cymatic.errors import ModelError
 from cymatic.hub.parts import save_part
 from cymatic.hub.pipeline_file import MOST_CAPTIONS, PipelineFile, write_pipeline
@@ -162,7 +162,7 @@ def _vocoder_job(recipe: VocoderRecipe, fabric: Fabric, strict: bool, say: Calla
         if trained.config != task.vocoder.config:
             raise ModelError(f"the vocoder of {recipe.start} is of another size; set vocoder to {trained.config!r}")
         task.vocoder.load_state_dict(trained.state_dict())
-    crops = Crops(
+    crops = RandomCrops(
         data.train,
         data.weights,
         spec.frames(round(recipe.judges.piece * spec.rate)) * spec.hop,

@@ -16,16 +16,16 @@ from jaxtyping import Float
 
 from cymatic.data.mels import Clip
 from cymatic.errors import Error
+from cymatic.evaluation.diversity import diversity
+from cymatic.evaluation.probe import MOST_CLIPS, Heard, Probe, compared, normalised, outline, squares
+from cymatic.evaluation.verdict import Curve, Memory, Numbers, Trial, failing, sentences, weak
 from cymatic.files import write_atomically
-from cymatic.metrics.diversity import diversity
 from cymatic.training.data import Data
 from cymatic.training.history import History
 from cymatic.training.job import Job
 from cymatic.training.makers import Maker, load_maker
-from cymatic.training.own_judge import MOST_CLIPS, Heard, OwnJudge, compared, normalised, outline, squares
 from cymatic.training.recipe import CodecGPTRecipe, CodecRecipe, MelGPTRecipe, Recipe, VocoderRecipe
 from cymatic.training.state import Progress
-from cymatic.training.verdict import Curve, Memory, Numbers, Trial, failing, sentences, weak
 
 VERDICT_TEXT, VERDICT_JSON = "verdict.txt", "verdict.json"
 SHARE, LEAST, MOST = 0.06, 10.0, 60.0  # of the training time; seconds
@@ -116,7 +116,7 @@ def assess(
     )
     learned = chosen(train, MOST_CLIPS)
     try:
-        judge = OwnJudge(learned)
+        judge = Probe(learned)
     except Error as error:
         made = _made(maker, _wanted(counts), until)
         return replace(numbers, no_judge=str(error), memory=memory(made, train, valid))
@@ -144,7 +144,7 @@ def assess(
 
 
 def hear_real(
-    judge: OwnJudge,
+    judge: Probe,
     learned: Sequence[Clip],
     valid: Sequence[Clip],
     unit: str,
@@ -266,7 +266,7 @@ def _wanted(captions: Iterable[str]) -> list[tuple[str, int]]:
     return [(caption, seed) for seed in range(times) for caption in captions]
 
 
-def _again(maker: Maker, judge: OwnJudge, missed: Sequence[tuple[str, int]], until: float) -> Trial | None:
+def _again(maker: Maker, judge: Probe, missed: Sequence[tuple[str, int]], until: float) -> Trial | None:
     """What failed, made again from the same seeds at twice the guidance, where there is time and room for that."""
     before = maker.guidance
     guidance = min(2 * max(before, 1.0), 8.0)

@@ -17,13 +17,13 @@ from cymatic.data.mels import Clip, in_order
 from cymatic.encoders.classes import ClassEncoder
 from cymatic.encoders.text import TextEncoder
 from cymatic.errors import Error
+from cymatic.evaluation.probe import normalised
+from cymatic.evaluation.verdict import Heed
 from cymatic.hub.parts import load_part
 from cymatic.priors.flow import FlowPrior
 from cymatic.priors.gpt import GPTPrior
 from cymatic.priors.gpt_vae import GPTVAE
-from cymatic.training.own_judge import normalised
 from cymatic.training.recipe import CodesSampling, MelGPTRecipe, Recipe, SamplingSettings
-from cymatic.training.verdict import Heed
 
 STEPS = 6  # of a sampler over mels
 AT_ONCE = 8

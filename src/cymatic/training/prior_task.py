@@ -43,13 +43,13 @@ class PriorTask(nn.Module):
 
     def forward(self, batch: Batch, seed: int) -> dict[str, Tensor]:
         """`{"loss": ..., and its terms}` of one batch."""
-        share = batch.share
+        shard = batch.shard
         # Dropout inside the network draws from the global generator: other numbers in each process that has a share.
-        torch.manual_seed(mixed(seed, share.rank) if share and share.rank else seed)
+        torch.manual_seed(mixed(seed, shard.rank) if shard and shard.rank else seed)
         generator = torch.Generator().manual_seed(seed)
-        cond = self.text(batch.captions).drop(self.condition_dropout, generator, share)
+        cond = self.text(batch.captions).drop(self.condition_dropout, generator, shard)
         device = self.prior.mean.device
-        return self.prior.loss(batch.mel.to(device), batch.frames.to(device), cond, generator, share)
+        return self.prior.loss(batch.mel.to(device), batch.frames.to(device), cond, generator, shard)
 
     @torch.no_grad()
     def measure(self, clips: Sequence[Clip], batch: int, *, rounds: int = ROUNDS) -> dict[str, float]:

@@ -160,7 +160,7 @@ class VocoderRecipe(Config):
 class CodecRecipe(Config):
     """A waveform codec from sounds alone; captions don't matter. `start`: a codec that it goes on from.
 
-    Pieces are heard at the level that they were recorded with, give or take what `Crops` draws.
+    Pieces are heard at the level that they were recorded with, give or take what `RandomCrops` draws.
     """
 
     kind: Literal["waveform-codec"]
@@ -201,7 +201,7 @@ class CodecRecipe(Config):
 
 
 class PatchSettings(Config):
-    """How a codec meets the judge of its patches (see `adversarial.patches` and `adversarial.weight`)."""
+    """How a codec meets the judge of its patches (see `discriminators.patch` and `discriminators.weight`)."""
 
     start: int = Field(default=500, ge=0)  # steps of the codec before the judge comes
     warmup: int = Field(default=500, ge=1)  # steps over which its push grows

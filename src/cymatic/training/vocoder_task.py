@@ -11,15 +11,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from cymatic.adversarial.discriminators import Discriminators, melgan_scales, spectrograms_and_periods
-from cymatic.adversarial.judged import Judged
-from cymatic.adversarial.losses import (
+from cymatic.discriminators.losses import (
     discriminator_loss,
     feature_loss,
     generator_loss,
     matching_loss,
     persuasion_loss,
 )
+from cymatic.discriminators.output import DiscriminatorOutput
+from cymatic.discriminators.sets import Discriminators, melgan_scales, spectrograms_and_periods
 from cymatic.errors import Error
 from cymatic.hub.parts import save_part
 from cymatic.seeds import mixed
@@ -81,7 +81,7 @@ class VocoderTask(nn.Module):
             some = slice(0, self.judged)
             frozen = {name: p.detach() for name, p in self.judges.named_parameters()}
             real = self.judges(batch[some])
-            seen: list[Judged] = functional_call(self.judges, frozen, (fake[some],))
+            seen: list[DiscriminatorOutput] = functional_call(self.judges, frozen, (fake[some],))
             terms["judges"] = discriminator_loss(real, self.judges(fake[some].detach()))
             if settings.kind == "scales":
                 terms["judges"] = len(real) * terms["judges"]  # their sum, as the others are

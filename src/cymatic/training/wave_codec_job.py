@@ -8,7 +8,7 @@ from pathlib import Path
 from lightning_fabric import Fabric
 
 from cymatic.codecs.waveform import WaveformCodec
-from cymatic.data.waves import Crops
+from cymatic.data.waves import RandomCrops
 from cymatic.errors import ModelError
 from cymatic.hub.parts import load_part
 from cymatic.hub.pipeline_file import CodecFile, read_pipeline, write_pipeline
@@ -31,7 +31,7 @@ def wave_codec_job(recipe: CodecRecipe, fabric: Fabric, *, strict: bool, say: Ca
     if recipe.start is not None:
         _take_over(codec, recipe.start)
     samples = max(1, round(recipe.piece * recipe.rate / codec.hop)) * codec.hop
-    pieces = Crops(
+    pieces = RandomCrops(
         data.train,
         data.weights,
         samples,

@@ -11,21 +11,22 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from cymatic.adversarial.balancer import Balancer, BalancerConfig
-from cymatic.adversarial.choice import Choice, ChoiceConfig
-from cymatic.adversarial.discriminators import Discriminators, DiscriminatorsConfig, lumen, spectrograms_and_periods
-from cymatic.adversarial.judged import Judged, collapse, verdict
-from cymatic.adversarial.losses import discriminator_loss, feature_loss, generator_loss, repulsion_loss
+from cymatic.batch_shard import BatchShard
 from cymatic.codecs.fast import CausalMix
 from cymatic.codecs.soundstream import SoundStreamNet
 from cymatic.codecs.waveform import WaveformCodec
+from cymatic.discriminators.balancer import Balancer, BalancerConfig
+from cymatic.discriminators.losses import discriminator_loss, feature_loss, generator_loss, repulsion_loss
+from cymatic.discriminators.output import DiscriminatorOutput, collapse, verdict
+from cymatic.discriminators.selection import Choice, ChoiceConfig
+from cymatic.discriminators.sets import Discriminators, DiscriminatorsConfig, lumen, spectrograms_and_periods
 from cymatic.errors import Error
+from cymatic.evaluation.code_use import perplexity
 from cymatic.hub.parts import save_part
-from cymatic.metrics.code_use import perplexity
 from cymatic.nn.whiteness import whiteness_loss
 from cymatic.quantizers.gaussian import GaussianBottleneck
 from cymatic.seeds import mixed
-from cymatic.share import Share
+from cymatic.signal.channel_average import LUMENS, channel_average_distance
 from cymatic.signal.distances import (
     loudness_distance,
     multi_scale_mel_distance,
@@ -34,7 +35,6 @@ from cymatic.signal.distances import (
     waveform_distance,
 )
 from cymatic.signal.filters import low_pass, opening
-from cymatic.signal.stages import LUMENS, channel_average_distance
 from cymatic.training.codec_settings import WaveJudgeSettings
 from cymatic.training.muon import groups_of
 from cymatic.training.recipe import CodecRecipe, TrainingSettings
@@ -93,12 +93,12 @@ class WaveCodecTask(nn.Module):
     def forward(self, batch: Float[Tensor, "batch channels samples"], seed: int) -> dict[str, Tensor]:
         """`{"loss": ..., and its terms}` of a batch of pieces."""
         settings, rate, step = self.recipe.judges, self.codec.config.rate, int(self.steps)
-        share = Share.of([1] * self.ranks * len(batch), self.rank, self.ranks) if self.ranks > 1 else None
+        shard = BatchShard.of([1] * self.ranks * len(batch), self.rank, self.ranks) if self.ranks > 1 else None
         generator = torch.Generator().manual_seed(seed)
         batch = batch.to(self.steps.device)
         batch = self.recipe.augment(batch, rate, torch.Generator().manual_seed(mixed(seed, 1 + self.rank)))
         self.outputs.clear()
-        wanted, made, latent, quantized = self.codec(self._opened(batch, step), generator, share=share)
+        wanted, made, latent, quantized = self.codec(self._opened(batch, step), generator, shard=shard)
         real, fake = wanted.flatten(0, 1)[:, None], made.flatten(0, 1)[:, None]  # each channel on its own
         terms = self._distances(real, fake, step)
         judged: dict[str, Tensor] = {}
@@ -151,11 +151,11 @@ class WaveCodecTask(nn.Module):
 
     def _opened(self, batch: Tensor, step: int) -> Tensor:
         """What the codec is shown, and is to give again: a sound whose treble comes later."""
-        share, steps = self.recipe.objective.opening, self.recipe.training.steps
-        if not (share and steps and self.training):
+        shard, steps = self.recipe.objective.opening, self.recipe.training.steps
+        if not (shard and steps and self.training):
             return batch
         rate = self.codec.config.rate
-        return low_pass(batch, opening(step, steps, self.codec.levels, rate, open_by=share), rate)
+        return low_pass(batch, opening(step, steps, self.codec.levels, rate, open_by=shard), rate)
 
     def _judged(
         self, real: Tensor, fake: Tensor, step: int, generator: torch.Generator
@@ -163,9 +163,9 @@ class WaveCodecTask(nn.Module):
         settings, some = self.recipe.judges, slice(0, self.judged)
         which = self.choice.which(step, generator)
         frozen = {name: p.detach() for name, p in self.judges.named_parameters()}
-        heard: list[Judged] = self.judges(real[some], which)
-        seen: list[Judged] = functional_call(self.judges, frozen, (fake[some], which))
-        answered: list[Judged] = self.judges(fake[some].detach(), which)
+        heard: list[DiscriminatorOutput] = self.judges(real[some], which)
+        seen: list[DiscriminatorOutput] = functional_call(self.judges, frozen, (fake[some], which))
+        answered: list[DiscriminatorOutput] = self.judges(fake[some].detach(), which)
         own = discriminator_loss(heard, answered, settings.rule)
         if settings.repulsion:
             own = own + repulsion_loss(heard, answered, settings.repulsion)

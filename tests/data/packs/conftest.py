@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 
 from cymatic.data.published.catalogue import find
-from cymatic.data.published.shelf import Shelf
+from cymatic.data.published.dataset_writer import DatasetWriter
 
 Rows = list[dict[str, Any]]
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Callable[[str], Shelf]:
+def writer(tmp_path: Path) -> Callable[[str], DatasetWriter]:
     """`shelf("digits")`: opened, in an empty folder; asked again, the next attempt at the same."""
 
-    def opened(name: str) -> Shelf:
-        made = Shelf(find(name), tmp_path / "data")
+    def opened(name: str) -> DatasetWriter:
+        made = DatasetWriter(find(name), tmp_path / "data")
         made.open()
         return made
 

@@ -61,9 +61,9 @@ def test_the_whole_pack_comes_from_an_archive(digits_dir, tmp_path):
     assert again.was_there and again.rows == made.rows
 
 
-def test_samples_are_kept_bit_for_bit(two, shelf, digits_dir, monkeypatch):
+def test_samples_are_kept_bit_for_bit(two, writer, digits_dir, monkeypatch):
     monkeypatch.setattr(digits, "ALL_SAMPLES", total_of(digits_dir))
-    made = shelf("digits")
+    made = writer("digits")
     digits.make(made, InFolder(two))
     for clip in TWO:
         ours, rate = soundfile.read(made.work / "audio" / "george" / f"{clip}.flac", dtype="int16")
@@ -71,33 +71,33 @@ def test_samples_are_kept_bit_for_bit(two, shelf, digits_dir, monkeypatch):
         assert rate == 8000 and np.array_equal(ours, theirs)
 
 
-def test_what_is_there_and_right_is_kept(two, shelf, digits_dir, monkeypatch):
+def test_what_is_there_and_right_is_kept(two, writer, digits_dir, monkeypatch):
     monkeypatch.setattr(digits, "ALL_SAMPLES", total_of(digits_dir))
-    first = shelf("digits")
+    first = writer("digits")
     digits.make(first, InFolder(two))
     damaged, whole = (first.work / "audio" / "george" / f"{clip}.flac" for clip in TWO)
     damaged.write_bytes(damaged.read_bytes()[:500])
     (two / "recordings" / f"{TWO[1]}.wav").unlink()  # so it can only be kept
     before = whole.stat().st_mtime_ns
-    assert len(digits.make(shelf("digits"), InFolder(two))) == 2
+    assert len(digits.make(writer("digits"), InFolder(two))) == 2
     assert whole.stat().st_mtime_ns == before and soundfile.info(damaged).frames > 0
 
 
-def test_other_samples_are_named(two, shelf):
+def test_other_samples_are_named(two, writer):
     samples = np.zeros(4000, dtype=np.int16)
     soundfile.write(two / "recordings" / f"{TWO[1]}.wav", samples, 8000)
     with pytest.raises(Error, match=r"0_george_6\.wav holds other samples than were published: .* fetch it again"):
-        digits.make(shelf("digits"), InFolder(two))
+        digits.make(writer("digits"), InFolder(two))
 
 
-def test_another_rate_and_what_is_no_sound(two, shelf):
+def test_another_rate_and_what_is_no_sound(two, writer):
     place = two / "recordings" / f"{TWO[0]}.wav"
     soundfile.write(place, np.zeros((400, 2)), 44_100)
     with pytest.raises(Error, match=r"0_george_5\.wav has 2 channels at 44100 Hz, and one at 8000 Hz was expected"):
-        digits.make(shelf("digits"), InFolder(two))
+        digits.make(writer("digits"), InFolder(two))
     place.write_bytes(b"version https://git-lfs.github.com/spec/v1")
     with pytest.raises(Error, match=r"0_george_5\.wav is not a sound that can be read"):
-        digits.make(shelf("digits"), InFolder(two))
+        digits.make(writer("digits"), InFolder(two))
 
 
 def total_of(digits_dir):

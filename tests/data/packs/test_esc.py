@@ -93,8 +93,8 @@ def test_credits_are_read(source, heard):
     )  # fmt: skip
 
 
-def test_ten_leaves_out_what_is_not_free(source, shelf):
-    made = shelf("esc10")
+def test_ten_leaves_out_what_is_not_free(source, writer):
+    made = writer("esc10")
     rows, text = esc.make(made, InFolder(source), ten=True)
     assert [(row["id"], row["split"]) for row in rows] == [("esc10/1_100032_a", "train"), ("esc10/5_9032_a", "test")]
     assert text == LICENCE and rows[0]["licence"] == "CC0-1.0" and rows[0]["author"] == "nfrae"
@@ -103,30 +103,30 @@ def test_ten_leaves_out_what_is_not_free(source, shelf):
     assert rows[0]["seconds"] == round(len(signal) / rate, 4)
 
 
-def test_fifty_keeps_all_and_says_the_licence(source, shelf):
-    rows, _ = esc.make(shelf("esc50"), InFolder(source), ten=False)
+def test_fifty_keeps_all_and_says_the_licence(source, writer):
+    rows, _ = esc.make(writer("esc50"), InFolder(source), ten=False)
     assert [row["licence"] for row in rows] == ["CC0-1.0", "CC-BY-3.0", "CC-Sampling+"]
 
 
-def test_other_bytes_are_named_and_what_is_there_is_kept(source, shelf):
+def test_other_bytes_are_named_and_what_is_there_is_kept(source, writer):
     place = source / "audio" / "5-9032-A-0.wav"
     right = place.read_bytes()
     place.write_bytes(wave(401, 1.0))
     with pytest.raises(Error, match=r"5-9032-A-0\.wav is not what was published: its MD5 begins .* fetch it again"):
-        esc.make(shelf("esc10"), InFolder(source), ten=True)
+        esc.make(writer("esc10"), InFolder(source), ten=True)
     place.write_bytes(right)
     (source / "audio" / "1-100032-A-0.wav").unlink()
-    assert len(esc.make(shelf("esc10"), InFolder(source), ten=True)[0]) == 2
+    assert len(esc.make(writer("esc10"), InFolder(source), ten=True)[0]) == 2
 
 
-def test_another_licence_file_is_refused(source, shelf):
+def test_another_licence_file_is_refused(source, writer):
     (source / "LICENSE").write_text("MIT\n")
     with pytest.raises(Error, match="LICENSE credits 0 of 3 clips, so it is not that of ESC-50"):
-        esc.make(shelf("esc10"), InFolder(source), ten=True)
+        esc.make(writer("esc10"), InFolder(source), ten=True)
 
 
-def test_a_clip_of_nothing_but_zeros_is_kept_whole(source, shelf):
+def test_a_clip_of_nothing_but_zeros_is_kept_whole(source, writer):
     data = wave(200, 0.0)
     (source / "audio" / "1-100032-A-0.wav").write_bytes(data)
     esc.table()[0] = Clip("1-100032-A-0", hashlib.md5(data, usedforsecurity=False).hexdigest()[:8], "train")
-    assert esc.make(shelf("esc10"), InFolder(source), ten=True)[0][0]["seconds"] == 5.0
+    assert esc.make(writer("esc10"), InFolder(source), ten=True)[0][0]["seconds"] == 5.0

@@ -10,7 +10,7 @@ import pytest
 from cymatic.apps.cli import run
 from cymatic.data.published import digits, get
 from cymatic.data.published.catalogue import PACKS
-from cymatic.data.published.shelf import Shelf
+from cymatic.data.published.dataset_writer import DatasetWriter
 
 ROW = {"id": "a", "audio": "audio/a.flac", "caption": "a", "seconds": 1.0, "split": "train"}
 
@@ -71,14 +71,14 @@ def test_what_goes_wrong_is_one_line(offline, capsys, arguments, complaint):
 
 
 def test_a_pack_has_its_name_only_when_it_is_whole(offline, capsys, monkeypatch):
-    def half(shelf, originals):
-        shelf.put("audio/a.flac", b"fLaC")
+    def half(writer, originals):
+        writer.put("audio/a.flac", b"fLaC")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(digits, "make", half)
     assert run(["data", "get", "digits", "--from", "."]) == 130
     assert not (offline / "data" / "digits").exists() and (offline / "data" / "digits.part" / "audio").is_dir()
-    monkeypatch.setattr(digits, "make", lambda shelf, originals: [ROW])
+    monkeypatch.setattr(digits, "make", lambda writer, originals: [ROW])
     assert run(["data", "get", "digits", "--from", "."]) == 0
     assert "data/digits  1 sounds, 0.0 min (1 train)" in capsys.readouterr().out
     assert {path.name for path in (offline / "data").iterdir()} == {"digits"}
@@ -86,9 +86,9 @@ def test_a_pack_has_its_name_only_when_it_is_whole(offline, capsys, monkeypatch)
 
 def test_a_pack_that_lost_a_file_is_not_taken_for_whole(tmp_path):
     (pack,) = [pack for pack in PACKS if pack.name == "digits"]
-    shelf = Shelf(pack, tmp_path)
-    shelf.open()
-    folder = shelf.close([ROW] * pack.sounds, made="", licence_text="")
+    writer = DatasetWriter(pack, tmp_path)
+    writer.open()
+    folder = writer.close([ROW] * pack.sounds, made="", licence_text="")
     assert not get._is_whole(pack, folder, [ROW] * pack.sounds)
     (folder / "audio").mkdir()
     (folder / "audio" / "a.flac").write_bytes(b"fLaC")

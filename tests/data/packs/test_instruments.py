@@ -48,10 +48,10 @@ def test_a_note_is_cut_where_it_has_died_away_and_fades():
     assert len(held) == 60_120 and np.abs(held[-720:-360]).max() > 2 * np.abs(held[-180:]).max()
 
 
-def test_without_fluidsynth_it_says_how_to_install_it(shelf, monkeypatch):
+def test_without_fluidsynth_it_says_how_to_install_it(writer, monkeypatch):
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(Error, match=r"fluidsynth, which is not on the PATH; install it \(apt install fluidsynth"):
-        instruments.make(shelf("instruments"), None)
+        instruments.make(writer("instruments"), None)
 
 
 def test_without_the_sound_font_it_says_where_to_put_it(tmp_path, monkeypatch):
@@ -91,19 +91,19 @@ def silent(monkeypatch):
     return calls
 
 
-def test_only_what_is_missing_is_rendered(silent, shelf, tmp_path):
-    rows = instruments.make(shelf("instruments"), tmp_path)
+def test_only_what_is_missing_is_rendered(silent, writer, tmp_path):
+    rows = instruments.make(writer("instruments"), tmp_path)
     assert len(rows) == 4 and len(silent) == 1
-    again = shelf("instruments")
+    again = writer("instruments")
     (again.work / rows[2]["audio"]).write_bytes(b"OggS, cut short")
     assert instruments.make(again, tmp_path) == rows
     assert silent[1] == (0, [Note(rows[2]["pitch"], rows[2]["velocity"])])
 
 
-def test_notes_that_sound_otherwise_are_counted(silent, shelf, tmp_path, monkeypatch):
+def test_notes_that_sound_otherwise_are_counted(silent, writer, tmp_path, monkeypatch):
     monkeypatch.setattr(instruments, "render", lambda played, *_, **__: [np.ones(120_240, np.float32) for _ in played])
     with pytest.raises(Error, match="4 of 4 notes sound otherwise than those that the starters heard, such as 000_"):
-        instruments.make(shelf("instruments"), tmp_path)
+        instruments.make(writer("instruments"), tmp_path)
 
 
 def test_a_fluidsynth_that_fails_is_quoted(tmp_path):

@@ -57,8 +57,8 @@ def test_the_pack_s_own_sounds_pass_the_table(heard, data_dir):
         assert rate == 24_000 and np.abs(np.subtract(levels(signal, samples.PARTS), one.levels)).max() <= 0.51
 
 
-def test_sounds_become_mono_24k_without_silence(source, shelf):
-    made = shelf("samples")
+def test_sounds_become_mono_24k_without_silence(source, writer):
+    made = writer("samples")
     rows = samples.make(made, InFolder(source))
     assert [row["id"] for row in rows] == ["bell_low", "bell_high"] and "source" not in rows[0]
     signal, rate = soundfile.read(made.work / "audio" / "bell_low.ogg")
@@ -67,20 +67,20 @@ def test_sounds_become_mono_24k_without_silence(source, shelf):
     assert 0.4 < np.abs(signal).max() < 0.55
 
 
-def test_what_is_there_is_kept(source, shelf):
-    first = shelf("samples")
+def test_what_is_there_is_kept(source, writer):
+    first = writer("samples")
     rows = samples.make(first, InFolder(source))
     (first.work / "audio" / "bell_high.ogg").write_bytes(b"OggS and then nothing")
     (source / "bell_low.flac").unlink()
-    assert samples.make(shelf("samples"), InFolder(source)) == rows
+    assert samples.make(writer("samples"), InFolder(source)) == rows
 
 
-def test_a_damaged_flac_is_named(source, shelf):
+def test_a_damaged_flac_is_named(source, writer):
     data = bytearray((source / "bell_low.flac").read_bytes())
     data[30] ^= 1  # of the MD5 that the file holds
     (source / "bell_low.flac").write_bytes(data)
     with pytest.raises(Error, match=r"bell_low\.flac is damaged: .* MD5"):
-        samples.make(shelf("samples"), InFolder(source))
+        samples.make(writer("samples"), InFolder(source))
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_damaged_flac_is_named(source, shelf):
         (b"fLaC" + bytes(10) + b"x" * 60, "is not a sound that can be read"),
     ],
 )
-def test_another_file_is_refused(source, shelf, data, complaint):
+def test_another_file_is_refused(source, writer, data, complaint):
     (source / "bell_low.flac").write_bytes(data)
     with pytest.raises(Error, match=rf"bell_low\.flac {complaint}"):
-        samples.make(shelf("samples"), InFolder(source))
+        samples.make(writer("samples"), InFolder(source))

@@ -12,8 +12,8 @@ from importlib import resources
 import numpy as np
 import soundfile
 
+from cymatic.data.published.dataset_writer import DatasetWriter, Row, encoded
 from cymatic.data.published.originals import Originals
-from cymatic.data.published.shelf import Row, Shelf, encoded
 from cymatic.errors import Error
 
 RATE = 8000  # Hz
@@ -43,11 +43,11 @@ Changed here: WAV files were stored as FLAC, without loss.
 """
 
 
-def make(shelf: Shelf, originals: Originals) -> list[Row]:
+def make(writer: DatasetWriter, originals: Originals) -> list[Row]:
     """Writes every clip, checked against its hash, and gives the rows. Raises Error."""
     pinned = hashes()
-    missing = [clip for clip in pinned if _kept(shelf, clip, pinned[clip]) is None]
-    shelf.count(len(pinned) - len(missing))
+    missing = [clip for clip in pinned if _kept(writer, clip, pinned[clip]) is None]
+    writer.count(len(pinned) - len(missing))
     for name, data in originals.each([f"{clip}.wav" for clip in missing]):
         clip = name.removesuffix(".wav")
         samples = _samples(data, name)
@@ -56,17 +56,17 @@ def make(shelf: Shelf, originals: Originals) -> list[Row]:
                 f"{name} holds other samples than were published: their SHA-256 begins {_hash(samples)[:8]}, and "
                 f"{pinned[clip]} was expected; fetch it again"
             )
-        shelf.put(_audio(clip), encoded(samples, RATE, "FLAC", "PCM_16"))
-        shelf.count()
+        writer.put(_audio(clip), encoded(samples, RATE, "FLAC", "PCM_16"))
+        writer.count()
     rows, lines = [], []
     for clip in pinned:
-        kept = _kept(shelf, clip, pinned[clip])
+        kept = _kept(writer, clip, pinned[clip])
         if kept is None:
-            raise Error(f"{shelf.work / _audio(clip)} was changed while the pack was made; run again")
+            raise Error(f"{writer.work / _audio(clip)} was changed while the pack was made; run again")
         rows.append(_row(clip, len(kept)))
         lines.append(f"{clip} {_hash(kept)}\n")
     if hashlib.sha256("".join(sorted(lines)).encode()).hexdigest() != ALL_SAMPLES:
-        raise Error(f"the samples in {shelf.work} are not those that were published; fetch them again")
+        raise Error(f"the samples in {writer.work} are not those that were published; fetch them again")
     return rows
 
 
@@ -119,10 +119,10 @@ def _hash(samples: np.ndarray) -> str:
     return hashlib.sha256(samples.astype("<i2").tobytes()).hexdigest()
 
 
-def _kept(shelf: Shelf, clip: str, pinned: str) -> np.ndarray | None:
+def _kept(writer: DatasetWriter, clip: str, pinned: str) -> np.ndarray | None:
     """The samples of a clip that is there and right."""
     try:
-        samples = _samples((shelf.work / _audio(clip)).read_bytes(), clip)
+        samples = _samples((writer.work / _audio(clip)).read_bytes(), clip)
     except (OSError, Error):
         return None
     return samples if _hash(samples).startswith(pinned) else None

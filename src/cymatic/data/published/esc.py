@@ -14,12 +14,12 @@ from importlib import resources
 
 import numpy as np
 
+from cymatic.data.published.dataset_writer import DatasetWriter, Row, encoded
 from cymatic.data.published.download import Checksum
 from cymatic.data.published.originals import Originals
 from cymatic.data.published.shaping import RATE, as_in_packs, decoded, loud_part
-from cymatic.data.published.shelf import Row, Shelf, encoded
 from cymatic.errors import Error
-from cymatic.signal.sound import Sound
+from cymatic.media.sound import Sound
 
 SILENCE_DB, BEFORE, AFTER = -80.0, 0.02, 0.2  # dBFS; seconds kept around what is louder
 # Not in ESC-10 here: a near copy of another clip. Clips under CC Sampling+ are left out besides.
@@ -140,19 +140,19 @@ class Credit:
     title: str
 
 
-def make(shelf: Shelf, originals: Originals, *, ten: bool) -> tuple[list[Row], str]:
+def make(writer: DatasetWriter, originals: Originals, *, ten: bool) -> tuple[list[Row], str]:
     """Writes ESC-10's clips, or all, and gives the rows and the source's licence text. Raises Error."""
     ((_, data),) = originals.each([LICENCE_FILE])
     text = data.decode("utf-8", "replace")
     credits = credits_in(text)
     clips = chosen(table(), credits) if ten else table()
-    seconds = {clip.file: shelf.has(clip.audio, RATE) for clip in clips}
+    seconds = {clip.file: writer.has(clip.audio, RATE) for clip in clips}
     known = {clip.file: clip for clip in clips}
     missing = [name for name in known if seconds[name] is None]
-    shelf.count(len(known) - len(missing))
+    writer.count(len(known) - len(missing))
     for name, wave in originals.each(missing):
-        seconds[name] = _make_one(shelf, known[name], wave)
-        shelf.count()
+        seconds[name] = _make_one(writer, known[name], wave)
+        writer.count()
     return [_row(clip, seconds[clip.file] or 0.0, credits.get(clip.name)) for clip in clips], text
 
 
@@ -187,7 +187,7 @@ def chosen(clips: list[Clip], credits: dict[str, Credit]) -> list[Clip]:
     return [clip for clip in clips if clip.target in ESC10 and clip.name not in NEAR_COPIES | sampling]
 
 
-def _make_one(shelf: Shelf, clip: Clip, data: bytes) -> float:
+def _make_one(writer: DatasetWriter, clip: Clip, data: bytes) -> float:
     came = hashlib.md5(data, usedforsecurity=False).hexdigest()
     if not came.startswith(clip.md5):
         raise Error(
@@ -196,7 +196,7 @@ def _make_one(shelf: Shelf, clip: Clip, data: bytes) -> float:
         )
     mono = as_in_packs(_unpadded(decoded(data, clip.file))).samples[0]
     start, end = loud_part(mono, SILENCE_DB, BEFORE, AFTER)
-    shelf.put(clip.audio, encoded(mono[start:end], RATE, "OGG", "VORBIS"))
+    writer.put(clip.audio, encoded(mono[start:end], RATE, "OGG", "VORBIS"))
     return (end - start) / RATE
 
 

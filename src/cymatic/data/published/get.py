@@ -9,9 +9,9 @@ from pathlib import Path
 
 from cymatic.data.published import digits, esc, instruments, samples
 from cymatic.data.published.catalogue import DIGITS_COMMIT, ESC_COMMIT, SONIC_PI_COMMIT, Published, find
+from cymatic.data.published.dataset_writer import DatasetWriter, Row, read_manifest
 from cymatic.data.published.download import Checksum, DownloadError, Fetch, fetch
 from cymatic.data.published.originals import OnNetwork, Originals, local
-from cymatic.data.published.shelf import Row, Shelf, read_manifest
 from cymatic.errors import Error
 
 RAW = "https://raw.githubusercontent.com"
@@ -50,15 +50,15 @@ def get(name: str, folder: Path, given: Path | None = None, watch: Watch | None 
     pack, watch = find(name), watch or Watch()
     watch.say(f"{pack.name}: {pack.title}")
     watch.say(f"licence: {pack.licence} ({pack.licence_address})")
-    shelf = Shelf(pack, folder, on_sound=lambda done: watch.on_sound(done, pack.sounds))
-    there = read_manifest(shelf.target)
-    if there is not None and _is_whole(pack, shelf.target, there):
-        return Made(shelf.target, there, was_there=True)
+    writer = DatasetWriter(pack, folder, on_sound=lambda done: watch.on_sound(done, pack.sounds))
+    there = read_manifest(writer.target)
+    if there is not None and _is_whole(pack, writer.target, there):
+        return Made(writer.target, there, was_there=True)
     if given is not None and not given.exists():
         raise Error(f"{given} does not exist; give --from a folder or an archive that is there")
-    shelf.open()
+    writer.open()
     try:
-        return _MAKERS[name](shelf, given, watch)
+        return _MAKERS[name](writer, given, watch)
     except DownloadError as error:
         raise Error(f"{error}; {by_hand(pack, folder)}") from error
 
@@ -75,62 +75,67 @@ def _is_whole(pack: Published, folder: Path, rows: list[Row]) -> bool:
     return len(rows) == pack.sounds and all(isinstance(name, str) and (folder / name).is_file() for name in audio)
 
 
-def _digits(shelf: Shelf, given: Path | None, watch: Watch) -> Made:
-    originals = _archive(shelf, given, watch, f"digits-{DIGITS_COMMIT[:12]}.zip")
-    rows = digits.make(shelf, originals)
-    return Made(shelf.close(rows, made=digits.MADE, licence_text=digits.LICENCE_TEXT), rows)
+def _digits(writer: DatasetWriter, given: Path | None, watch: Watch) -> Made:
+    originals = _archive(writer, given, watch, f"digits-{DIGITS_COMMIT[:12]}.zip")
+    rows = digits.make(writer, originals)
+    return Made(writer.close(rows, made=digits.MADE, licence_text=digits.LICENCE_TEXT), rows)
 
 
-def _samples(shelf: Shelf, given: Path | None, watch: Watch) -> Made:
-    folder = shelf.downloads / f"samples-{SONIC_PI_COMMIT[:12]}"
+def _samples(writer: DatasetWriter, given: Path | None, watch: Watch) -> Made:
+    folder = writer.downloads / f"samples-{SONIC_PI_COMMIT[:12]}"
     address = f"{RAW}/sonic-pi-net/sonic-pi/{SONIC_PI_COMMIT}/etc/samples"
     originals = local(given) if given else OnNetwork(address, folder, fetch=watch.fetch)
-    rows = samples.make(shelf, originals)
-    return Made(shelf.close(rows, made=samples.MADE, licence_text=samples.LICENCE_TEXT), rows)
+    rows = samples.make(writer, originals)
+    return Made(writer.close(rows, made=samples.MADE, licence_text=samples.LICENCE_TEXT), rows)
 
 
-def _instruments(shelf: Shelf, given: Path | None, watch: Watch) -> Made:
-    rows = instruments.make(shelf, given)
-    return Made(shelf.close(rows, made=instruments.MADE, licence_text=instruments.licence_text()), rows)
+def _instruments(writer: DatasetWriter, given: Path | None, watch: Watch) -> Made:
+    rows = instruments.make(writer, given)
+    return Made(writer.close(rows, made=instruments.MADE, licence_text=instruments.licence_text()), rows)
 
 
-def _esc10(shelf: Shelf, given: Path | None, watch: Watch) -> Made:
+def _esc10(writer: DatasetWriter, given: Path | None, watch: Watch) -> Made:
     clips = [clip for clip in esc.table() if clip.target in esc.ESC10]
     originals = (
         local(given)
         if given
         else OnNetwork(
             f"{RAW}/karolpiczak/ESC-50/{ESC_COMMIT}",
-            shelf.downloads / f"esc10-{ESC_COMMIT[:12]}",
+            writer.downloads / f"esc10-{ESC_COMMIT[:12]}",
             places={clip.file: f"audio/{clip.file}" for clip in clips},
             checksums={clip.file: clip.checksum for clip in clips},
             fetch=watch.fetch,
         )
     )
-    rows, text = esc.make(shelf, originals, ten=True)
-    return Made(shelf.close(rows, made=esc.MADE, licence_text=text), rows)
+    rows, text = esc.make(writer, originals, ten=True)
+    return Made(writer.close(rows, made=esc.MADE, licence_text=text), rows)
 
 
-def _esc50(shelf: Shelf, given: Path | None, watch: Watch) -> Made:
+def _esc50(writer: DatasetWriter, given: Path | None, watch: Watch) -> Made:
     watch.say("note: ESC-50 may not be used commercially, so nothing trained on it belongs into a starter")
-    originals = _archive(shelf, given, watch, f"esc50-{ESC_COMMIT[:12]}.zip", ESC_ARCHIVE, ESC_ARCHIVE_BYTES)
-    rows, text = esc.make(shelf, originals, ten=False)
-    return Made(shelf.close(rows, made=esc.MADE, licence_text=text), rows)
+    originals = _archive(writer, given, watch, f"esc50-{ESC_COMMIT[:12]}.zip", ESC_ARCHIVE, ESC_ARCHIVE_BYTES)
+    rows, text = esc.make(writer, originals, ten=False)
+    return Made(writer.close(rows, made=esc.MADE, licence_text=text), rows)
 
 
 def _archive(
-    shelf: Shelf, given: Path | None, watch: Watch, name: str, checksum: Checksum | None = None, size: int | None = None
+    writer: DatasetWriter,
+    given: Path | None,
+    watch: Watch,
+    name: str,
+    checksum: Checksum | None = None,
+    size: int | None = None,
 ) -> Originals:
     if given is not None:
         return local(given)
-    path = shelf.downloads / name
+    path = writer.downloads / name
     if not path.exists():
-        watch.say(f"fetching {shelf.pack.address} ({shelf.pack.original})")
-    archive = watch.fetch(shelf.pack.address, path, checksum=checksum, size=size, on_bytes=watch.on_bytes)
+        watch.say(f"fetching {writer.pack.address} ({writer.pack.original})")
+    archive = watch.fetch(writer.pack.address, path, checksum=checksum, size=size, on_bytes=watch.on_bytes)
     return local(archive)
 
 
-_MAKERS: dict[str, Callable[[Shelf, Path | None, Watch], Made]] = {
+_MAKERS: dict[str, Callable[[DatasetWriter, Path | None, Watch], Made]] = {
     "digits": _digits,
     "samples": _samples,
     "instruments": _instruments,

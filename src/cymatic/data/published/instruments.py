@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 import soxr
 
+from cymatic.data.published.dataset_writer import DatasetWriter, Row, encoded
 from cymatic.data.published.fluidsynth import RATE as RENDERED_RATE
 from cymatic.data.published.fluidsynth import find_font, find_program, render
 from cymatic.data.published.midi import Note
 from cymatic.data.published.shaping import RATE, levels, loud_part
-from cymatic.data.published.shelf import Row, Shelf, encoded
 from cymatic.errors import Error
 
 LEAD, LONGEST = 0.005, 2.5  # seconds before a note and, at most, from its start
@@ -81,14 +81,14 @@ class Rendered:
         return row | {"velocity": velocity, "seconds": round(seconds, 4), "split": self.split}
 
 
-def make(shelf: Shelf, font: Path | None) -> list[Row]:
+def make(writer: DatasetWriter, font: Path | None) -> list[Row]:
     """Renders what is not there yet and gives the rows. Raises Error without FluidSynth or the sound font."""
     program = find_program()
-    found = find_font(font, shelf.downloads)
+    found = find_font(font, writer.downloads)
     notes = table()
-    seconds = {note.id: shelf.has(note.audio, RATE) for note in notes}
+    seconds = {note.id: writer.has(note.audio, RATE) for note in notes}
     missing = [note for note in notes if seconds[note.id] is None]
-    shelf.count(len(notes) - len(missing))
+    writer.count(len(notes) - len(missing))
     groups: dict[int | None, list[Rendered]] = {}
     for note in missing:
         groups.setdefault(note.program, []).append(note)
@@ -96,18 +96,18 @@ def make(shelf: Shelf, font: Path | None) -> list[Row]:
     odd: list[str] = []
     with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // 2)) as pool:
         try:
-            for done in pool.map(lambda group: list(_render_group(shelf, group, found, program)), groups.values()):
+            for done in pool.map(lambda group: list(_render_group(writer, group, found, program)), groups.values()):
                 for note, length, as_heard in done:
                     seconds[note.id] = length
                     odd += [] if as_heard else [note.id]
-                shelf.count(len(done))
+                writer.count(len(done))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
     if len(odd) > MOST_OFF * len(notes):
         raise Error(
             f"{len(odd)} of {len(missing)} notes sound otherwise than those that the starters heard, such as {odd[0]}; "
-            f"they lie in {shelf.work} as they are; update fluidsynth to version 2.3 or newer, remove that folder and "
+            f"they lie in {writer.work} as they are; update fluidsynth to version 2.3 or newer, remove that folder and "
             "run again"
         )
     return [note.row(seconds[note.id] or 0.0) for note in notes]
@@ -156,7 +156,7 @@ def _notes_of(line: dict[str, str]) -> Iterator[Rendered]:
 
 
 def _render_group(
-    shelf: Shelf, group: Sequence[Rendered], font: Path, program: str
+    writer: DatasetWriter, group: Sequence[Rendered], font: Path, program: str
 ) -> Iterator[tuple[Rendered, float, bool]]:
     """Writes the notes of one instrument; gives each with its length and whether it is as the starters heard it."""
     played = [note.note for note in group]
@@ -164,7 +164,7 @@ def _render_group(
         group, render(played, group[0].program, font, program, lead=LEAD, length=LONGEST), strict=True
     ):
         samples = shaped(rendered)
-        shelf.put(note.audio, encoded(samples, RATE, "OGG", "VORBIS"))
+        writer.put(note.audio, encoded(samples, RATE, "OGG", "VORBIS"))
         seconds = len(samples) / RATE
         near = abs(levels(samples, 1)[0] - note.level) <= LEVEL_OFF and abs(seconds - note.seconds) <= LENGTH_OFF
         yield note, seconds, near

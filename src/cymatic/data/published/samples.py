@@ -13,9 +13,9 @@ from importlib import resources
 
 import soundfile
 
+from cymatic.data.published.dataset_writer import DatasetWriter, Row, encoded
 from cymatic.data.published.originals import Originals
 from cymatic.data.published.shaping import RATE, as_in_packs, decoded, levels, loud_part
-from cymatic.data.published.shelf import Row, Shelf, encoded
 from cymatic.errors import Error
 
 PARTS = 8
@@ -53,15 +53,15 @@ class Sample:
         return f"audio/{self.id}.ogg"
 
 
-def make(shelf: Shelf, originals: Originals) -> list[Row]:
+def make(writer: DatasetWriter, originals: Originals) -> list[Row]:
     """Writes every clip and gives the rows. Raises Error, also where a file is not the one that was captioned."""
     known = {f"{sample.id}.flac": sample for sample in table()}
-    seconds = {sample.id: shelf.has(sample.audio, RATE) for sample in known.values()}
+    seconds = {sample.id: writer.has(sample.audio, RATE) for sample in known.values()}
     missing = [name for name, sample in known.items() if seconds[sample.id] is None]
-    shelf.count(len(known) - len(missing))
+    writer.count(len(known) - len(missing))
     for name, data in originals.each(missing):
-        seconds[known[name].id] = _make_one(shelf, known[name], name, data)
-        shelf.count()
+        seconds[known[name].id] = _make_one(writer, known[name], name, data)
+        writer.count()
     return [_row(sample, seconds[sample.id] or 0.0) for sample in known.values()]
 
 
@@ -83,7 +83,7 @@ def table() -> list[Sample]:
     ]
 
 
-def _make_one(shelf: Shelf, sample: Sample, name: str, data: bytes) -> float:
+def _make_one(writer: DatasetWriter, sample: Sample, name: str, data: bytes) -> float:
     _check_flac(data, name)
     mono = as_in_packs(decoded(data, name)).samples[0]
     start, end = loud_part(mono, SILENCE_DB, BEFORE, AFTER)
@@ -99,7 +99,7 @@ def _make_one(shelf: Shelf, sample: Sample, name: str, data: bytes) -> float:
     # Near silence a level is made of rounding.
     if max(one for one, level in zip([*off, 0.0], [*sample.levels, 0], strict=True) if level > -70) > LEVEL_OFF:
         raise Error(f"{name} sounds otherwise than the sample that Sonic Pi published; fetch it again")
-    shelf.put(sample.audio, encoded(kept, RATE, "OGG", "VORBIS"))
+    writer.put(sample.audio, encoded(kept, RATE, "OGG", "VORBIS"))
     return seconds
 
 

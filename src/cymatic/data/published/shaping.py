@@ -10,7 +10,7 @@ import soundfile
 from jaxtyping import Float
 
 from cymatic.errors import Error
-from cymatic.signal.sound import Sound
+from cymatic.media.sound import Sound
 
 RATE = 24_000  # Hz
 WINDOW, HOP = 0.02, 0.01  # seconds, over which a level is taken

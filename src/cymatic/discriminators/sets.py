@@ -1,0 +1,109 @@
+"""Several judges of waveforms side by side, and the sets of them that papers chose.
+
+Each gives a map of scores and the features on the way to it. No batch statistics anywhere: an item's score does not
+depend on its neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from cymatic.config import Config
+from cymatic.discriminators.output import DiscriminatorOutput
+from cymatic.discriminators.spectrogram import (
+    ComplexSpectrogramDiscriminator,
+    ComplexSpectrogramDiscriminatorConfig,
+    SpectrogramDiscriminator,
+    SpectrogramDiscriminatorConfig,
+)
+from cymatic.discriminators.waveform import (
+    PeriodDiscriminator,
+    PeriodDiscriminatorConfig,
+    ScaleDiscriminator,
+    ScaleDiscriminatorConfig,
+)
+
+DiscriminatorConfig = Annotated[
+    SpectrogramDiscriminatorConfig
+    | ComplexSpectrogramDiscriminatorConfig
+    | PeriodDiscriminatorConfig
+    | ScaleDiscriminatorConfig,
+    Field(discriminator="kind"),
+]
+
+
+class DiscriminatorsConfig(Config):
+    """Which judges sit side by side."""
+
+    kind: Literal["discriminators"] = "discriminators"
+    judges: tuple[DiscriminatorConfig, ...] = Field(min_length=1)
+
+
+class Discriminators(nn.Module):
+    """One module for each judge of its config, in that order. Channels of a sound are judged each on its own."""
+
+    config_class = DiscriminatorsConfig
+
+    def __init__(self, config: DiscriminatorsConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.judges = nn.ModuleList(map(_built, config.judges))
+
+    def forward(
+        self, waveform: Float[Tensor, "batch channels samples"], which: Sequence[int] | None = None
+    ) -> list[DiscriminatorOutput]:
+        """What all judges say, or those of `which`; where there are channels, they are items of the batch."""
+        mono = waveform.flatten(0, 1)[:, None]
+        return [self.judges[i](mono) for i in (range(len(self.judges)) if which is None else which)]
+
+
+def _built(config: DiscriminatorConfig) -> nn.Module:
+    match config:
+        case SpectrogramDiscriminatorConfig():
+            return SpectrogramDiscriminator(config)
+        case ComplexSpectrogramDiscriminatorConfig():
+            return ComplexSpectrogramDiscriminator(config)
+        case PeriodDiscriminatorConfig():
+            return PeriodDiscriminator(config)
+        case ScaleDiscriminatorConfig():
+            return ScaleDiscriminator(config)
+
+
+def spectrograms_and_periods(
+    *, windows: Sequence[int] = (1024, 512, 256), periods: Sequence[int] = (2, 3, 5, 7), width: int = 16
+) -> DiscriminatorsConfig:
+    """One judge of spectrograms for each window length, then one for each period; as Vocos and DAC have them."""
+    spectrograms = [SpectrogramDiscriminatorConfig(window=window, width=width) for window in windows]
+    return DiscriminatorsConfig(
+        judges=(*spectrograms, *(PeriodDiscriminatorConfig(period=p, width=width) for p in periods))
+    )
+
+
+def melgan_scales(*, width: int = 16, depth: int = 4, scales: int = 3) -> DiscriminatorsConfig:
+    """MelGAN's judges, which are SoundStream's, too; each at half the rate of the one before."""
+    channels, groups = [width], []
+    for _ in range(depth):
+        groups.append(max(1, channels[-1] // 4))
+        channels.append(min(4 * channels[-1], 1024))
+    channels.append(min(2 * channels[-1], 1024))
+    made = [ScaleDiscriminatorConfig(halvings=i, channels=tuple(channels), groups=tuple(groups)) for i in range(scales)]
+    return DiscriminatorsConfig(judges=tuple(made))
+
+
+def lumen(*, complex_width: int | None = None) -> DiscriminatorsConfig:
+    """As many judges as Lumen (audio_generation, 2023) has, of its widths: three scales of the waveform and five
+    spectrograms of windows of 2048 to 128 samples, here of complex weights if they have a width."""
+    channels, groups = (16, 64, 256, 512, 1024, 1024), (4, 16, 64, 256)
+    scales = [ScaleDiscriminatorConfig(halvings=i, channels=channels, groups=groups) for i in range(3)]
+    windows = [2048 >> i for i in range(5)]
+    if complex_width is None:
+        return DiscriminatorsConfig(
+            judges=(*scales, *(SpectrogramDiscriminatorConfig(window=w, width=32) for w in windows))
+        )
+    spectrograms = [ComplexSpectrogramDiscriminatorConfig(window=w, width=complex_width) for w in windows]
+    return DiscriminatorsConfig(judges=(*scales, *spectrograms))

@@ -1,0 +1,108 @@
+"""What judges teach, by hand and against Lumen's own losses."""
+
+import numpy as np
+import pytest
+import torch
+
+from cymatic.discriminators.losses import (
+    discriminator_loss,
+    feature_loss,
+    generator_loss,
+    matching_loss,
+    persuasion_loss,
+    repulsion_loss,
+)
+from cymatic.discriminators.output import collapse, verdict
+
+REAL, FAKE = [(torch.tensor([[2.0, 0.5]]), [])], [(torch.tensor([[-2.0, 0.0]]), [])]
+
+
+def test_hinge_by_hand():
+    assert discriminator_loss(REAL, FAKE).item() == pytest.approx((0 + 0.5) / 2 + (0 + 1) / 2)
+    assert generator_loss(FAKE).item() == pytest.approx((3 + 1) / 2)
+    assert discriminator_loss(REAL * 3, FAKE * 3) == discriminator_loss(REAL, FAKE)
+
+
+def test_least_squares_by_hand():
+    assert discriminator_loss(REAL, FAKE, "squares").item() == pytest.approx((1 + 0.25) / 2 + 4 / 2)
+    assert generator_loss(FAKE, "squares").item() == pytest.approx((9 + 1) / 2)
+    ideal, fooled = [(torch.ones(1, 3), [])], [(torch.zeros(1, 3), [])]
+    assert discriminator_loss(ideal, fooled, "squares") == 0 == generator_loss(ideal, "squares")
+
+
+def test_melgans_by_hand():
+    ones, twos = torch.ones(2, 3, 4), torch.full((2, 3, 4), 2.0)
+    real = [(ones, [ones, ones, ones, ones])] * 2
+    fake = [(twos, [ones, ones, twos, twos]), (0.5 * ones, [ones, ones, ones, twos])]
+    assert persuasion_loss(fake).item() == pytest.approx(-2.5)
+    # Four layers with features are two strided ones, so 4 / 3 each; two scales, so half of it.
+    assert matching_loss(real, fake).item() == pytest.approx(3 * 4 / 3 / 2)
+
+
+def test_features_are_compared_in_parts_of_their_size():
+    real, fake = [torch.full((2, 3), 4.0), torch.ones(2, 3)], [torch.full((2, 3), 2.0), torch.full((2, 3), 4.0)]
+    assert feature_loss([(torch.zeros(1), real)], [(torch.zeros(1), fake)]).item() == pytest.approx((0.5 + 3) / 2)
+
+
+def test_repulsion_is_strong_where_a_judge_says_the_same_and_weak_elsewhere():
+    same, apart = torch.zeros(2, 1, 5), torch.full((2, 1, 5), 0.999)
+    assert repulsion_loss([(same, [])], [(same, [])]).item() == pytest.approx(1.0)
+    assert repulsion_loss([(apart, [])], [(same, [])]).item() == pytest.approx(1e-3)
+    assert repulsion_loss([(apart, [])] * 3, [(same, [])] * 3).item() == pytest.approx(3e-3)
+    real = (1e-3 * torch.ones(2, 1, 5)).requires_grad_()
+    repulsion_loss([(real, [])], [(same, [])]).backward()
+    assert (real.grad < 0).all(), "a step downhill leads away from the score of the made ones"
+
+
+def _numbers(folder):
+    inputs, expected = (dict(np.load(folder / f"{name}.npz")) for name in ("inputs", "expected"))
+    return ({k: torch.from_numpy(v) for k, v in some.items()} for some in (inputs, expected))
+
+
+@pytest.mark.parametrize("version", ["head", "repulsion"])
+def test_the_discriminators_side_is_lumens(fixtures_dir, version):
+    inputs, expected = _numbers(fixtures_dir / "seed_losses")
+    real, fake = ([(inputs[f"logits_{side}_{i}"].requires_grad_(), []) for i in range(3)] for side in ("real", "fake"))
+    loss = discriminator_loss(real, fake)
+    if version == "repulsion":
+        loss = loss + repulsion_loss(real, fake)
+    loss.backward()
+    torch.testing.assert_close(loss.detach(), expected[f"{version}/discriminator_loss"], atol=3e-5, rtol=0)
+    for side, judged in (("real", real), ("fake", fake)):
+        for i, (scores, _) in enumerate(judged):
+            wanted = expected[f"{version}/grad_disc_wrt_{side}_logits_{i}"]
+            torch.testing.assert_close(scores.grad, wanted, atol=4e-7, rtol=1e-5)
+
+
+@pytest.mark.parametrize("version", ["head", "repulsion"])
+def test_the_generators_side_is_lumens(fixtures_dir, version):
+    inputs, expected = _numbers(fixtures_dir / "seed_losses")
+    # Theirs has |mean real + 1e-3| below each term, and lets a gradient into the real features; ours leaves out both.
+    real = [(torch.zeros(1), [inputs[f"feat_real_{i}"] + 1e-3 for i in range(5)])]
+    shifted = [inputs[f"feat_fake_{i}"].requires_grad_() for i in range(5)]
+    fake = [(inputs[f"logits_fake_{i}"], []) for i in range(3)]
+    fool = persuasion_loss(fake) / 3 if version == "head" else generator_loss(fake)
+    loss = fool + 100 * feature_loss(real, [(torch.zeros(1), [f + 1e-3 for f in shifted])])
+    loss.backward()
+    torch.testing.assert_close(loss.detach(), expected[f"{version}/generator_loss"], atol=2e-3, rtol=0)
+    for i, feature in enumerate(shifted):
+        torch.testing.assert_close(feature.grad, expected[f"{version}/grad_gen_wrt_fake_feat_{i}"], atol=3e-6, rtol=0)
+
+
+def judged(mean, spread, count=200, seed=0):
+    return mean + spread * torch.randn(2, 1, count, generator=torch.Generator().manual_seed(seed)), []
+
+
+def test_a_collapsed_judge_is_found_out():
+    constant = [verdict(judged(0.7, 1e-4, seed=i), judged(0.7, 1e-4, seed=-i - 1)) for i in range(5)]
+    blind = [verdict(judged(0.1 * i, 1.0, seed=i), judged(0.1 * i, 1.0, seed=i)) for i in range(5)]
+    wrong = [verdict(judged(-1.0, 1.0, seed=i), judged(1.0, 1.0, seed=-i - 1)) for i in range(5)]
+    good = [verdict(judged(0.5, 1.0, seed=i), judged(-0.5, 1.0, seed=-i - 1)) for i in range(5)]
+    certain = [verdict(judged(1.0, 0.0), judged(-1.0, 0.0)) for i in range(5)]
+    assert [collapse(some) for some in (constant, blind, wrong, good, certain)] == [
+        "constant",
+        "blind",
+        "blind",
+        None,
+        None,
+    ]
