@@ -11,12 +11,13 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from cymatic.version import __version__
+
 if TYPE_CHECKING:
     from cymatic.errors import Error
     from cymatic.media.sound import Sound
     from cymatic.pipelines.load import load
 
-__version__ = "0.1.0"
 __all__ = ["Error", "Sound", "__version__", "load"]
 
 _HOMES = {"Error": "cymatic.errors", "Sound": "cymatic.media.sound", "load": "cymatic.pipelines.load"}

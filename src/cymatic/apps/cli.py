@@ -16,7 +16,6 @@ from typing import Annotated, Any
 
 import typer
 
-from cymatic import __version__
 from cymatic.apps.classifier_command import judge
 from cymatic.apps.codec_commands import decode, encode
 from cymatic.apps.codec_map_command import codec
@@ -25,6 +24,7 @@ from cymatic.apps.import_command import import_command
 from cymatic.apps.verbs import VERBS, numbered
 from cymatic.errors import Error, Note
 from cymatic.files import reason
+from cymatic.version import __version__
 
 # The base of typer's usage errors, found through a public name because typer has moved the class between its versions.
 UsageError: type[Exception] = typer.BadParameter.__mro__[2]

@@ -13,7 +13,6 @@ from typing import Any, cast
 import torch
 from rich.console import Console
 
-from cymatic import __version__
 from cymatic.apps.clips import clips_of
 from cymatic.apps.report_page import page
 from cymatic.apps.terminal import printable
@@ -37,6 +36,7 @@ from cymatic.files import reason, write_atomically
 from cymatic.hub.parts import fingerprint, load_part, save_part
 from cymatic.pipelines.load import load_maker
 from cymatic.pipelines.wave_codes_to_sound import WaveCodesToSound
+from cymatic.version import __version__
 
 REPORT, PAGE, JUDGE = "report.json", "report.html", "judge"
 OWN_SECONDS = 75.0  # to train a judge where none is given

@@ -89,6 +89,7 @@ def fill(
     Raises ModelError naming every difference after the words `otherwise`.
     """
     own = {theirs(name): (name, tensor) for name, tensor in part.state_dict().items()}
+    tensors = {_renamed(name): tensor for name, tensor in tensors.items()}
     problems = [f"{name} is missing" for name in own if name not in tensors]
     problems += [f"{name} is unexpected" for name in tensors if name not in own]
     for name in own.keys() & tensors.keys():
@@ -103,6 +104,14 @@ def fill(
         more = f" and {len(problems) - 8} more" if len(problems) > 8 else ""
         raise ModelError(f"{otherwise}: {'; '.join(sorted(problems)[:8])}{more}")
     part.load_state_dict({name: tensors[other] for other, (name, _) in own.items()})
+
+
+# What weights were called in files of earlier versions, by the step of their dotted name.
+RENAMED = {"inwards": "in_proj", "outwards": "out_proj", "steer": "modulation", "last_steer": "last_modulation"}
+
+
+def _renamed(name: str) -> str:
+    return ".".join(RENAMED.get(step, step) for step in name.split("."))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from cymatic import __version__
 from cymatic.errors import Error, ModelError
 from cymatic.media.sound import Sound
+from cymatic.version import __version__
 
 AT_ONCE = 16  # sounds sampled side by side: more would cost memory and save no time
 FADE = 0.005  # seconds at both ends, against clicks

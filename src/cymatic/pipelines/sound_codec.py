@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from cymatic import __version__
 from cymatic.codecs.stream import Stream
 from cymatic.errors import Error, ModelError
 from cymatic.files import check_output, reason, writing
@@ -26,6 +25,7 @@ from cymatic.media.bits import widths
 from cymatic.media.cym import CymHeader, CymReader, CymWriter
 from cymatic.media.pipes import Sink
 from cymatic.media.sound import Sound
+from cymatic.version import __version__
 
 PIECE = 2**18  # samples of a sound in memory that go through at once
 ROUNDING = 1e-6  # of a rate that was typed in

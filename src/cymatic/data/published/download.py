@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from cymatic import __version__
 from cymatic.errors import Error
 from cymatic.files import reason
+from cymatic.version import __version__
 
 TRIES = 5
 TIMEOUT = 30.0  # seconds without a byte
