@@ -5,41 +5,30 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from cymatic.data.batches import Sequenced
 from cymatic.errors import ModelError
 from cymatic.seeds import mixed
-from cymatic.training.codec_task import CodecTask
-from cymatic.training.codes_task import CodesTask
 from cymatic.training.muon import Muon
-from cymatic.training.prior_task import ROUNDS, PriorTask
-from cymatic.training.recipe import TrainingSettings
+from cymatic.training.pace import Pace
+from cymatic.training.settings import TrainingSettings
 from cymatic.training.state import STATE, Progress, has_state, load_state, save_state
-from cymatic.training.vocoder_task import VocoderTask
-from cymatic.training.wave_codec_task import WaveCodecTask
-
-Task = CodecTask | CodesTask | PriorTask | VocoderTask | WaveCodecTask
+from cymatic.training.tasks.task import Task
 
 MEASURED = 30  # steps after which minutes become a number of steps
 BETWEEN_CHECKPOINTS = 120.0  # seconds aimed at
 AT_LEAST_EVERY = 240.0  # seconds after which the state is written whatever the step
 CHECKPOINTS = 15  # aimed at where they are quick, so that a short run that overfits is noticed, too
 MEASURING = 0.03  # share of the time that they may take then
-HARDLY_MORE = 0.05  # of the lowest loss held out: within it, what came later heeds its captions better
-
-
-@runtime_checkable
-class Sequenced(Protocol):
-    """Batches, each a function of its step alone."""
-
-    def __getitem__(self, step: int) -> Any: ...
+HARDLY_MORE = 0.05  # of the lowest loss held out: within it, later weights follow their captions more closely
 
 
 @dataclass(frozen=True)
@@ -83,13 +72,15 @@ def update_average(average: nn.Module, task: nn.Module, decay: float, step: int)
 
 
 def fit(
-    task: Task,
+    task: Any,
     batches: Sequenced,
-    valid: list[Any],
+    valid: Sequence[Any],
     settings: TrainingSettings,
     run: Path,
     fabric: Fabric,
     *,
+    stage: str,
+    expected: Pace,
     resume: bool,
     deadline: float | None,
     stopped: Callable[[], bool],
@@ -98,6 +89,8 @@ def fit(
 ) -> Outcome:
     """Trains `task` and leaves in `run` its averaged weights: the latest that did about best on `valid`, or the last.
 
+    stage: the folder of `run` in which its state lies. expected: what steps cost, as far as was tried before.
+
     `deadline` (of `time.monotonic`) stands for `settings.minutes`; after 30 steps it becomes a number of steps, which
     each checkpoint before the rates fall counts anew, and `on_settings` is told. `stopped` is asked after each step. Of
     several processes each has its share in `batches`;
@@ -105,15 +98,16 @@ def fit(
 
     Raises ModelError if the loss is no longer a number; the last checkpoint stays.
     """
-    state = run / task.stage / STATE
+    state = run / stage / STATE
     average = copy.deepcopy(task).requires_grad_(False).eval()
-    optimizer = Muon(task.parameter_groups(settings), betas=task.betas)
+    optimizer = Muon(task.parameter_groups(settings), betas=settings.betas)
     # A run that was stopped before its first checkpoint has nothing to resume: it begins anew.
     at = load_state(state, task, average, optimizer) if resume and has_state(state) else Progress()
     if at.step == 0 and fabric.is_global_zero:
         average.save_parts(run, 0)  # so that the folder is a model at once: one that says it was never trained
     model, optimizer = fabric.setup(task, optimizer)
     steps, every, timed = settings.steps, settings.checkpoint_steps, settings.steps is None
+    task.total_steps = steps
     before = at.seconds
     started = written = time.monotonic()
     measured_from, measured = max(at.step, 5), 0.0  # the first steps are slower than the rest
@@ -151,12 +145,14 @@ def fit(
             measured, measured_from = time.monotonic(), MEASURED
             if steps is None:
                 assert deadline is not None
-                steps = max(MEASURED, steps_until(deadline, at.step, pace, settings))
+                steps = max(MEASURED, steps_until(deadline, at.step, expected.at(at.step, pace), settings))
             if every is None:
                 every = round(BETWEEN_CHECKPOINTS / pace)
-                every = max(MEASURED, min(every, seldom(steps, len(valid), settings)) if task.keeps_best else every)
+                fewest = seldom(steps, len(valid), settings, task.rounds)
+                every = max(MEASURED, min(every, fewest) if task.keeps_best else every)
             steps, every = fabric.broadcast((steps, every))
             settings = replace_settings(settings, steps, every)
+            task.total_steps = steps
             on_settings(settings)
         losses, stop = _agreed(fabric, terms, stopped())
         # The first checkpoint is early, so that a run killed within minutes is a model already.
@@ -167,7 +163,9 @@ def fit(
             # A machine gets busier, or less so. Measuring and writing count; once the rates fall, the end stands.
             pace = (time.monotonic() - measured) / (at.step - measured_from)
             measured, measured_from = time.monotonic(), at.step
-            steps = max(at.step + 1, fabric.broadcast(steps_until(deadline, at.step, pace, settings)))
+            left = steps_until(deadline, at.step, expected.at(at.step, pace), settings)
+            steps = max(at.step + 1, fabric.broadcast(left))
+            task.total_steps = steps
             settings = replace_settings(settings, steps, every)
             on_settings(settings)
         note = None
@@ -175,7 +173,7 @@ def fit(
             fewer = fabric.broadcast(sooner(at, steps, settings))
             if fewer < steps:
                 note = _shortened(at, fewer)
-                steps = fewer
+                steps = task.total_steps = fewer
                 settings = replace_settings(settings, steps, every)
                 on_settings(settings)
         if not fabric.is_global_zero:
@@ -193,8 +191,8 @@ def _step(
     fabric: Fabric,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    task: Task,
-    average: Task,
+    task: Any,
+    average: Any,
     batches: Sequenced,
     settings: TrainingSettings,
     step: int,
@@ -229,9 +227,9 @@ def _agreed(fabric: Fabric, losses: dict[str, Tensor], stop: bool) -> tuple[dict
     return dict(zip(losses, values.tolist(), strict=False)), stop
 
 
-def steps_until(deadline: float, step: int, pace: float, settings: TrainingSettings) -> int:
-    """The steps of a run that is to end at `deadline` (of `time.monotonic`), from `step` on at `pace` seconds each."""
-    steps = step + max(0, int((deadline - time.monotonic()) / pace))
+def steps_until(deadline: float, step: int, pace: Pace, settings: TrainingSettings) -> int:
+    """The steps of a run that is to end at `deadline` (of `time.monotonic`), from `step` on."""
+    steps = step + pace.steps_in(max(0.0, deadline - time.monotonic()), step)
     return min(steps, settings.most_steps or steps)
 
 
@@ -255,9 +253,9 @@ def _shortened(at: Progress, steps: int) -> str:
     return f"{what}, so the learning rates fall from now on and it ends at step {steps}"
 
 
-def seldom(steps: int, held_out: int, settings: TrainingSettings) -> int:
+def seldom(steps: int, held_out: int, settings: TrainingSettings, rounds: int) -> int:
     """Steps between checkpoints: there are several in any run, and measuring takes a small share of the time."""
-    measuring = ROUNDS * math.ceil(held_out / settings.batch) / 3  # in steps, which go backwards, too
+    measuring = rounds * math.ceil(held_out / settings.batch) / 3  # in steps, which go backwards, too
     return max(math.ceil(steps / CHECKPOINTS), math.ceil(measuring / MEASURING))
 
 

@@ -5,64 +5,53 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from cymatic.errors import Error
-from cymatic.training.data import Data, Waves
-from cymatic.training.recipe import Recipe, TrainingSettings, VocoderRecipe
-from cymatic.training.vocoder_task import VocoderTask
-
-
-def describe(recipe: Recipe, data: Data, task: nn.Module) -> tuple[str, ...]:
-    """What a prior over mels is trained on, and what it is, in a few lines."""
-    settings = recipe.training
-    batch = min(settings.batch, len(data.train))
-    return (*describe_data(data), f"model  {parameters(task) / 1e6:.1f} M parameters, batches of {batch}")
+from cymatic.data.examples import Data
+from cymatic.training.pace import Pace
+from cymatic.training.settings import TrainingSettings
 
 
 def describe_data(data: Data) -> tuple[str, ...]:
-    """What clips there are, and their mel."""
-    spec, captions = data.spec, Counter(clip.caption for clip in data.train)
-    seconds = sum(spec.seconds(clip.mel.shape[1]) for clip in data.train)
+    """What items there are, and what a part reads of them."""
+    captions = {one.caption for one in data.train if one.caption}
+    minutes = f"{data.seconds / 60:.1f} minutes" if data.seconds else ""
+    said = ", ".join(filter(None, (minutes, f"{len(captions)} captions" if captions else "")))
     return (
-        f"data   {len(data.train)} clips to train on ({seconds / 60:.1f} minutes, {len(captions)} captions), "
-        f"{len(data.valid)} held out",
-        f"mel    {spec.rate} Hz, {spec.mels} mels, {spec.rate / spec.hop:g} frames a second",
+        f"data   {len(data.train)} items to train on{f' ({said})' if said else ''}, {len(data.valid)} held out",
+        f"reads  {data.spec.describe()}",
     )
 
 
-def describe_vocoder(recipe: VocoderRecipe, data: Waves, task: VocoderTask) -> tuple[str, ...]:
-    """As `describe`, for a vocoder."""
-    spec, settings = recipe.mel_spec(), recipe.training
-    seconds = sum(len(wave) for wave in data.train) / spec.rate
-    return (
-        f"data   {len(data.train)} sounds to train on ({seconds / 60:.1f} minutes), {len(data.valid)} held out",
-        f"mel    {spec.rate} Hz, {spec.mels} mels, {spec.rate / spec.hop:g} frames a second",
-        f"model  {parameters(task.vocoder) / 1e6:.1f} M parameters, and {parameters(task.judges) / 1e6:.1f} M of "
-        f"judges from step {recipe.judges.alone} on; batches of {settings.batch} pieces of {recipe.judges.piece:g} s",
-    )
-
-
-def time_and_disk(settings: TrainingSettings, task: nn.Module, pace: float, minutes: float | None) -> list[str]:
-    """How long it takes at `pace` seconds a step; `minutes`: what there is, where no steps are given."""
+def time_and_disk(settings: TrainingSettings, task: nn.Module, pace: Pace) -> list[str]:
+    """How long it takes at this pace, and how much of the disk."""
     if settings.steps is not None:
-        length = f"{settings.steps} steps, some {settings.steps * pace / 60:.1f} minutes on this machine"
+        length = f"{settings.steps} steps, some {pace.seconds(settings.steps) / 60:.1f} minutes on this machine"
     else:
-        assert minutes is not None
-        fit, most = minutes * 60 / pace, settings.most_steps
-        length = f"{minutes:g} minutes, some {fit:.0f} steps on this machine"
+        assert settings.minutes is not None
+        minutes, most = settings.minutes, settings.most_steps
+        fit = pace.steps_in(minutes * 60)
+        length = f"{minutes:.3g} minutes, some {fit} steps on this machine"
         if most is not None and most < fit:
-            length = f"{most} steps, some {most * pace / 60:.1f} of {minutes:g} minutes on this machine"
+            length = f"{most} steps, some {pace.seconds(most) / 60:.1f} of {minutes:.3g} minutes on this machine"
     return [f"time   {length}, seed {settings.seed}", f"disk   {disk_bytes(task) / 1e6:.0f} MB at most"]
 
 
-def seconds_a_step(task: nn.Module, batch: Any) -> float:
-    """How long the gradient of one batch takes, at its second time; leaves weights and buffers as they are."""
+def measured_pace(task: Any, batch: Any) -> Pace:
+    """How long the gradient of one batch takes, each at its second time: of a first step, and of one with all that the
+    task has later. Leaves weights and buffers as they are."""
+    turn = task.full_from
+    early = _seconds(task, batch, 0)
+    return Pace(early, _seconds(task, batch, turn) if turn else early, turn)
+
+
+def _seconds(task: Any, batch: Any, step: int) -> float:
     buffers = [buffer.clone() for buffer in task.buffers()]
+    task.steps.fill_(step)
     began = 0.0
     for _ in range(2):
         began = time.monotonic()

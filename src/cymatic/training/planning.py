@@ -11,8 +11,6 @@ from typing import Any, TypeVar
 
 from cymatic.config import Config
 
-SIZES = ("prior.width", "prior.depth", "prior.heads", "prior.patch", "text.dim")
-
 C = TypeVar("C", bound=Config)
 
 CHANGES = {"data.augment.gain": 1.0, "data.augment.shift": 0.02, "data.augment.filter": 2.0}
@@ -52,10 +50,13 @@ class Choice:
 
 def given(recipe: Config) -> set[str]:
     """The keys that a recipe sets, such as `prior.width`; of an empty section the section's own."""
+    return _given({name: getattr(recipe, name) for name in recipe.model_fields_set})
+
+
+def _given(values: Mapping[str, Any]) -> set[str]:
     keys: set[str] = set()
-    for name in recipe.model_fields_set:
-        value = getattr(recipe, name)
-        inner = given(value) if isinstance(value, Config) else set()
+    for name, value in values.items():
+        inner = given(value) if isinstance(value, Config) else _given(value) if isinstance(value, dict) else set()
         keys |= {f"{name}.{key}" for key in inner} or {name}
     return keys
 
@@ -73,19 +74,27 @@ def with_choices(recipe: C, choices: Collection[Choice]) -> C:
     return recipe
 
 
-def _with(config: C, path: list[str], value: Any) -> C:
+def _with(held: Any, path: list[str], value: Any) -> Any:
     first, *rest = path
-    return config.model_copy(update={first: _with(getattr(config, first), rest, value) if rest else value})
+    if isinstance(held, dict):
+        return {**held, first: _with(held[first], rest, value) if rest else value}
+    return held.model_copy(update={first: _with(getattr(held, first), rest, value) if rest else value})
 
 
-def choices(facts: Facts, keys: Collection[str]) -> list[Choice]:
-    """What to train with, but for `keys` that were given."""
+def choices(facts: Facts, keys: Collection[str], stage: str) -> list[Choice]:
+    """What to train the stage with, but for `keys` that were given."""
     rules = (_start, _most_steps, _patience)
-    wanted = [choice for rule in rules if (choice := rule(facts)) is not None]
+    wanted = [of_stage(choice, stage) for rule in rules if (choice := rule(facts)) is not None]
     return [one for one in wanted if not any(is_given(key, keys) for key in one.values)]
 
 
-def smaller_batch(batch: int, steps: float, most: int | None = None, *, least: int = 1) -> Choice | None:
+def of_stage(choice: Choice, stage: str) -> Choice:
+    """A choice whose keys are those of a stage, but for those of the data."""
+    values = {key if key.startswith("data.") else f"stages.{stage}.{key}": one for key, one in choice.values.items()}
+    return Choice(values, choice.why)
+
+
+def smaller_batch(batch: int, steps: float, most: int | None, stage: str, *, least: int = 1) -> Choice | None:
     """A batch halved until `ENOUGH_STEPS`, or as many as are wanted at `most`, fit where `steps` of the whole one
     would, but not below `SMALLEST_BATCH` or `least`; None where enough fit."""
     half, wanted, enough = batch, max(SMALLEST_BATCH, least), min(ENOUGH_STEPS, most or ENOUGH_STEPS)
@@ -94,15 +103,15 @@ def smaller_batch(batch: int, steps: float, most: int | None = None, *, least: i
     if half == batch:
         return None
     why = f"batches of {half}, since {steps:,.0f} steps of {batch} are few"
-    return Choice({"training.batch": half}, why)
+    return of_stage(Choice({"training.batch": half}, why), stage)
 
 
-def changed_clips(clips: int, steps: float, most: int) -> Choice | None:
+def changed_clips(clips: int, steps: float, most: int, stage: str) -> Choice | None:
     """Clips changed from step to step, and twice the steps, where that many fit and clips are few."""
     if clips >= ENOUGH_TO_CHANGE or steps < 2 * most:
         return None
     why = f"{2 * most:,} steps instead, since there is time, with clips changed a little from step to step"
-    return Choice({"training.most_steps": 2 * most, **CHANGES}, why)
+    return of_stage(Choice({"training.most_steps": 2 * most, **CHANGES}, why), stage)
 
 
 def _start(facts: Facts) -> Choice | None:

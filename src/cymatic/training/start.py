@@ -1,49 +1,60 @@
-"""What a model goes on from: another's text encoder and prior, with the statistics that their weights speak in."""
+"""What a stage goes on from: the parts of another model, with the statistics that their weights speak in."""
 
 from __future__ import annotations
 
-import math
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import torch
 from torch import nn
 
-from cymatic.codecs.spectrogram import SpectrogramCodec
-from cymatic.config import nearest
-from cymatic.encoders.text import TextEncoder
+from cymatic.codecs import CODECS
+from cymatic.config import Config, nearest
+from cymatic.data.augment import speaks_of_pitch
+from cymatic.data.examples import Data
+from cymatic.encoders import ENCODERS
+from cymatic.encoders.text import normalise
 from cymatic.errors import ModelError
 from cymatic.hub.parts import CONFIG, load_part
-from cymatic.hub.pipeline_file import CodesFile, PipelineFile, read_pipeline
-from cymatic.pipelines.load import starters
-from cymatic.priors.flow import FlowPrior, FlowShape
-from cymatic.priors.gpt_vae import GPTVAE
-from cymatic.signal.mel import MelSpec
-from cymatic.training.planning import SIZES, given, is_given
-from cymatic.training.prior_task import PriorTask
-from cymatic.training.recipe import Recipe, VocoderSettings
-from cymatic.vocoders import VOCODERS, Vocoder
+from cymatic.hub.pipeline_file import read_pipeline
+from cymatic.hub.wave_codecs import load_codec_part
+from cymatic.pipelines.load import find_model, starters
+from cymatic.priors import PRIORS
+from cymatic.training.planning import Facts, given, is_given
+from cymatic.training.recipe import Recipe
+from cymatic.training.settings import VocoderSettings
+from cymatic.vocoders import TRAINED_VOCODERS
 from cymatic.vocoders.griffin_lim import GriffinLimConfig, GriffinLimVocoder
-from cymatic.vocoders.melgan import MelGAN
-from cymatic.vocoders.vocos import Vocos
 
 USUAL = "starter-sound"
-SHAPE = tuple(name for name in FlowShape.model_fields if name != "dropout")  # what weights depend on
+# What no weight depends on.
+FREE = ("kind", "dropout", "pkeep", "mel")
 
 
 @dataclass(frozen=True)
 class Start:
-    """The trained parts of the model called `name`."""
+    """The trained encoder and prior of the model called `name`."""
 
     name: str
-    text: TextEncoder
-    prior: FlowPrior
+    encoder: Any
+    prior: Any
     captions: tuple[str, ...]
 
+    @torch.no_grad()
+    def give(self, encoder: nn.Module, prior: Any, longest: int) -> None:
+        """Fills the parts of a stage; its prior then also makes targets of length `longest`.
 
-def load_start(name: str) -> Start:
+        The statistics stay those of the start, since its weights speak in their terms.
+        """
+        if encoder.config == self.encoder.config:
+            encoder.load_state_dict(self.encoder.state_dict())
+        prior.take_over(self.prior, longest)
+
+
+def load_start(name: str, stage: str = "prior") -> Start:
     """The parts of a starter, or of a run. Raises ModelError where there is none, or none that was trained."""
     known = starters()
     folder = known.get(name, Path(name))
@@ -52,79 +63,117 @@ def load_start(name: str) -> Start:
             f'there is no model "{name}" to start from ({nearest(name, known)}); give the name of a starter, '
             "a folder that cymatic train wrote, or scratch"
         )
-    file = read_pipeline(folder, PipelineFile)
-    text = load_part(file.folder(folder, "text"), (TextEncoder,))
-    prior = load_part(file.folder(folder, "prior"), (FlowPrior,))
+    file = read_pipeline(folder)
+    places = file.places(folder, ("encoder", "prior"))
+    prior = load_part(places["prior"], PRIORS)
     if not prior.steps_trained:
         raise ModelError(f"{name} was never trained, so there is nothing to start from; leave it out")
-    return Start(name, text, prior, file.captions)
+    return Start(name, load_part(places["encoder"], ENCODERS), prior, file.captions)
 
 
-def speaks(start: Start, recipe: Recipe) -> bool:
-    """Whether the start's mel is the recipe's, or the recipe leaves it open."""
-    return recipe.mel == "auto" or recipe.mel_spec() == start.prior.config.mel
+def fits_spec(start: Start, recipe: Recipe, stage: str) -> bool:
+    """Whether the start's target is prepared as the recipe's, or the recipe leaves that open."""
+    part: Any = recipe.stages[stage].part  # type: ignore[union-attr]
+    return not part.names_its_spec or part.reads == start.prior.config.reads
 
 
-def fitting(recipe: Recipe) -> Start | None:
-    """The starter that this recipe could go on from by itself: it speaks the recipe's mel, and no size is set."""
+def fitting(recipe: Recipe, stage: str) -> Start | None:
+    """The starter that this stage could go on from by itself: it reads the same, and no size is set."""
     keys = given(recipe)
-    if USUAL not in starters() or any(is_given(key, keys) for key in ("start", *SIZES)):
+    settings: Any = recipe.stages[stage]
+    sizes = [f"stages.{stage}.part.{name}" for name in type(settings.part).model_fields if name not in FREE]
+    sizes += [f"stages.{stage}.encoder.{name}" for name in type(settings.encoder).model_fields if name != "kind"]
+    if USUAL not in starters() or any(is_given(key, keys) for key in (f"stages.{stage}.start", *sizes)):
         return None
-    start = load_start(USUAL)
-    return start if speaks(start, recipe) else None
+    start = load_start(USUAL, stage)
+    if start.prior.shape_class is not type(settings.part) or type(settings.encoder) is not type(start.encoder.config):
+        return None
+    return start if fits_spec(start, recipe, stage) else None
 
 
-def shaped(recipe: Recipe, start: Start) -> Recipe:
-    """`recipe` with the mel and the sizes of `start` wherever it does not set them.
+def shaped(recipe: Recipe, stage: str, start: Start) -> Recipe:
+    """`recipe` with what the start reads and its sizes wherever the stage does not set them.
 
     Raises ModelError where it sets others.
     """
-    config = start.prior.config
-    if not speaks(start, recipe):
-        rates = f"{recipe.mel_spec().rate} Hz instead of {config.mel.rate}, say"
+    settings: Any = recipe.stages[stage]
+    if not fits_spec(start, recipe, stage):
         raise ModelError(
-            f"{start.name} speaks of another mel than this recipe ({rates}); leave mel out, or train from scratch "
-            "(--from scratch)"
+            f"{start.name} reads another target than this recipe ({start.prior.config.reads!r}); leave mel out, or "
+            "train from scratch (--from scratch)"
         )
-    has = {name: getattr(config, name) for name in SHAPE}
-    sizes = {f"prior.{name}": (getattr(recipe.prior, name), size) for name, size in has.items()}
-    sizes["text.dim"] = recipe.text.dim, start.text.config.dim
     keys = given(recipe)
-    for key, (wanted, there) in sizes.items():
-        if is_given(key, keys) and wanted != there:
-            raise ModelError(
-                f"{key} is {wanted} and that of {start.name} is {there}; leave it out, or train from scratch "
-                "(--from scratch)"
-            )
-    prior = recipe.prior.model_copy(update=has)
-    text = recipe.text.model_copy(update={"dim": start.text.config.dim})
-    return recipe.model_copy(update={"mel": config.mel, "prior": prior, "text": text, "start": start.name})
+    updates: dict[str, Config] = {}
+    for section, wanted, has in (
+        ("part", settings.part, start.prior.config), ("encoder", settings.encoder, start.encoder.config)
+    ):  # fmt: skip
+        names = [name for name in type(wanted).model_fields if name not in FREE and hasattr(has, name)]
+        for name in names:
+            asked, there = getattr(wanted, name), getattr(has, name)
+            if is_given(f"stages.{stage}.{section}.{name}", keys) and asked != there:
+                raise ModelError(
+                    f"{stage}.{name} is {asked} and that of {start.name} is {there}; leave it out, or train from "
+                    "scratch (--from scratch)"
+                )
+        updates[section] = wanted.model_copy(update={name: getattr(has, name) for name in names})
+    part = updates["part"].reading(start.prior.config.reads)  # type: ignore[attr-defined]
+    return recipe.with_stage(stage, start=start.name, part=part, encoder=updates["encoder"])
 
 
-@torch.no_grad()
-def take_over(task: PriorTask, start: Start, longest: int) -> None:
-    """Fills `task` from `start`; its prior then also makes sounds of `longest` frames.
+def facts(data: Data, recipe: Recipe, stage: str, start: Start | None) -> Facts:
+    """What a plan for this stage rests on; `start`: a starter that fits it."""
+    captions = {normalise(one.caption) for one in data.train}
+    return Facts(
+        clips=len(data.train),
+        captions=len(captions),
+        known=len(captions.intersection(map(normalise, start.captions))) if start is not None else 0,
+        seconds=data.seconds,
+        held_out=len(data.valid),
+        pitched=sum(speaks_of_pitch(one.caption) for one in data.train),
+        start=start.name if start is not None else None,
+        ends=recipe.lasting(stage).steps is not None,
+    )
 
-    The mean and the spread of the mels stay those of the start, since its weights speak in their terms. The length
-    that the prior expects is told from the greatest, so where that rises a bias falls by as much.
+
+def load_trained(name: str, part: str, kinds: Iterable[type[nn.Module]]) -> Any:
+    """A trained part of a starter or a run. Raises ModelError where there is none of these kinds, or none trained."""
+    folder = find_model(name)
+    place = folder / part
+    if not (place / CONFIG).exists():
+        place = read_pipeline(folder).places(folder, (part,))[part]
+    found: Any = load_part(place, tuple(kinds))
+    if not found.steps_trained:
+        raise ModelError(f"the {part} of {name} was never trained; leave out --from")
+    return found
+
+
+def load_codec(name: str) -> Any:
+    """The codec of a starter or a run, ours or another project's. Raises ModelError where there is none."""
+    folder = find_model(name)
+    place = folder / "codec"
+    if not (place / CONFIG).exists():
+        place = read_pipeline(folder).places(folder, ("codec",))["codec"]
+    codec = load_codec_part(place)
+    if not codec.steps_trained:
+        raise ModelError(f"the codec of {name} was never trained; leave it out, and one is trained first")
+    return codec
+
+
+def vocoder_for(settings: VocoderSettings, spec: Any) -> Any:
+    """The vocoder that a run takes over: a trained one that reads `spec` where there is one, else Griffin-Lim.
+
+    None where `spec` is no mel. Raises ModelError where `vocos` or `melgan` is asked for and the model named has none
+    for this mel.
     """
-    task.text.load_state_dict(start.text.state_dict())
-    prior = task.prior
-    prior.load_state_dict(start.prior.state_dict())
-    before = int(prior.longest)
-    if longest > before:
-        prior.longest.fill_(longest)
-        cast(nn.Linear, prior.length[-1]).bias[0] -= math.log(longest / before)
-
-
-def vocoder_for(settings: VocoderSettings, spec: MelSpec) -> Vocoder:
-    """The vocoder that a run takes over: a trained one of the same mel where there is one, else Griffin-Lim.
-
-    Raises ModelError where `vocos` or `melgan` is asked for and the model named has none for this mel.
-    """
+    if not hasattr(spec, "mels"):
+        return None
     if settings.kind != "griffin-lim":
         try:
-            vocoder = load_vocoder(settings.model, spec)
+            vocoder = load_trained(settings.model, "vocoder", TRAINED_VOCODERS)
+            if vocoder.config.reads != spec:
+                raise ModelError(
+                    f"{settings.model} has no trained vocoder for this recipe's mel; train one with --recipe vocoder"
+                )
             if settings.kind not in ("auto", vocoder.config.kind):
                 raise ModelError(
                     f"the vocoder of {settings.model} is of the kind {vocoder.config.kind}, and vocoder.kind is "
@@ -135,34 +184,3 @@ def vocoder_for(settings: VocoderSettings, spec: MelSpec) -> Vocoder:
             if settings.kind != "auto":
                 raise
     return GriffinLimVocoder(GriffinLimConfig(mel=spec, rounds=settings.rounds))
-
-
-def load_vocoder(model: str, spec: MelSpec) -> Vocos | MelGAN:
-    """The trained vocoder of a starter, or of a run. Raises ModelError where there is none that speaks of `spec`."""
-    folder = starters().get(model, Path(model))
-    place = folder / "vocoder"
-    if not (place / CONFIG).exists():
-        place = read_pipeline(folder).folder(folder, "vocoder")
-    vocoder = load_part(place, VOCODERS)
-    if not isinstance(vocoder, Vocos | MelGAN) or vocoder.config.mel != spec:
-        raise ModelError(f"{model} has no trained vocoder for this recipe's mel; train one with --recipe vocoder")
-    return vocoder
-
-
-def load_codec(model: str, spec: MelSpec) -> SpectrogramCodec:
-    """The trained spectrogram codec of a run. Raises ModelError where there is none that speaks of `spec`."""
-    folder = starters().get(model, Path(model))
-    place = folder / "codec"
-    if not (place / CONFIG).exists():
-        place = read_pipeline(folder).folder(folder, "codec")
-    codec = load_part(place, (SpectrogramCodec,))
-    if codec.config.mel != spec:
-        raise ModelError(f"the codec of {model} speaks of another mel than this recipe; leave out --from")
-    if not codec.steps_trained:
-        raise ModelError(f"the codec of {model} was never trained; leave out --from")
-    return codec
-
-
-def load_latent_prior(model: str) -> GPTVAE:
-    """The GPT-VAE of a run. Raises ModelError where there is none."""
-    return load_part(read_pipeline(Path(model), CodesFile).folder(Path(model), "prior"), (GPTVAE,))

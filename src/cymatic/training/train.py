@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import yaml
 from lightning_fabric import Fabric
@@ -16,23 +17,23 @@ from cymatic.errors import Error, ModelError
 from cymatic.files import write_atomically
 from cymatic.hub.pipeline_file import PIPELINE
 from cymatic.training import ranks
+from cymatic.training.build import build
+from cymatic.training.built import Built, Context
 from cymatic.training.data import changes, remember_data
 from cymatic.training.hardware import check_compiler, check_precision, compile_blocks, make_fabric
 from cymatic.training.history import History
-from cymatic.training.job import Job
-from cymatic.training.jobs import at_pace, ended, make_job, stages_of
-from cymatic.training.judge_run import judge_run
 from cymatic.training.loop import Outcome, Report, fit
-from cymatic.training.plan import check_disk, check_place, seconds_a_step
-from cymatic.training.recipe import AnyRecipe, CodecRecipe, TrainingSettings, VocoderRecipe, parse_recipe, write_recipe
-from cymatic.training.state import STATE, has_state
+from cymatic.training.plan import check_disk, check_place, measured_pace
+from cymatic.training.recipe import Recipe, parse_recipe, write_recipe
+from cymatic.training.settings import TrainingSettings
+from cymatic.training.state import STATE, Progress, has_state, read_progress
 from cymatic.training.stop import stop_on_signal
 
 RECIPE = "recipe.yaml"
 
 
 def train(
-    recipe: AnyRecipe,
+    recipe: Recipe,
     run: Path,
     *,
     resume: bool = False,
@@ -53,36 +54,35 @@ def train(
     precision: `fp32`, or `bf16` for the products inside the network; weights and checkpoints are float32 either way.
     compiled: `torch.compile` for the network's blocks.
     strict: a broken file or line stops it, where it would be skipped.
-    verdict: a finished model of sounds is heard by a judge of its own, within a minute (see `judge_run`).
+    verdict: what a finished model makes is measured by a probe, within a minute (see `training.report`).
 
-    Raises Error for a folder without usable sounds, a run that is in the way, a disk too full, a recipe without an end,
+    Raises Error for a folder without usable files, a run that is in the way, a disk too full, a recipe without an end,
     or devices, precision or compiler that are not here; ModelError for a state that does not fit.
     """
     began = time.monotonic()
-    settings = recipe.training
     if recipe.data.folder is None and not recipe.data.packs:
         raise Error("there is no folder to train on; give one: cymatic train FOLDER")
-    if settings.steps is None and settings.minutes is None:
-        raise Error("how long to train is not said; give --minutes or --steps")
+    for name in recipe.stages:
+        settings = recipe.lasting(name)
+        if settings.steps is None and settings.minutes is None:
+            raise Error("how long to train is not said; give --minutes or --steps")
     if not resume and (run / RECIPE).exists():
         raise Error(f"{run} already holds a run; add --resume to go on with it, or give another folder with --out")
     if not resume and (run / PIPELINE).exists():
         raise Error(f"{run} already holds a model; give another folder with --out")
     check_place(run)
     logger = TensorBoardLogger(root_dir=run, name="logs", version="")
-    # Judges learn nothing while a vocoder or a codec trains alone.
-    unused = isinstance(recipe, VocoderRecipe | CodecRecipe)
+    unused = any(stage.unused_gradients for stage in recipe.stages.values())
     fabric = make_fabric(device, devices, precision, loggers=logger, some_unused=unused)
     check_precision(device, precision, say)
     if compiled:
         check_compiler()
-    deadline = began + 60 * settings.minutes if settings.minutes is not None else None
     work = partial(
         _train_on,
         recipe=recipe,
         run=run,
         resume=resume,
-        deadline=deadline,
+        began=began,
         compiled=compiled,
         strict=strict,
         verdict=verdict,
@@ -92,13 +92,40 @@ def train(
     return work(fabric, say=say, on_report=on_report)
 
 
+def ended(run: Path, name: str, recipe: Recipe) -> Progress | None:
+    """How far a stage came, where it is over and another follows."""
+    if name == recipe.last or not has_state(run / name / STATE):
+        return None
+    done, steps = read_progress(run / name / STATE), recipe.stages[name].training.steps
+    return done if steps is not None and done.step >= steps else None
+
+
+def _spent(run: Path, name: str) -> float:
+    """Seconds that a stage has trained already."""
+    return read_progress(run / name / STATE).seconds if has_state(run / name / STATE) else 0.0
+
+
+def deadline_of(recipe: Recipe, name: str, run: Path, began: float, *, resume: bool) -> float | None:
+    """When a stage is to end (of `time.monotonic`), where minutes say so; what was spent before a stop counts.
+
+    The last stage of a run by minutes ends with the whole run, so that reading and encoding are in its minutes.
+    """
+    minutes = recipe.lasting(name).minutes
+    if minutes is None:
+        return None
+    if name == recipe.last and recipe.minutes is not None and recipe.stages[name].training.minutes is None:
+        spent = sum(_spent(run, other) for other in recipe.stages) if resume else 0.0
+        return began + 60 * recipe.minutes - spent
+    return (began if len(recipe.stages) == 1 else time.monotonic()) + 60 * minutes - (_spent(run, name) if resume else 0)
+
+
 def _train_on(
     fabric: Fabric,
     *,
-    recipe: AnyRecipe,
+    recipe: Recipe,
     run: Path,
     resume: bool,
-    deadline: float | None,
+    began: float,
     compiled: bool,
     strict: bool,
     verdict: bool,
@@ -108,25 +135,26 @@ def _train_on(
 ) -> Outcome:
     """One process's part; rank 0 writes, and its `say` and `on_report` are heard. `stopped`: by a signal, if None."""
     outcome = None
-    stages = stages_of(recipe)
-    for stage in stages:
-        if resume and (done := ended(run, stage, recipe)) is not None:
+    stages = list(recipe.stages)
+    for name in stages:
+        if resume and (done := ended(run, name, recipe)) is not None:
             outcome = Outcome(done, finished=True)
             continue
+        begun = resume and has_state(run / name / STATE)
+        deadline = deadline_of(recipe, name, run, began, resume=resume)
+        context = Context(recipe, name, fabric, run, resumed=begun, strict=strict, say=say)
         with fabric.rank_zero_first():  # what it computes the others find in the cache
-            job = make_job(recipe, stage, fabric, strict=strict, say=say, run=run, resume=resume)
+            built = build(context)
         if len(stages) > 1:
-            say(f"stage  {stage}, {stages.index(stage) + 1} of {len(stages)}")
+            say(f"stage  {name}, {stages.index(name) + 1} of {len(stages)}")
         recipe, outcome = _fit(
-            job,
+            built,
             fabric,
             run=run,
-            resume=resume,
-            deadline=None
-            if job.minutes is None
-            else (deadline if stage == stages[-1] else time.monotonic() + 60 * job.minutes),
+            begun=begun,
+            deadline=deadline,
             compiled=compiled,
-            verdict=verdict and stage == stages[-1],
+            verdict=verdict and name == stages[-1],
             say=say,
             on_report=on_report,
             stopped=stopped,
@@ -137,58 +165,50 @@ def _train_on(
     return outcome
 
 
-def _until(job: Job, deadline: float | None, *, last: bool) -> float | None:
-    """When a stage is to end (of `time.monotonic`), where minutes say so: the last one with the whole run."""
-    if job.minutes is None:
-        return None
-    return deadline if last and deadline is not None else time.monotonic() + 60 * job.minutes
-
-
 def _fit(
-    job: Job,
+    built: Built,
     fabric: Fabric,
     *,
     run: Path,
-    resume: bool,
+    begun: bool,
     deadline: float | None,
     compiled: bool,
     verdict: bool,
     say: Callable[[str], None],
     on_report: Callable[[Report], None],
     stopped: Callable[[], bool] | None,
-) -> tuple[AnyRecipe, Outcome]:
+) -> tuple[Recipe, Outcome]:
     """One stage, from its plan to its last checkpoint; the recipe as it stands after."""
     first = fabric.is_global_zero
-    if fabric.broadcast(job.data.fingerprint) != job.data.fingerprint:
-        raise Error("the sounds changed while they were read; train again, when they no longer do")
-    task = job.task
+    if fabric.broadcast(built.data.fingerprint) != built.data.fingerprint:
+        raise Error("the files changed while they were read; train again, when they no longer do")
+    task: Any = built.task
     check_disk(run, task)
     task.to(fabric.device)
     if compiled:
         compile_blocks(task)
     with fabric.autocast():
-        pace = fabric.broadcast(seconds_a_step(task, job.batches[0]))
-    begun = resume and has_state(run / task.stage / STATE)
+        pace = fabric.broadcast(measured_pace(task, built.batches[0]))
     if not begun:
-        job, pace = at_pace(job, pace, fabric)
-    recipe = job.recipe
-    for line in job.plan(pace):
+        built, pace = built.at_pace(built, pace)
+    recipe = built.recipe
+    for line in built.plan(pace):
         say(line)
 
     def keep(settings: TrainingSettings) -> None:
         nonlocal recipe
-        recipe = recipe.model_copy(update={job.settings: settings})
+        recipe = recipe.with_stage(built.name, training=settings)
         if first:
             write_atomically(run / RECIPE, write_recipe(recipe).encode())
 
     if first and not begun:
         run.mkdir(parents=True, exist_ok=True)
-        keep(job.training)
-        remember_data(run, job.data)
-    elif first and (changed := changes(run, job.data)):
+        keep(built.training)
+        remember_data(run, built.data)
+    elif first and (changed := changes(run, built.data)):
         say(f"note   {changed}")
     if first and not (run / PIPELINE).exists():  # a resumed run may have been killed before it came this far
-        job.complete(run)
+        built.complete(run)
 
     history = History.of_run(run) if begun else History()
 
@@ -205,15 +225,18 @@ def _fit(
         if at.note:
             say(f"note   {at.note}")
 
+    settings = built.training
     try:
         with stop_on_signal() if stopped is None else nullcontext(stopped) as asked:
             outcome = fit(
                 task,
-                job.batches,
-                job.valid,
-                job.training,
+                built.batches,
+                built.valid,
+                settings,
                 run,
                 fabric,
+                stage=built.name,
+                expected=pace,
                 resume=begun,
                 deadline=deadline,
                 stopped=asked,
@@ -223,11 +246,13 @@ def _fit(
     finally:
         fabric.logger.finalize("done")  # writes what it still holds
     if verdict and first and outcome.finished:
-        judge_run(run, job, outcome.progress, history, device=fabric.device, say=say)
+        from cymatic.training.report import report_run
+
+        report_run(run, built, outcome.progress, history, device=fabric.device, say=say)
     return recipe, outcome
 
 
-def read_run(run: Path) -> AnyRecipe:
+def read_run(run: Path) -> Recipe:
     """The resolved recipe of a run to resume. Raises ModelError where `run` is none."""
     path = run / RECIPE
     if not path.is_file():

@@ -1,0 +1,28 @@
+"""A stage of a recipe -> a task, batches and what is held out. The one place where kinds of stages are told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from cymatic.training.builders.alignment import build_alignment
+from cymatic.training.builders.autoencoder import build_autoencoder
+from cymatic.training.builders.classification import build_classification
+from cymatic.training.builders.prior import build_prior
+from cymatic.training.built import Built, Context
+
+BUILDERS: dict[str, Callable[[Context, Any], Built]] = {
+    "autoencoder": build_autoencoder,
+    "prior": build_prior,
+    "alignment": build_alignment,
+    "classification": build_classification,
+}
+
+
+def build(context: Context) -> Built:
+    """The stage `context.name`, ready for the loop. What is open in the recipe is planned here; a stage that is resumed
+    has its plan already, and its weights, too, where it came as far as to write some.
+
+    Raises Error and ModelError as `load_examples` and the parts do.
+    """
+    return BUILDERS[context.stage.task](context, context.stage)

@@ -1,0 +1,1 @@
+"""How each kind of stage becomes a task with its batches."""

@@ -1,0 +1,54 @@
+"""Encoders that come to lie in one space, from items that have all of their roles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from cymatic.data.batches import CAPTION, Bucketed
+from cymatic.data.examples import Reading, load_examples
+from cymatic.encoders import ENCODERS
+from cymatic.errors import Error
+from cymatic.hub.pipeline_file import PipelineFile, write_pipeline
+from cymatic.seeds import mixed
+from cymatic.training.built import Built, Context
+from cymatic.training.plan import describe_data, parameters
+from cymatic.training.stages import AlignmentStage
+from cymatic.training.tasks.alignment import AlignmentTask
+
+ENCODER_OF: dict[type, type[nn.Module]] = {encoder.config_class: encoder for encoder in ENCODERS}
+
+
+def build_alignment(context: Context, stage: AlignmentStage) -> Built:
+    """Raises Error where no role but the captions is there, and as `load_examples` and the parts do."""
+    readings = [Reading(role, config.reads) for role, config in stage.parts.items() if config.reads is not None]
+    if not readings:
+        raise Error("alignment needs a role that is not a text; give parts such as {audio: {kind: sound}, caption: ...}")
+    captions = any(config.reads is None for config in stage.parts.values())
+    data = load_examples(
+        context.recipe.data, readings[0], readings[1:], captions=captions, strict=context.strict, say=context.say
+    )
+    # The target of a batch is the first role that is read from files.
+    order = [readings[0].role, *(role for role in stage.parts if role != readings[0].role)]
+    parts = {role: stage.parts[role].fitted(data.train) for role in order}
+    recipe = context.recipe.with_stage(context.name, parts=parts)
+    torch.manual_seed(mixed(stage.training.seed, 0))
+    encoders: dict[str, Any] = {role: ENCODER_OF[type(config)](config) for role, config in parts.items()}
+    task = AlignmentTask(stage, encoders)
+    batches = Bucketed(data.epoch, stage.training.batch, mixed(stage.training.seed, 1), **context.ranks)
+    about = (
+        *describe_data(data),
+        f"model  {parameters(task) / 1e6:.1f} M parameters, batches of {batches.batch}",
+        f"roles  {', '.join(order)}, each with each",
+    )
+
+    def complete(run: Path) -> None:
+        write_pipeline(run, PipelineFile(parts={role: role for role in order}))
+
+    return Built(recipe, context.name, data, task, batches, data.valid, about, complete)
+
+
+__all__ = ["CAPTION", "ENCODER_OF", "build_alignment"]

@@ -1,0 +1,213 @@
+"""Priors with the encoder of their condition: over what a medium is prepared as, or over the codes of a codec."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from cymatic.codecs import CODECS
+from cymatic.data.augment import Augmenter
+from cymatic.data.batches import Bucketed, Sequenced, Streamed
+from cymatic.data.examples import Data, Example, Reading, at_other_pitches, load_examples
+from cymatic.encoders import ENCODERS
+from cymatic.hub.parts import load_part, save_part
+from cymatic.hub.pipeline_file import MOST_CAPTIONS, PipelineFile, write_pipeline
+from cymatic.latent import TargetFacts
+from cymatic.priors import PRIORS
+from cymatic.seeds import mixed
+from cymatic.training.built import Built, Context, Known
+from cymatic.training.coding import coded
+from cymatic.training.pace import Pace
+from cymatic.training.plan import describe_data, parameters
+from cymatic.training.planning import Choice, changed_clips, choices, given, is_given, smaller_batch, with_choices
+from cymatic.training.recipe import Recipe
+from cymatic.training.shards import Streams, open_streams
+from cymatic.training.stages import PriorStage
+from cymatic.training.start import facts, fitting, load_codec, load_start, shaped, vocoder_for
+from cymatic.training.tasks.prior import PriorTask
+
+ENCODER_OF: dict[type, type[nn.Module]] = {encoder.config_class: encoder for encoder in ENCODERS}
+PRIOR_OF: dict[type, type[nn.Module]] = {prior.shape_class: prior for prior in PRIORS}
+ENCODER = "encoder"  # the folder of a run in which the encoder of its condition lies
+
+
+def build_prior(context: Context, stage: PriorStage) -> Built:
+    """Raises Error and ModelError as `load_examples`, `open_streams` and the parts do."""
+    if stage.codec is None:
+        return _over_targets(context, stage)
+    own = stage.codec in context.recipe.stages
+    codec: Any = load_part(context.run / stage.codec, CODECS) if own else load_codec(stage.codec)
+    codec.to(context.fabric.device)
+    over = _over_shards if codec.kept_in_shards else _over_codes
+    return over(context, stage, codec, own)
+
+
+
+
+def _parts(context: Context, stage: PriorStage, facts: TargetFacts, examples: Sequence[Example]) -> PriorTask:
+    config = stage.encoder.fitted(examples)
+    torch.manual_seed(mixed(stage.training.seed, 0))  # the initial weights
+    encoder: Any = ENCODER_OF[type(config)](config)
+    prior: Any = PRIOR_OF[type(stage.part)](stage.part.config(replace(facts, cond_dim=config.dim)))
+    return PriorTask(context.name, stage, encoder, prior, kept=ENCODER)
+
+
+def _givens(stage: PriorStage) -> list[Reading]:
+    reads = stage.encoder.reads
+    return [] if reads is None else [Reading(stage.given, reads)]
+
+
+def _over_targets(context: Context, stage: PriorStage) -> Built:
+    """A prior straight over what the medium is prepared as, such as a mel; what its recipe leaves open is planned."""
+    recipe, name = context.recipe, context.name
+    start = load_start(stage.start, name) if stage.start is not None and not context.resumed else None
+    if start is not None:
+        recipe = shaped(recipe, name, start)
+        stage = recipe.stages[name]  # type: ignore[assignment]
+    spec = stage.part.reads
+    data = load_examples(
+        recipe.data, Reading(stage.role or spec.medium, spec), _givens(stage), captions=stage.encoder.reads is None,
+        strict=context.strict, say=context.say,
+    )  # fmt: skip
+    chosen: tuple[Choice, ...] = ()
+    if not context.resumed:
+        could = fitting(recipe, name)
+        keys = given(recipe)
+        chosen = tuple(choices(facts(data, recipe, name, could), keys, name))
+        recipe = with_choices(recipe, chosen)
+        if start is None and could is not None and recipe.stages[name].start is not None:
+            start, recipe = could, shaped(recipe, name, could)
+        stage = recipe.stages[name]  # type: ignore[assignment]
+    longest = max(one.target.shape[-1] for one in data.train)
+    task = _parts(context, stage, TargetFacts(spec=spec, longest=longest), data.train)
+    if start is None:
+        task.prior.fit_statistics([one.target for one in data.epoch])
+    else:
+        start.give(task.encoder, task.prior, longest)
+    settings = recipe.data.augment
+    examples = [*data.epoch, *(at_other_pitches(data, recipe.data, settings.pitch) if settings.pitch else ())]
+    built = Built(
+        recipe, name, data, task, _batches(context, recipe, examples, spec), data.valid, _about(data, task, stage),
+        _complete(context, data, {}), chosen,
+    )  # fmt: skip
+    return replace(built, at_pace=_at_pace(context, examples, data, spec))
+
+
+def _batches(context: Context, recipe: Recipe, examples: list[Example], spec: Any) -> Bucketed:
+    """The batches of a run, each item changed as the recipe's `data.augment` says."""
+    settings = recipe.stages[context.name].training
+    augment = recipe.data.augment
+    change = Augmenter(augment, examples, spec, mixed(settings.seed, 3)) if augment.changes else None
+    return Bucketed(examples, settings.batch, mixed(settings.seed, 1), change=change, **context.ranks)
+
+
+def _at_pace(
+    context: Context, examples: list[Example], data: Data, spec: Any
+) -> Callable[[Built, Pace], tuple[Built, Pace]]:
+    """What the minutes of a plan allow at a pace, where its recipe leaves that open; and the pace then."""
+
+    def at_pace(built: Built, pace: Pace) -> tuple[Built, Pace]:
+        recipe, name, settings = built.recipe, built.name, built.training
+        if settings.minutes is None:
+            return built, pace
+        keys, most = given(recipe), settings.most_steps
+        fit, before = pace.steps_in(60 * settings.minutes), min(settings.batch, len(examples))
+        planned = any(key.endswith("training.most_steps") for one in built.chosen for key in one.values)
+        choice = None
+        if planned and most is not None and not is_given("data.augment", keys):
+            choice = changed_clips(len(data.train), fit, most, name)
+        if choice is None and not is_given(f"stages.{name}.training.batch", keys):
+            choice = smaller_batch(before, fit, most, name, least=context.fabric.world_size)
+        if choice is None:
+            return built, pace
+        recipe = with_choices(recipe, [choice])
+        stage: Any = recipe.stages[name]
+        batches = _batches(context, recipe, examples, spec)
+        about = _about(data, built.task, stage)
+        built = replace(built, recipe=recipe, batches=batches, about=about, chosen=(*built.chosen, choice))
+        return built, pace.scaled(min(stage.training.batch, len(examples)) / before)
+
+    return at_pace
+
+
+def _over_codes(context: Context, stage: PriorStage, codec: Any, own: bool) -> Built:
+    """A prior over the codes of items in memory."""
+    data = load_examples(
+        context.recipe.data, Reading(stage.role or codec.config.reads.medium, codec.config.reads), _givens(stage),
+        captions=stage.encoder.reads is None, strict=context.strict, say=context.say,
+    )  # fmt: skip
+    context.say(f"encoding {len(data.train) + len(data.valid)} items, in {stage.variants} variants each")
+    known = dict(zip(map(id, data.train), coded(data.train, codec, stage.variants, stage.levels), strict=True))
+    epoch, valid = [known[id(one)] for one in data.epoch], coded(data.valid, codec, 1, stage.levels)
+    longest = max(one.target.shape[-1] for one in epoch)
+    sizes = tuple(codec.sizes[: stage.levels] if codec.layout == "levels" else codec.sizes * codec.rows)
+    task = _parts(context, stage, TargetFacts(codec.config.reads, sizes, longest), data.train)
+    if stage.start is not None and not context.resumed:
+        load_start(stage.start, context.name).give(task.encoder, task.prior, longest)
+    batches = Bucketed(epoch, stage.training.batch, mixed(stage.training.seed, 1), **context.ranks)
+    about = (
+        *_about(data, task, stage),
+        f"codes  {max(sizes)} of them, {len(sizes)} in a column, at most {longest} columns",
+    )
+    return Built(
+        context.recipe, context.name, data, task, batches, valid, about, _complete(context, data, _codec(codec, own)),
+    )  # fmt: skip
+
+
+def _over_shards(context: Context, stage: PriorStage, codec: Any, own: bool) -> Built:
+    """A prior over the codes of sounds in shards, which need not fit in memory."""
+    streams: Streams = open_streams(context, stage, codec)
+    sizes = codec.sizes[: streams.wanted.levels]
+    task = _parts(context, stage, TargetFacts(codec.config.reads, sizes, streams.longest), ())
+    settings = stage.training
+    batches: Sequenced = Streamed(
+        streams.shards, streams.wanted, streams.count, settings.batch, mixed(settings.seed, 1), **context.ranks
+    )
+    even = len(set(sizes)) == 1
+    about = (
+        *streams.about,
+        f"codes  {len(sizes)} levels of {'' if even else 'up to '}{max(sizes)} codes, at most {streams.longest} frames",
+        f"model  {parameters(task) / 1e6:.1f} M parameters, batches of {min(settings.batch, streams.count)}",
+    )
+    return Built(
+        context.recipe, context.name, streams, task, batches, streams.valid, about,
+        _complete(context, streams, _codec(codec, own), captions=streams.captions),
+    )  # fmt: skip
+
+
+def _codec(codec: Any, own: bool) -> dict[str, Any]:
+    return {} if own else {"codec": codec}
+
+
+def _about(data: Data, task: Any, stage: PriorStage) -> tuple[str, ...]:
+    batch = min(stage.training.batch, len(data.epoch))
+    return (*describe_data(data), f"model  {parameters(task) / 1e6:.1f} M parameters, batches of {batch}")
+
+
+def _complete(
+    context: Context, data: Known, parts: dict[str, Any], captions: Sequence[str] = ()
+) -> Callable[[Path], None]:
+    """Writes the parts that are there already, the vocoder where mels are made, and what names them all."""
+
+    def complete(run: Path) -> None:
+        stage: Any = context.stage
+        named = {"encoder": ENCODER, "prior": context.name}
+        for name, part in parts.items():
+            save_part(run / name, part)
+            named[name] = name
+        if stage.codec in context.recipe.stages:
+            named["codec"] = stage.codec
+        spec = stage.part.reads if stage.codec is None else load_part(run / named["codec"], CODECS).config.gives
+        if (vocoder := vocoder_for(context.recipe.vocoder, spec)) is not None:
+            save_part(run / "vocoder", vocoder, half=vocoder.kept_half)
+            named["vocoder"] = "vocoder"
+        known = captions or sorted({one.caption for one in data.train if one.caption})  # type: ignore[attr-defined]
+        file = PipelineFile(parts=named, captions=tuple(known)[:MOST_CAPTIONS], sampling=stage.sampling)
+        write_pipeline(run, file)
+
+    return complete

@@ -1,0 +1,45 @@
+"""Items as the codes of a codec, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cymatic.data.examples import Example
+
+AT_ONCE = 64  # items encoded side by side
+
+
+@torch.no_grad()
+def coded(examples: Sequence[Example], codec: Any, variants: int, levels: int | None = None) -> list[Example]:
+    """Each example with its codes as the target, in `variants` that begin up to a column later, after silence.
+
+    levels: how many of a frame's codes; None: all of them.
+    """
+    spec, stride = codec.config.reads, codec.cell
+    shifts = [i * stride // variants for i in range(min(variants, stride))]
+    # The codec fills an item up to whole columns; done here, items of about one length go in together.
+    by_columns: dict[int, list[tuple[int, int]]] = {}
+    for i, example in enumerate(examples):
+        for shift in shifts:
+            by_columns.setdefault(codec.columns(shift + example.target.shape[-1]), []).append((i, shift))
+    found: dict[tuple[int, int], Tensor] = {}
+    for columns, places in by_columns.items():
+        for begin in range(0, len(places), AT_ONCE):
+            some = places[begin : begin + AT_ONCE]
+            first = examples[some[0][0]].target
+            targets = torch.full((len(some), *first.shape[:-1], codec.length(columns)), spec.silence)
+            for row, (i, shift) in zip(targets, some, strict=True):
+                row[..., shift : shift + examples[i].target.shape[-1]] = examples[i].target
+            codes = codec.encode(targets.to(codec.steps_trained.device)).codes
+            found.update(zip(some, codes[:, :levels].cpu(), strict=True))
+    return [
+        replace(
+            example, target=found[i, shifts[0]], variants=tuple(found[i, shift] for shift in shifts[1:])
+        )
+        for i, example in enumerate(examples)
+    ]

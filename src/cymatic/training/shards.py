@@ -1,0 +1,102 @@
+"""Shards of codes that a prior is trained on: those that are there, or made of a folder of sounds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cymatic.data.examples import Example
+from cymatic.data.shard_filter import ShardFilter, survey
+from cymatic.data.shards import CODES, SHARD, Shards
+from cymatic.data.tar import TarReader
+from cymatic.errors import Error
+from cymatic.pipelines.bulk import SUMMARY, encode_in_bulk
+from cymatic.pipelines.load import load_codec
+from cymatic.training.built import Context
+from cymatic.training.stages import PriorStage
+
+ENCODED = "codes"  # folder of a run where its own shards lie
+MOST_NAMED = 20
+
+
+@dataclass(frozen=True)
+class Streams:
+    """Sounds in shards: `train`, a range as long as there are to train on; those held out; and how to read them all."""
+
+    train: range
+    valid: list[Example]
+    fingerprint: str
+    shards: Shards
+    wanted: ShardFilter
+    longest: int
+    captions: tuple[str, ...]
+    about: tuple[str, ...]
+
+    @property
+    def count(self) -> int:
+        return len(self.train)
+
+
+def open_streams(context: Context, stage: PriorStage, part: Any) -> Streams:
+    """Raises Error and ModelError as `encode_in_bulk` and `survey` do, and where packs or levels can't be had."""
+    recipe, say = context.recipe, context.say
+    if recipe.data.packs:
+        raise Error("packs can't be streamed; encode them with cymatic encode --engine local, and train on the shards")
+    assert stage.codec is not None
+    codec = load_codec(stage.codec)
+    place = Path(recipe.data.folder or ".")
+    levels, fewest = stage.levels, part.min_levels
+    if levels is not None and not fewest <= levels <= len(codec.rates):
+        raise Error(
+            f"{levels} levels of codes are wanted, and {codec.name} codes a sound in {fewest} to {len(codec.rates)}; "
+            "set levels to one of these"
+        )
+    if not holds_codes(place):
+        levels = levels or codec.levels(None)
+        if not (context.run / ENCODED / SUMMARY).is_file():  # a resumed run goes on with what it has
+            say(f"encoding the sounds of {place} at {codec.rates[levels - 1]:g} kbit/s")
+            encode_in_bulk(
+                place, context.run / ENCODED, stage.codec, codec.rates[levels - 1], strict=context.strict,
+                say=lambda line: say(line) if line.startswith("skipped") else None,
+            )  # fmt: skip
+        place = context.run / ENCODED
+    shards = Shards(place, context.strict)
+    if levels is None:
+        first = next(iter(shards), None)
+        levels = len(first.codes) if first is not None else 1
+    longest = part.frames(round(recipe.data.longest * codec.rate))
+    wanted = ShardFilter(codec.sha256, levels, longest, recipe.data.long)
+    found = survey(shards, wanted)
+    for one in shards.skipped[:MOST_NAMED]:
+        say(f"skipped {one.name}: {one.why}")
+    if shards.skipped:
+        say(f"{len(shards.skipped)} skipped")
+    for count, why in ((found.too_long, f"longer than {recipe.data.longest:g} s"), (found.not_prompts, "no prompts")):
+        if count:
+            say(f"note   {count} sounds are left out, which are {why}")
+    if not found.count:
+        raise Error(f"none of the sounds in {place} can be trained on; give some that are not held out or too long")
+    about = (
+        f"data   {found.count} sounds to train on ({found.seconds / 60:.1f} minutes) in {len(shards.paths)} shards, "
+        f"{len(found.valid)} held out",
+        f"codec  {codec.name}, {codec.rates[levels - 1]:g} kbit/s",
+    )
+    return Streams(
+        range(found.count), found.valid, found.fingerprint, shards, wanted, found.longest,
+        tuple(sorted(found.captions)), about,
+    )  # fmt: skip
+
+
+def holds_codes(place: Path) -> bool:
+    """Whether there are shards of codes, rather than sounds or archives of them."""
+    paths = [place] if place.is_file() else sorted(place.glob(f"*{SHARD}")) if place.is_dir() else []
+    for path in paths:
+        try:
+            with open(path, "rb") as stream:
+                first = next(iter(TarReader(stream, str(path))), None)
+        except (Error, OSError):
+            continue
+        if first is not None:
+            return first.name.endswith(CODES)
+    return False

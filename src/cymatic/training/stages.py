@@ -1,0 +1,123 @@
+"""The stages of a recipe: each names the part that it trains, its roles, its objective and what it starts from.
+
+A role is the name under which a row of data holds a file ("audio", "picture", "features"); `caption` is the role of its
+words. Where a stage names no role for its target, it is the medium that its part reads.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union
+
+from pydantic import Field, model_validator
+
+from cymatic.codecs import CODECS
+from cymatic.config import Config
+from cymatic.data.augment_waves import WaveAugmentation
+from cymatic.encoders import ENCODERS
+from cymatic.encoders.text import TextConfig
+from cymatic.evaluation.classifiers import ConvTrunk, RecurrentTrunk
+from cymatic.priors import PRIORS
+from cymatic.training.settings import DiscriminatorSettings, ObjectiveSettings, TrainingSettings
+from cymatic.vocoders import TRAINED_VOCODERS
+
+CAPTION = "caption"
+
+if TYPE_CHECKING:  # the unions are those of the families, whatever they hold
+    AutoencoderPart = Any
+    PriorPart = Any
+    EncoderPart = Any
+else:
+    AutoencoderPart = Annotated[
+        Union[tuple(part.config_class for part in (*CODECS, *TRAINED_VOCODERS))], Field(discriminator="kind")
+    ]
+    PriorPart = Annotated[Union[tuple(part.shape_class for part in PRIORS)], Field(discriminator="kind")]
+    EncoderPart = Annotated[Union[tuple(part.config_class for part in ENCODERS)], Field(discriminator="kind")]
+
+
+class Stage(Config):
+    """What all stages have. `start`: a model whose part of this stage it goes on from. `share`: of the recipe's
+    minutes, where several stages have none of their own."""
+
+    role: str | None = Field(default=None, min_length=1)
+    training: TrainingSettings = TrainingSettings()
+    start: str | None = None
+    share: float = Field(default=1.0, gt=0)
+
+    @property
+    def unused_gradients(self) -> bool:
+        """Whether a step may leave some weights without a gradient."""
+        return False
+
+
+class AutoencoderStage(Stage):
+    """A codec of any medium, or a vocoder, which is an autoencoder whose encoder is the mel.
+
+    segment: seconds that are cut from an item for each batch; None takes whole items, similar lengths together.
+    level: the range in dB of the gain drawn for each sound in a segment; then short sounds follow one another.
+    objective: None is `l1` alone.
+    """
+
+    task: Literal["autoencoder"]
+    part: AutoencoderPart
+    segment: float | None = Field(default=None, gt=0, le=600)
+    level: tuple[float, float] | None = None
+    augment: WaveAugmentation | None = None
+    objective: ObjectiveSettings = ObjectiveSettings(l1=1.0)
+    discriminators: DiscriminatorSettings | None = None
+    training: TrainingSettings = TrainingSettings(batch=16, decay=0.6)
+
+    @property
+    def unused_gradients(self) -> bool:
+        """Discriminators learn nothing in the reconstruction-only steps."""
+        return self.discriminators is not None
+
+
+class PriorStage(Stage):
+    """A prior with the encoder of its condition, over what the medium is prepared as, or over a codec's codes.
+
+    codec: an earlier stage of the recipe, or a model that holds a codec; None: no codec. given: the role that the
+    encoder reads. levels: how many of a frame's codes; None: as many as the codec spends by default. variants: each item
+    is encoded so often, moved by less than a column. sampling: what the model does where the user says nothing.
+    """
+
+    task: Literal["prior"]
+    part: PriorPart
+    codec: str | None = None
+    encoder: EncoderPart = TextConfig()
+    given: str = CAPTION
+    levels: int | None = Field(default=None, ge=1, le=64)
+    variants: int = Field(default=1, ge=1, le=64)
+    sampling: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _sampling_of_the_prior(self) -> Self:
+        prior = next(one for one in PRIORS if one.shape_class is type(self.part))
+        prior.sampling.parse(self.sampling, "sampling")
+        return self
+
+
+class AlignmentStage(Stage):
+    """Two or more encoders, one for each role, whose vectors of one item come to lie together.
+
+    loss: InfoNCE (arXiv 1807.03748, 2103.00020) or SigLIP (arXiv 2303.15343).
+    """
+
+    task: Literal["alignment"]
+    parts: dict[str, EncoderPart] = Field(min_length=2)
+    loss: Literal["infonce", "siglip"] = "infonce"
+
+
+class ClassificationStage(Stage):
+    """A classifier that evaluation listens with. questions: fields of the rows whose values it tells apart; none: the
+    caption. longest, mix: see `evaluation.classifier_training.Disturbance`."""
+
+    task: Literal["classification"]
+    part: Annotated[ConvTrunk | RecurrentTrunk, Field(discriminator="kind")] = ConvTrunk()
+    questions: tuple[str, ...] = ()
+    longest: float | None = Field(default=None, gt=0, le=600)
+    mix: float = Field(default=0.0, ge=0, le=1)
+
+
+AnyStage = Annotated[
+    AutoencoderStage | PriorStage | AlignmentStage | ClassificationStage, Field(discriminator="task")
+]

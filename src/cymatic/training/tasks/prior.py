@@ -1,0 +1,102 @@
+"""The task of training a prior together with the encoder of its condition, whatever the target is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cymatic.data.batches import Batch, in_order
+from cymatic.data.examples import Example
+from cymatic.hub.parts import save_part
+from cymatic.seeds import mixed
+from cymatic.training.accumulation import accumulated
+from cymatic.training.muon import groups_of
+from cymatic.training.settings import TrainingSettings
+from cymatic.training.stages import PriorStage
+
+AT_ONCE = 2**14  # codes, which take some 2 GB in a prior of 4 M parameters on their way back
+
+
+class PriorTask(nn.Module):
+    """An encoder and a prior as one module whose `forward` is the loss of a batch.
+
+    names: the folders of the run in which encoder and prior are kept. Batches of more codes than `AT_ONCE` go through a
+    few items at a time, with the same gradient.
+    """
+
+    keeps_best = True
+    full_from = 0
+    steps: Tensor
+
+    def __init__(self, name: str, stage: PriorStage, encoder: nn.Module, prior: nn.Module, *, kept: str) -> None:
+        super().__init__()
+        self.name, self.kept, self.stage = name, kept, stage
+        self.total_steps: int | None = stage.training.steps
+        self.encoder: Any = encoder
+        self.prior: Any = prior
+        self.rounds: int = prior.measuring_rounds  # type: ignore[assignment]
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, batch: Batch, seed: int) -> dict[str, Tensor]:
+        """`{"loss": ..., and its terms}` of one batch."""
+        parts = 1
+        if not batch.target.is_floating_point() and batch.shard is None:
+            parts = min(len(batch), -(-batch.target.numel() // AT_ONCE))
+        if parts == 1:
+            terms = self._terms(batch, seed)
+        else:
+            terms = accumulated(lambda number: self._terms(batch.part(number, parts), seed), parts, self)
+        if self.training:
+            self.steps += 1
+        return terms
+
+    def _terms(self, batch: Batch, seed: int) -> dict[str, Tensor]:
+        shard, device = batch.shard, self.steps.device
+        # Dropout inside the network draws from the global generator: other numbers in each process that has a shard.
+        torch.manual_seed(mixed(seed, shard.rank) if shard and shard.rank else seed)
+        generator = torch.Generator().manual_seed(seed)
+        cond = self.encoder(batch.inputs(self.stage.given))
+        cond = cond.drop(self.stage.training.condition_dropout, generator, shard)
+        target, lengths = batch.target.to(device), batch.lengths.to(device)
+        return self.prior.loss(target, lengths, cond, generator, shard, step=int(self.steps))
+
+    @torch.no_grad()
+    def measure(self, held_out: Sequence[Example], batch: int) -> dict[str, float]:
+        """Mean terms over items held out, with the same noise and times at every call.
+
+        The loss is the prior's `measured` term alone: how likely the lengths are gets worse within steps on few items,
+        as they are guessed more boldly, while what is made still gets better. Items longer than any trained on, and
+        conditions that are not known, are left out.
+        """
+        generator = torch.Generator().manual_seed(1)
+        known = [one for one in held_out if self._is_known(one)]
+        sums: dict[str, float] = {}
+        total = 0.0
+        device = self.steps.device
+        for some in in_order(known, batch):
+            weight = self.prior.weight_of(some.lengths)
+            cond = self.encoder(some.inputs(self.stage.given))
+            for _ in range(self.rounds):
+                terms = self.prior.loss(some.target.to(device), some.lengths.to(device), cond, generator)
+                for name, value in terms.items():
+                    sums[name] = sums.get(name, 0.0) + value.item() * weight / self.rounds
+            total += weight
+        means = {name: value / total for name, value in sums.items()} if total else {}
+        return {**means, "loss": means.get(self.prior.measured, float("inf"))}
+
+    def _is_known(self, one: Example) -> bool:
+        return self.prior.fits(one.target.shape[-1]) and self.encoder.knows(one.caption)
+
+    def parameter_groups(self, settings: TrainingSettings) -> list[dict[str, Any]]:
+        """Muon's steps for the matrices inside the blocks, AdamW's for what reads, writes and modulates."""
+        return groups_of(self, settings, self.prior.matrices())
+
+    def save_parts(self, run: Path, steps: int) -> None:
+        """Writes the parts as they stand into `run`, marked as trained for `steps`."""
+        self.prior.steps_trained.fill_(steps)
+        save_part(run / self.kept, self.encoder)
+        save_part(run / self.name, self.prior)
