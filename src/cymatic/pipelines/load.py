@@ -9,13 +9,14 @@ from pathlib import Path
 
 from cymatic.config import nearest
 from cymatic.errors import ModelError
-from cymatic.hub.pipeline_file import PIPELINE, CodecFile, CodecGPTFile, CodesFile, Parts, read_pipeline
-from cymatic.pipelines.codes_to_sound import CodesToSound
+from cymatic.hub.pipeline_file import PIPELINE, read_pipeline
+from cymatic.pipelines.embed import Embedder
+from cymatic.pipelines.generate import Generator
 from cymatic.pipelines.sound_codec import SoundCodec
-from cymatic.pipelines.text_to_sound import TextToSound
-from cymatic.pipelines.wave_codes_to_sound import WaveCodesToSound
 
-Maker = TextToSound | CodesToSound | WaveCodesToSound
+# What a pipeline.json makes of its parts.
+PIPELINES = {"generator": Generator, "codec": SoundCodec, "encoders": Embedder}
+Model = Generator | SoundCodec | Embedder
 
 
 def starters() -> dict[str, Path]:
@@ -24,31 +25,26 @@ def starters() -> dict[str, Path]:
     return {path.parent.name: path.parent for path in sorted(root.glob(f"*/{PIPELINE}"))}
 
 
-def load(model: str | Path = "starter-sound", *, device: str = "cpu") -> Maker | SoundCodec:
+def load(model: str | Path = "starter-sound", *, device: str = "cpu") -> Model:
     """The model called `model` (a starter's name, or a folder that `cymatic train` wrote), ready to be called.
 
     device: `cpu`, `cuda`, `cuda:1`, `mps`, or `auto`. Raises ModelError where there is no such model or device, or the
     model can't be read.
     """
     folder = find_model(model)
-    name = None if str(model) in starters() else folder.name
-    file: Parts = read_pipeline(folder)
-    if isinstance(file, CodecFile):
-        return SoundCodec.from_folder(folder, device=choose_device(device), name=name)
-    if isinstance(file, CodecGPTFile):
-        return WaveCodesToSound.from_folder(folder, device=choose_device(device), name=name)
-    if isinstance(file, CodesFile):
-        return CodesToSound.from_folder(folder, device=choose_device(device), name=name)
-    return TextToSound.from_folder(folder, device=choose_device(device), name=name)
+    file = read_pipeline(folder)
+    name = str(model) if str(model) in starters() else folder.name
+    made: Model = PIPELINES[file.kind].from_folder(folder, file, device=choose_device(device), name=name)
+    return made
 
 
-def load_maker(model: str | Path = "starter-sound", *, device: str = "cpu") -> Maker:
-    """A model that makes sounds of its own. Raises ModelError for one that does not, and as `load`."""
+def load_generator(model: str | Path = "starter-sound", *, device: str = "cpu") -> Generator:
+    """A model that makes something of its own. Raises ModelError for one that does not, and as `load`."""
     made = load(model, device=device)
-    if isinstance(made, SoundCodec):
+    if not isinstance(made, Generator):
         raise ModelError(
-            f"{model} is a codec, which makes no sounds of its own; give a model that was trained to, or use cymatic "
-            "encode and cymatic decode"
+            f"{model} makes nothing of its own; give a model with a prior, or use cymatic encode and cymatic decode with "
+            "a codec"
         )
     return made
 
@@ -57,7 +53,7 @@ def load_codec(model: str | Path, *, device: str = "cpu") -> SoundCodec:
     """A codec. Raises ModelError for another kind of model, and as `load`."""
     made = load(model, device=device)
     if not isinstance(made, SoundCodec):
-        raise ModelError(f"{model} makes sounds and is no codec; give a model that turns sounds into codes")
+        raise ModelError(f"{model} is no codec; give a model that turns sounds into codes")
     return made
 
 

@@ -199,7 +199,7 @@ def _mel_gpt(given: Values) -> Values:
             objective={"l1": 1.0},
             segment=frames * spec.hop / spec.rate,
             discriminators={
-                "kind": "patch", "start": 500, "warmup": 500, "weight": 0.8, "width": 32, "features": 1.0, "rate": 1.0,
+                "kind": "patch", "loss": "linear", "start": 500, "warmup": 500, "weight": 0.8, "width": 32, "features": 1.0, "rate": 1.0,
                 "adaptive": True, "adaptive_range": bounds, **judge,
             },
             share=share,

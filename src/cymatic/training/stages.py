@@ -30,7 +30,7 @@ else:
     AutoencoderPart = Annotated[
         Union[tuple(part.config_class for part in (*CODECS, *TRAINED_VOCODERS))], Field(discriminator="kind")
     ]
-    PriorPart = Annotated[Union[tuple(part.shape_class for part in PRIORS)], Field(discriminator="kind")]
+    PriorPart = Annotated[Union[tuple(part.config_class for part in PRIORS)], Field(discriminator="kind")]
     EncoderPart = Annotated[Union[tuple(part.config_class for part in ENCODERS)], Field(discriminator="kind")]
 
 
@@ -91,7 +91,7 @@ class PriorStage(Stage):
 
     @model_validator(mode="after")
     def _sampling_of_the_prior(self) -> Self:
-        prior = next(one for one in PRIORS if one.shape_class is type(self.part))
+        prior = next(one for one in PRIORS if one.config_class is type(self.part))
         prior.sampling.parse(self.sampling, "sampling")
         return self
 
@@ -108,12 +108,11 @@ class AlignmentStage(Stage):
 
 
 class ClassificationStage(Stage):
-    """A classifier that evaluation listens with. questions: fields of the rows whose values it tells apart; none: the
-    caption. longest, mix: see `evaluation.classifier_training.Disturbance`."""
+    """A classifier of captions that evaluation listens with. longest, mix: see
+    `evaluation.classifier_training.Disturbance`."""
 
     task: Literal["classification"]
     part: Annotated[ConvTrunk | RecurrentTrunk, Field(discriminator="kind")] = ConvTrunk()
-    questions: tuple[str, ...] = ()
     longest: float | None = Field(default=None, gt=0, le=600)
     mix: float = Field(default=0.0, ge=0, le=1)
 

@@ -86,7 +86,7 @@ def fitting(recipe: Recipe, stage: str) -> Start | None:
     if USUAL not in starters() or any(is_given(key, keys) for key in (f"stages.{stage}.start", *sizes)):
         return None
     start = load_start(USUAL, stage)
-    if start.prior.shape_class is not type(settings.part) or type(settings.encoder) is not type(start.encoder.config):
+    if type(start.prior.config) is not type(settings.part) or type(settings.encoder) is not type(start.encoder.config):
         return None
     return start if fits_spec(start, recipe, stage) else None
 

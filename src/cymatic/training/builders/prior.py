@@ -32,7 +32,7 @@ from cymatic.training.start import facts, fitting, load_codec, load_start, shape
 from cymatic.training.tasks.prior import PriorTask
 
 ENCODER_OF: dict[type, type[nn.Module]] = {encoder.config_class: encoder for encoder in ENCODERS}
-PRIOR_OF: dict[type, type[nn.Module]] = {prior.shape_class: prior for prior in PRIORS}
+PRIOR_OF: dict[type, type[nn.Module]] = {prior.config_class: prior for prior in PRIORS}
 ENCODER = "encoder"  # the folder of a run in which the encoder of its condition lies
 
 
@@ -53,7 +53,7 @@ def _parts(context: Context, stage: PriorStage, facts: TargetFacts, examples: Se
     config = stage.encoder.fitted(examples)
     torch.manual_seed(mixed(stage.training.seed, 0))  # the initial weights
     encoder: Any = ENCODER_OF[type(config)](config)
-    prior: Any = PRIOR_OF[type(stage.part)](stage.part.config(replace(facts, cond_dim=config.dim)))
+    prior: Any = PRIOR_OF[type(stage.part)](stage.part.fitted(replace(facts, cond_dim=config.dim)))
     return PriorTask(context.name, stage, encoder, prior, kept=ENCODER)
 
 

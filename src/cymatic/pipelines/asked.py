@@ -1,0 +1,33 @@
+"""What may be asked of a pipeline: how many, with which seeds, how long."""
+
+from __future__ import annotations
+
+import math
+import operator
+
+from cymatic.errors import Error
+
+AT_ONCE = 16  # items sampled side by side: more would cost memory and save no time
+SHORTEST = 0.05  # seconds that may be asked for
+
+
+def check_count(seed: int, n: int) -> tuple[int, int]:
+    """The number and the seed as plain integers. Raises Error where one is no whole number or out of range."""
+    try:
+        n, seed = operator.index(n), operator.index(seed)
+    except TypeError:
+        raise Error(f"the seed is {seed!r:.40} and the number {n!r:.40}; give whole numbers") from None
+    if n < 1 or n > 10_000:
+        raise Error(f"{n} were asked for; give a number from 1 to 10000")
+    if seed < 0 or seed + n > 2**63:
+        raise Error(f"the seed is {seed}; give a whole number from 0 to 2^63 - n")
+    return n, seed
+
+
+def check_seconds(seconds: float, longest: float) -> None:
+    """Raises Error for a length that a model can't make."""
+    if not (math.isfinite(seconds) and SHORTEST <= seconds <= longest):
+        raise Error(
+            f"{seconds:g} seconds were asked for and this model makes {SHORTEST} to {longest:.2f}; "
+            "give a length in that range"
+        )

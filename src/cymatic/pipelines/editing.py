@@ -1,0 +1,185 @@
+"""What else a generator over codes is good for: to go on from a recording, to vary it, to blend two, and to measure."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cymatic.errors import Error, ModelError
+from cymatic.pipelines.asked import check_count
+from cymatic.pipelines.generate import Generator, Prompt, described
+
+IMPORTANCE = 32  # draws of a latent for a likelihood
+
+
+def codes_of(model: Generator, value: Any) -> tuple[Int[Tensor, "rows columns"], int]:
+    """The codes of a recording, as many rows as the prior reads, and its length before it was coded.
+
+    Raises ModelError for a model without a codec.
+    """
+    if model.codec is None:
+        raise ModelError(f"{model.name} has no codes, for its prior makes {model.medium.nouns} directly; use another")
+    target = model.medium.prepare(value, model.spec)
+    with torch.inference_mode():
+        latent = model.codec.encode(target[None].float().to(model.codec.steps_trained.device))
+    if latent.codes is None:
+        raise ModelError(f"the codec of {model.name} gives no codes")
+    return latent.codes[0, : model.prior.config.rows], target.shape[-1]
+
+
+def revocode(model: Generator, value: Any) -> Any:
+    """A recording through a model's codec and vocoder: what a perfect prior would give."""
+    if model.codec is None:
+        target = model.medium.prepare(value, model.spec)
+    else:
+        codes, length = codes_of(model, value)
+        with torch.inference_mode():
+            target = model.codec.decode_codes(codes[None], torch.tensor([length]))[0]
+    return model.finished([target], 0, {"model": model.name, "sha256": model.sha256})[0]
+
+
+def extend(
+    model: Generator,
+    value: Any,
+    *,
+    prompt: Prompt | None = None,
+    keep: float | None = None,
+    seconds: float | None = None,
+    seed: int = 0,
+    n: int = 1,
+    **settings: Any,
+) -> list[Any]:
+    """`n` values that begin as `value` does and go on as the prior would.
+
+    keep: how many seconds of it are kept (otherwise half). seconds: the whole length (otherwise the model ends when it
+    likes). prompt: what is wanted; without one, guidance is off. Raises Error where nothing would be left to keep or to
+    add.
+    """
+    n, seed = check_count(seed, n)
+    how = model.sampling(settings if prompt is not None else {**settings, "guidance": 1.0})
+    codes, _ = codes_of(model, value)
+    whole, longest = codes.shape[-1], int(model.prior.longest)
+    column = model.spec.seconds(model.codec.length(2) - model.codec.length(1))
+    if column is None:
+        raise ModelError(f"{model.name} makes {model.medium.nouns}, which have no length in time to go on in")
+    if keep is not None and not math.isfinite(keep):
+        raise Error(f"{keep:g} s are to be kept; give a number of seconds, or leave it out to keep half")
+    kept = max(1, whole // 2) if keep is None else round(keep / column)
+    most = min(whole, longest - 1)
+    if not 1 <= kept <= most:
+        raise Error(
+            f"{kept * column:.2f} s are to be kept; this model goes on from {column:.2f} to {most * column:.2f} s of "
+            "that sound; give --keep in that range"
+        )
+    columns, size = (None, None) if seconds is None else model._asked(seconds)
+    if columns is not None and columns <= kept:
+        raise Error(f"{seconds:g} s were asked for, no more than is kept; give more seconds, or keep less")
+    with torch.inference_mode():
+        cond = None if prompt is None else model.condition(prompt).repeat(n)
+        found, lengths = model.prior.sample(
+            cond,
+            range(seed, seed + n),
+            lengths=None if columns is None else torch.full((n,), columns),
+            start=codes[:, :kept].expand(n, -1, -1),
+            **how.model_dump(),
+        )
+    info = {**model.info(prompt or "", how), "prompt": described(prompt), "extends": f"{kept * column:.2f} s"}
+    return model.finished(model.decoded(found, lengths), seed, info, size)
+
+
+def blend(
+    model: Generator, first: Any, second: Any, *, steps: int = 5, prompt: Prompt | None = None
+) -> list[Any]:
+    """`steps` values from one to the other, evenly spaced in the latent of a GPT-VAE.
+
+    Raises ModelError where the prior has no latent, Error for fewer than 2 steps.
+    """
+    _check_latent(model, "blend")
+    if not 2 <= steps <= 1000:
+        raise Error(f"{steps} steps were asked for; give a number from 2 to 1000")
+    how = model.sampling({} if prompt is not None else {"guidance": 1.0})
+    with torch.inference_mode():
+        a, b = (codes_of(model, value)[0] for value in (first, second))
+        cond = None if prompt is None else model.condition(prompt)
+        found, lengths = model.prior.blend(a, b, steps, cond=cond, **how.model_dump())
+    info = {"blend": steps, **model.info(prompt or "", how), "prompt": described(prompt)}
+    return model.finished(model.decoded(found, lengths), 0, info)
+
+
+def vary(
+    model: Generator, value: Any, *, n: int = 4, amount: float = 0.5, seed: int = 0, prompt: Prompt | None = None
+) -> list[Any]:
+    """`n` values near `value` in the latent of a GPT-VAE; `amount`: 0 stays there, 1 forgets it.
+
+    Raises ModelError where the prior has no latent, Error for another amount.
+    """
+    _check_latent(model, "vary")
+    n, seed = check_count(seed, n)
+    if not 0 <= amount <= 1:
+        raise Error(f"the amount is {amount:g}; give a number from 0 (stay there) to 1 (forget it)")
+    how = model.sampling({} if prompt is not None else {"guidance": 1.0})
+    with torch.inference_mode():
+        cond = None if prompt is None else model.condition(prompt)
+        found, lengths = model.prior.vary(
+            codes_of(model, value)[0], n, amount, cond=cond, seed=seed, **how.model_dump()
+        )
+    info = {"varies": amount, **model.info(prompt or "", how), "prompt": described(prompt)}
+    return model.finished(model.decoded(found, lengths), seed, info)
+
+
+def nll(model: Generator, value: Any, prompt: Prompt) -> tuple[float, int] | None:
+    """The negative log-likelihood of a recording's codes under the prompt, in nats, and how many codes it has.
+
+    Its end counts, too; of a GPT-VAE it is the bound that IMPORTANCE draws of the latent give. None of a model without
+    codes, and for a recording longer than any that the prior was trained on.
+    """
+    if model.codec is None:
+        return None
+    codes, _ = codes_of(model, value)
+    if codes.shape[-1] > int(model.prior.longest):
+        return None
+    columns = torch.tensor([codes.shape[-1]], device=codes.device)
+    with torch.inference_mode():
+        found = model.prior.nll(codes[None], columns, model.condition(prompt), torch.Generator().manual_seed(0))
+    return float(found), codes.numel()
+
+
+def posterior(model: Generator, value: Any, prompt: Prompt) -> tuple[Tensor, Tensor] | None:
+    """Mean and log variance `[1, latent]` of what a prior with a latent reads in a recording. None of one without, and
+    for a recording longer than any that it was trained on."""
+    if model.codec is None or not model.prior.has_latent:
+        return None
+    codes, _ = codes_of(model, value)
+    if codes.shape[-1] > int(model.prior.longest):
+        return None
+    with torch.inference_mode():
+        columns = torch.tensor([codes.shape[-1]], device=codes.device)
+        found: tuple[Tensor, Tensor] = model.prior.encode(codes[None], columns, model.condition(prompt))
+    return found
+
+
+def attention(
+    model: Generator, value: Any, prompt: Prompt | None = None
+) -> list[Float[np.ndarray, "heads n n"]]:
+    """How much each code of a recording attends to each before it, and to the condition, which comes first: a map for
+    each head of each block (`media.plot.attention_sheet` draws them). Raises ModelError for a prior without such
+    maps."""
+    codes = codes_of(model, value)[0][:, : int(model.prior.longest)]
+    if model.prior.has_latent:
+        raise ModelError(f"{model.name} has a GPT-VAE; maps of attention are drawn of a GPT")
+    with torch.inference_mode():
+        maps = model.prior.attention_maps(codes[None], None if prompt is None else model.condition(prompt))
+    return [one[0].cpu().numpy() for one in maps]
+
+
+def _check_latent(model: Generator, verb: str) -> None:
+    if model.codec is None or not model.prior.has_latent:
+        raise ModelError(
+            f"{model.name} can't {verb}, for its prior ({model.prior.config.kind}) has no latent; train one with "
+            "--set prior.kind=gpt-vae"
+        )

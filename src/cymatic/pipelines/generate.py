@@ -1,0 +1,287 @@
+"""A condition -> something made: encoder, prior, and what turns the prior's target into what people hear and see."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import torch
+from torch import Tensor
+
+from cymatic.codecs import CODECS
+from cymatic.cond import Cond, Padded
+from cymatic.config import nearest
+from cymatic.data.batches import in_order
+from cymatic.data.examples import Example
+from cymatic.encoders import ENCODERS
+from cymatic.encoders.familiarity import Familiarity
+from cymatic.errors import Error, ModelError
+from cymatic.hub.parts import fingerprint, load_part
+from cymatic.hub.pipeline_file import PipelineFile
+from cymatic.hub.wave_codecs import WAVE_CODECS
+from cymatic.media import MEDIA
+from cymatic.media.medium import Medium
+from cymatic.pipelines.asked import AT_ONCE, check_count, check_seconds
+from cymatic.priors import PRIORS
+from cymatic.version import __version__
+from cymatic.vocoders import VOCODERS
+
+LONGEST = 600  # seconds that an item trained on may last; a prior that claims more is damaged
+
+OnStep = Callable[[int, int], None]
+Prompt = Any  # words, or what the encoder reads of a medium, as a tensor
+
+
+class Generator:
+    """A model of an encoder, a prior, and a decoder: a codec, a vocoder, both, or neither.
+
+    Built from parts, or from a folder by `cymatic.load`. What it makes is a value of its medium (`Sound`, `Picture`),
+    whose `info` says how it was made; what is worth knowing beside it stands there as `notes`. Raises ModelError for
+    parts that don't fit each other.
+    """
+
+    def __init__(
+        self,
+        encoder: Any,
+        prior: Any,
+        *,
+        codec: Any = None,
+        vocoder: Any = None,
+        file: PipelineFile,
+        name: str = "unnamed",
+        sha256: str = "",
+    ) -> None:
+        self.encoder, self.prior = encoder.eval(), prior.eval()
+        self.codec = None if codec is None else codec.eval()
+        self.vocoder = None if vocoder is None else vocoder.eval()
+        self.name, self.sha256, self.captions = name, sha256, file.captions
+        self.defaults = prior.sampling.parse(file.sampling, f"{name}: sampling")
+        self._check_fit()
+        self.spec = prior.config.reads if codec is None else codec.config.gives
+        self.gives = self.spec if vocoder is None else vocoder.config.gives
+        self.medium: Medium[Any] = MEDIA[self.gives.medium]
+        self.familiarity = Familiarity(file.captions)
+
+    @classmethod
+    def from_folder(cls, folder: Path, file: PipelineFile, *, device: str = "cpu", name: str | None = None) -> Generator:
+        """Raises ModelError where a part is missing, damaged or of the wrong kind."""
+        places = file.places(folder)
+        kinds: dict[str, tuple[Any, ...]] = {
+            "encoder": ENCODERS, "prior": PRIORS, "codec": (*CODECS, *WAVE_CODECS[1:]), "vocoder": VOCODERS,
+        }  # fmt: skip
+        for part in ("encoder", "prior"):
+            if part not in places:
+                raise ModelError(f"{folder} names no {part}, which something that is made needs; train the model again")
+        parts = {part: load_part(places[part], kinds[part]).to(device) for part in kinds if part in places}
+        return cls(
+            parts["encoder"], parts["prior"], codec=parts.get("codec"), vocoder=parts.get("vocoder"), file=file,
+            name=name or folder.name, sha256=fingerprint(list(places.values())),
+        )  # fmt: skip
+
+    def _check_fit(self) -> None:
+        prior, codec, vocoder, name = self.prior, self.codec, self.vocoder, self.name
+        if self.encoder.config.dim != prior.config.cond_dim:
+            raise ModelError(
+                f"{name}: its encoder gives tokens of {self.encoder.config.dim} numbers and its prior reads "
+                f"{prior.config.cond_dim}; take parts that were trained together"
+            )
+        if codec is None:
+            target, seconds = prior.config.reads, prior.config.reads.seconds(1)
+            most = None if seconds is None else LONGEST / seconds + 1
+            least = 1 if prior.steps_trained else 0
+            if int(prior.longest) < least or (most is not None and int(prior.longest) > most):
+                raise ModelError(f"{name}: its prior claims a length of {int(prior.longest)}; copy or train it again")
+        else:
+            target, sizes = codec.config.gives, tuple(map(prior.config.size, range(prior.config.rows)))
+            offered = tuple(codec.sizes) if codec.layout == "levels" else tuple(codec.sizes) * codec.rows
+            if sizes != offered[: len(sizes)] or (codec.layout == "grid" and len(sizes) != len(offered)):
+                raise ModelError(
+                    f"{name}: its codec has {len(offered)} codes in a column of up to {max(offered)}, and its prior "
+                    f"{len(sizes)} of up to {max(sizes)}; take parts that were trained together"
+                )
+        if vocoder is not None and vocoder.config.reads != target:
+            raise ModelError(
+                f"{name}: its vocoder reads another mel than is made before it; take parts with the same MelSpec"
+            )
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """The names of its settings of sampling."""
+        return tuple(type(self.defaults).model_fields)
+
+    @property
+    def rate(self) -> int:
+        """Samples a second of what is made, where it is a sound. Raises ModelError for another medium."""
+        if not hasattr(self.gives, "rate"):
+            raise ModelError(f"{self.name} makes {self.medium.nouns}, which have no rate")
+        return int(self.gives.rate)
+
+    @property
+    def longest(self) -> float:
+        """The greatest length that may be asked for, in seconds; infinity where length is no time."""
+        length = self._length(int(self.prior.longest)) if self.codec is not None else 2 * int(self.prior.longest)
+        seconds = self.spec.seconds(length)
+        return float("inf") if seconds is None else seconds
+
+    @overload
+    def __call__(self, prompt: Prompt, *, n: None = ..., **how: Any) -> Any: ...
+
+    @overload
+    def __call__(self, prompt: Prompt, *, n: int, **how: Any) -> list[Any]: ...
+
+    def __call__(
+        self,
+        prompt: Prompt,
+        *,
+        seed: int = 0,
+        n: int | None = None,
+        seconds: float | None = None,
+        allow_untrained: bool = False,
+        on_step: OnStep | None = None,
+        **settings: Any,
+    ) -> Any:
+        """What `prompt` says; with `n`, a list of n with seeds seed, seed + 1, ...
+
+        seconds: the length, where it has one; otherwise the model chooses. on_step: called between steps with how many
+        are done and how many there are; what it raises ends the work. settings: of `settings`, such as guidance (how
+        strongly the prompt is followed; 1 as learned); what is not given is the model's own. Raises PromptError for a
+        prompt that can't be read, Error for a setting out of range, ModelError for a model that is untrained or makes no
+        finite numbers.
+        """
+        count, seed = check_count(seed, 1 if n is None else n)
+        how = self.sampling(settings)
+        lengths, size = (None, None) if seconds is None else self._asked(seconds)
+        made: list[Any] = []
+        with torch.inference_mode():
+            cond = self.condition(prompt)
+            for begin in range(0, count, AT_ONCE):
+                seeds = range(seed + begin, seed + min(count, begin + AT_ONCE))
+                found, columns = self.prior.sample(
+                    cond.repeat(len(seeds)),
+                    seeds,
+                    lengths=None if lengths is None else torch.full((len(seeds),), lengths),
+                    on_step=on_step,
+                    allow_untrained=allow_untrained,
+                    **how.model_dump(),
+                )
+                made += self.finished(self.decoded(found, columns), seeds[0], self.info(prompt, how), size)
+        return made[0] if n is None else made
+
+    def sampling(self, settings: Mapping[str, Any]) -> Any:
+        """The model's settings of sampling with those given (None: the model's own). Raises Error for one it has not,
+        or one out of range."""
+        given = {name: value for name, value in settings.items() if value is not None}
+        for name in given:
+            if name not in self.settings:
+                raise Error(f'{self.name} has no setting "{name}"; {nearest(name, self.settings)}')
+        try:
+            return type(self.defaults).parse({**self.defaults.model_dump(), **given}, "the sampling")
+        except ModelError as error:
+            raise Error(str(error)) from None
+
+    def info(self, prompt: Prompt, how: Any) -> dict[str, Any]:
+        """How something is made, for the info of the result."""
+        values = {name: value for name, value in how.model_dump(mode="json").items() if value is not None}
+        notes = [doubt] if isinstance(prompt, str) and (doubt := self.familiarity.doubt(prompt)) else []
+        return {
+            "prompt": described(prompt), "model": self.name, "sha256": self.sha256, **values,
+            **({"notes": notes} if notes else {}),
+        }  # fmt: skip
+
+    def condition(self, prompt: Prompt) -> Cond:
+        """The condition of a prompt. Raises Error for one of another kind than the model was trained with."""
+        words = isinstance(prompt, str)
+        if words != (self.encoder.config.reads is None):
+            wanted = "words" if self.encoder.config.reads is None else f"what {self.encoder.config.kind} encoders read"
+            raise Error(f"{self.name} is conditioned on {wanted}; give that instead of {described(prompt)!r:.60}")
+        if words:
+            return self.encoder([prompt])
+        value = torch.as_tensor(prompt, dtype=torch.float32)
+        return self.encoder(Padded(value[None], torch.tensor([value.shape[-1]])))
+
+    def decoded(self, found: Tensor, columns: Tensor) -> list[Tensor]:
+        """What the prior made, one by one, in the domain before the vocoder: beside longer items, a codec would see
+        what fills up the shorter ones."""
+        items = [one[..., :n] for one, n in zip(found, columns.tolist(), strict=True)]
+        return items if self.codec is None else [self._from_codes(one) for one in items]
+
+    def _from_codes(self, codes: Tensor) -> Tensor:
+        fewest = self.codec.columns(1)
+        if codes.shape[-1] < fewest:  # fewer columns than the decoder is late hold nothing
+            codes = torch.cat([codes, codes[..., -1:].expand(*codes.shape[:-1], fewest - codes.shape[-1])], dim=-1)
+        length = torch.tensor([self._length(codes.shape[-1])])
+        decoded: Tensor = self.codec.decode_codes(codes[None], length)[0]
+        return decoded
+
+    def finished(
+        self, targets: Sequence[Tensor], seed: int, info: Mapping[str, Any], size: int | None = None
+    ) -> list[Any]:
+        """Values of the medium. size: steps that are kept. Raises ModelError where one is not finite."""
+        made = []
+        for i, target in enumerate(targets):
+            with torch.inference_mode():
+                value = target if self.vocoder is None else self.vocoder(target[None])[0]
+            value = value[..., :size].cpu()
+            if not value.isfinite().all():
+                raise ModelError(
+                    f"{self.name} made NaN or infinity instead of {self.medium.nouns}; lower the guidance or mend the "
+                    "model"
+                )
+            made.append(self.medium.restore(value, self.gives, {**info, "seed": seed + i, "cymatic": __version__}))
+        return made
+
+    def draw(
+        self, prompts: Sequence[Prompt], seeds: Sequence[int], *, guidance: float | None = None,
+        on_step: OnStep | None = None,
+    ) -> list[Tensor]:  # fmt: skip
+        """One target of each prompt and seed in the domain of `spec`, before any vocoder: for evaluation."""
+        how = self.sampling({"guidance": guidance})
+        with torch.inference_mode():
+            cond = self._conditions(prompts)
+            found, lengths = self.prior.sample(cond, seeds, on_step=on_step, **how.model_dump())
+            return [one.cpu() for one in self.decoded(found, lengths)]
+
+    def _conditions(self, prompts: Sequence[Prompt]) -> Cond:
+        if self.encoder.config.reads is None:
+            return self.encoder(list(prompts))
+        lengths = torch.tensor([one.shape[-1] for one in prompts])
+        values = torch.zeros(len(prompts), *prompts[0].shape[:-1], int(lengths.max()))
+        for row, one in zip(values, prompts, strict=True):
+            row[..., : one.shape[-1]] = one
+        return self.encoder(Padded(values, lengths))
+
+    @torch.inference_mode()
+    def loss(self, examples: Sequence[Example], prompts: Sequence[Prompt], seed: int) -> float:
+        """How badly the prior predicts examples under prompts: its measured term."""
+        (batch,) = in_order(examples, len(examples))
+        order = sorted(range(len(examples)), key=lambda i: examples[i].target.shape[-1])
+        cond = self._conditions([prompts[i] for i in order])
+        target, lengths = batch.target, batch.lengths
+        if self.codec is not None:
+            latent = self.codec.encode(target, lengths)
+            target = latent.codes
+            lengths = torch.tensor([self.codec.columns(int(n)) for n in lengths])
+        terms = self.prior.loss(target, lengths, cond, torch.Generator().manual_seed(seed))
+        return float(terms[self.prior.measured])
+
+    def _length(self, columns: int) -> int:
+        return int(self.codec.length(columns))
+
+    def _asked(self, seconds: float) -> tuple[int, int]:
+        """The length of the prior's target for so many seconds, and the steps of the result."""
+        check_seconds(seconds, self.longest)
+        of_target, of_result = self.spec.seconds(1), self.gives.seconds(1)
+        if of_target is None or of_result is None:
+            raise Error(f"{self.name} makes {self.medium.nouns}, which have no length in time; leave seconds out")
+        size = round(seconds / of_result)
+        steps = math.ceil(size * of_result / of_target - 1e-6)
+        return steps if self.codec is None else self.codec.columns(steps), size
+
+
+def described(prompt: Prompt) -> str:
+    """A prompt in the info of what was made."""
+    if isinstance(prompt, str) or prompt is None:
+        return prompt or ""
+    return f"{' x '.join(map(str, prompt.shape))} numbers"
