@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 import operator
+from typing import Any
 
 from cymatic.errors import Error
+
+Prompt = Any  # words, or what the encoder reads of a medium, as a tensor
 
 AT_ONCE = 16  # items sampled side by side: more would cost memory and save no time
 SHORTEST = 0.05  # seconds that may be asked for
@@ -31,3 +34,10 @@ def check_seconds(seconds: float, longest: float) -> None:
             f"{seconds:g} seconds were asked for and this model makes {SHORTEST} to {longest:.2f}; "
             "give a length in that range"
         )
+
+
+def described(prompt: Prompt) -> str:
+    """A prompt in the info of what was made."""
+    if isinstance(prompt, str) or prompt is None:
+        return prompt or ""
+    return f"{' x '.join(map(str, prompt.shape))} numbers"

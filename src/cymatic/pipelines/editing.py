@@ -1,4 +1,7 @@
-"""What else a generator over codes is good for: to go on from a recording, to vary it, to blend two, and to measure."""
+"""What else a generator over codes is good for: to go on from a recording, to vary it, to blend two, and to measure.
+
+`model` is a `pipelines.generate.Generator`, whose methods these are.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cymatic.errors import Error, ModelError
-from cymatic.pipelines.asked import check_count
-from cymatic.pipelines.generate import Generator, Prompt, described
+from cymatic.pipelines.asked import Prompt, check_count, described
 
 IMPORTANCE = 32  # draws of a latent for a likelihood
 
 
-def codes_of(model: Generator, value: Any) -> tuple[Int[Tensor, "rows columns"], int]:
+def codes_of(model: Any, value: Any) -> tuple[Int[Tensor, "rows columns"], int]:
     """The codes of a recording, as many rows as the prior reads, and its length before it was coded.
 
     Raises ModelError for a model without a codec.
@@ -32,7 +34,7 @@ def codes_of(model: Generator, value: Any) -> tuple[Int[Tensor, "rows columns"],
     return latent.codes[0, : model.prior.config.rows], target.shape[-1]
 
 
-def revocode(model: Generator, value: Any) -> Any:
+def revocode(model: Any, value: Any) -> Any:
     """A recording through a model's codec and vocoder: what a perfect prior would give."""
     if model.codec is None:
         target = model.medium.prepare(value, model.spec)
@@ -44,7 +46,7 @@ def revocode(model: Generator, value: Any) -> Any:
 
 
 def extend(
-    model: Generator,
+    model: Any,
     value: Any,
     *,
     prompt: Prompt | None = None,
@@ -76,7 +78,7 @@ def extend(
             f"{kept * column:.2f} s are to be kept; this model goes on from {column:.2f} to {most * column:.2f} s of "
             "that sound; give --keep in that range"
         )
-    columns, size = (None, None) if seconds is None else model._asked(seconds)
+    columns, size = (None, None) if seconds is None else model.asked(seconds)
     if columns is not None and columns <= kept:
         raise Error(f"{seconds:g} s were asked for, no more than is kept; give more seconds, or keep less")
     with torch.inference_mode():
@@ -93,7 +95,7 @@ def extend(
 
 
 def blend(
-    model: Generator, first: Any, second: Any, *, steps: int = 5, prompt: Prompt | None = None
+    model: Any, first: Any, second: Any, *, steps: int = 5, prompt: Prompt | None = None
 ) -> list[Any]:
     """`steps` values from one to the other, evenly spaced in the latent of a GPT-VAE.
 
@@ -112,7 +114,7 @@ def blend(
 
 
 def vary(
-    model: Generator, value: Any, *, n: int = 4, amount: float = 0.5, seed: int = 0, prompt: Prompt | None = None
+    model: Any, value: Any, *, n: int = 4, amount: float = 0.5, seed: int = 0, prompt: Prompt | None = None
 ) -> list[Any]:
     """`n` values near `value` in the latent of a GPT-VAE; `amount`: 0 stays there, 1 forgets it.
 
@@ -132,7 +134,7 @@ def vary(
     return model.finished(model.decoded(found, lengths), seed, info)
 
 
-def nll(model: Generator, value: Any, prompt: Prompt) -> tuple[float, int] | None:
+def nll(model: Any, value: Any, prompt: Prompt) -> tuple[float, int] | None:
     """The negative log-likelihood of a recording's codes under the prompt, in nats, and how many codes it has.
 
     Its end counts, too; of a GPT-VAE it is the bound that IMPORTANCE draws of the latent give. None of a model without
@@ -149,7 +151,7 @@ def nll(model: Generator, value: Any, prompt: Prompt) -> tuple[float, int] | Non
     return float(found), codes.numel()
 
 
-def posterior(model: Generator, value: Any, prompt: Prompt) -> tuple[Tensor, Tensor] | None:
+def posterior(model: Any, value: Any, prompt: Prompt) -> tuple[Tensor, Tensor] | None:
     """Mean and log variance `[1, latent]` of what a prior with a latent reads in a recording. None of one without, and
     for a recording longer than any that it was trained on."""
     if model.codec is None or not model.prior.has_latent:
@@ -164,7 +166,7 @@ def posterior(model: Generator, value: Any, prompt: Prompt) -> tuple[Tensor, Ten
 
 
 def attention(
-    model: Generator, value: Any, prompt: Prompt | None = None
+    model: Any, value: Any, prompt: Prompt | None = None
 ) -> list[Float[np.ndarray, "heads n n"]]:
     """How much each code of a recording attends to each before it, and to the condition, which comes first: a map for
     each head of each block (`media.plot.attention_sheet` draws them). Raises ModelError for a prior without such
@@ -177,7 +179,7 @@ def attention(
     return [one[0].cpu().numpy() for one in maps]
 
 
-def _check_latent(model: Generator, verb: str) -> None:
+def _check_latent(model: Any, verb: str) -> None:
     if model.codec is None or not model.prior.has_latent:
         raise ModelError(
             f"{model.name} can't {verb}, for its prior ({model.prior.config.kind}) has no latent; train one with "

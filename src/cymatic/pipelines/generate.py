@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,7 +24,8 @@ from cymatic.hub.pipeline_file import PipelineFile
 from cymatic.hub.wave_codecs import WAVE_CODECS
 from cymatic.media import MEDIA
 from cymatic.media.medium import Medium
-from cymatic.pipelines.asked import AT_ONCE, check_count, check_seconds
+from cymatic.pipelines import editing
+from cymatic.pipelines.asked import AT_ONCE, Prompt, check_count, check_seconds, described
 from cymatic.priors import PRIORS
 from cymatic.version import __version__
 from cymatic.vocoders import VOCODERS
@@ -31,7 +33,6 @@ from cymatic.vocoders import VOCODERS
 LONGEST = 600  # seconds that an item trained on may last; a prior that claims more is damaged
 
 OnStep = Callable[[int, int], None]
-Prompt = Any  # words, or what the encoder reads of a medium, as a tensor
 
 
 class Generator:
@@ -152,7 +153,7 @@ class Generator:
         """
         count, seed = check_count(seed, 1 if n is None else n)
         how = self.sampling(settings)
-        lengths, size = (None, None) if seconds is None else self._asked(seconds)
+        lengths, size = (None, None) if seconds is None else self.asked(seconds)
         made: list[Any] = []
         with torch.inference_mode():
             cond = self.condition(prompt)
@@ -269,7 +270,7 @@ class Generator:
     def _length(self, columns: int) -> int:
         return int(self.codec.length(columns))
 
-    def _asked(self, seconds: float) -> tuple[int, int]:
+    def asked(self, seconds: float) -> tuple[int, int]:
         """The length of the prior's target for so many seconds, and the steps of the result."""
         check_seconds(seconds, self.longest)
         of_target, of_result = self.spec.seconds(1), self.gives.seconds(1)
@@ -279,9 +280,36 @@ class Generator:
         steps = math.ceil(size * of_result / of_target - 1e-6)
         return steps if self.codec is None else self.codec.columns(steps), size
 
+    # --- what else a generator over codes is good for, see `pipelines.editing`
 
-def described(prompt: Prompt) -> str:
-    """A prompt in the info of what was made."""
-    if isinstance(prompt, str) or prompt is None:
-        return prompt or ""
-    return f"{' x '.join(map(str, prompt.shape))} numbers"
+    def codes_of(self, value: Any) -> tuple[Tensor, int]:
+        """See `editing.codes_of`."""
+        return editing.codes_of(self, value)
+
+    def revocode(self, value: Any) -> Any:
+        """See `editing.revocode`."""
+        return editing.revocode(self, value)
+
+    def extend(self, value: Any, **how: Any) -> list[Any]:
+        """See `editing.extend`."""
+        return editing.extend(self, value, **how)
+
+    def vary(self, value: Any, **how: Any) -> list[Any]:
+        """See `editing.vary`."""
+        return editing.vary(self, value, **how)
+
+    def blend(self, first: Any, second: Any, **how: Any) -> list[Any]:
+        """See `editing.blend`."""
+        return editing.blend(self, first, second, **how)
+
+    def nll(self, value: Any, prompt: Prompt) -> tuple[float, int] | None:
+        """See `editing.nll`."""
+        return editing.nll(self, value, prompt)
+
+    def posterior(self, value: Any, prompt: Prompt) -> tuple[Tensor, Tensor] | None:
+        """See `editing.posterior`."""
+        return editing.posterior(self, value, prompt)
+
+    def attention(self, value: Any, prompt: Prompt | None = None) -> list[np.ndarray]:
+        """See `editing.attention`."""
+        return editing.attention(self, value, prompt)

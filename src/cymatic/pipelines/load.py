@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 
 from cymatic.config import nearest
 from cymatic.errors import ModelError
 from cymatic.hub.pipeline_file import PIPELINE, read_pipeline
+from cymatic.pipelines.codec import Codec, load_codec_pipeline
 from cymatic.pipelines.embed import Embedder
 from cymatic.pipelines.generate import Generator
 from cymatic.pipelines.sound_codec import SoundCodec
 
+Model = Generator | Codec | SoundCodec | Embedder
 # What a pipeline.json makes of its parts.
-PIPELINES = {"generator": Generator, "codec": SoundCodec, "encoders": Embedder}
-Model = Generator | SoundCodec | Embedder
+PIPELINES: dict[str, Callable[..., Model]] = {
+    "generator": Generator.from_folder,
+    "codec": load_codec_pipeline,
+    "encoders": Embedder.from_folder,
+}
 
 
 def starters() -> dict[str, Path]:
@@ -34,8 +40,7 @@ def load(model: str | Path = "starter-sound", *, device: str = "cpu") -> Model:
     folder = find_model(model)
     file = read_pipeline(folder)
     name = str(model) if str(model) in starters() else folder.name
-    made: Model = PIPELINES[file.kind].from_folder(folder, file, device=choose_device(device), name=name)
-    return made
+    return PIPELINES[file.kind](folder, file, device=choose_device(device), name=name)
 
 
 def load_generator(model: str | Path = "starter-sound", *, device: str = "cpu") -> Generator:

@@ -16,9 +16,7 @@ from jaxtyping import Float, Int
 from cymatic.codecs.stream import Stream
 from cymatic.errors import Error, ModelError
 from cymatic.files import check_output, reason, writing
-from cymatic.hub.parts import fingerprint
-from cymatic.hub.pipeline_file import CodecFile, read_pipeline
-from cymatic.hub.wave_codecs import WaveCodec, load_wave_codec
+from cymatic.hub.wave_codecs import WaveCodec
 from cymatic.media import audio_files as files
 from cymatic.media.audio_streams import Blocks, SoundWriter, fitted
 from cymatic.media.bits import widths
@@ -71,24 +69,18 @@ class Written:
 class SoundCodec:
     """A codec as a user meets it: any sound goes in, at the rate and channels that the codec works at comes out.
 
-    Built from a codec, or from a folder by `cymatic.load`. `rates` are the thousands of bits a second that one, two or
+    Built from a codec, or from a folder by `cymatic.load`. kbps: what it spends if it is not told, else all it can. `rates` are the thousands of bits a second that one, two or
     more levels of codes take, `offers` those of them that make a sound, `kbps` is what it spends if it is not told.
     """
 
-    def __init__(self, codec: WaveCodec, defaults: CodecFile, *, name: str = "unnamed", sha256: str = "") -> None:
+    def __init__(
+        self, codec: WaveCodec, *, kbps: float | None = None, name: str = "unnamed", sha256: str = ""
+    ) -> None:
         self.codec, self.name, self.sha256 = codec.eval(), name, sha256 or "0" * 64
         if not codec.levels:
             raise ModelError(f"{name} gives no codes but latents for a prior; load its codec part to use these")
         self.rates = tuple(bits * self.rate / codec.hop / 1000 for bits in accumulate(widths(codec.sizes)))
-        self.kbps = self.rates[-1] if defaults.kbps is None else self.rates[self.levels(defaults.kbps) - 1]
-
-    @classmethod
-    def from_folder(cls, folder: Path, *, device: str = "cpu", name: str | None = None) -> SoundCodec:
-        """Raises ModelError where a part is missing, damaged or of the wrong kind."""
-        file = read_pipeline(folder, CodecFile)
-        places = file.places(folder, ("codec",))
-        codec = load_wave_codec(places["codec"]).to(device)
-        return cls(codec, file, name=name or folder.name, sha256=fingerprint(list(places.values())))
+        self.kbps = self.rates[-1] if kbps is None else self.rates[self.levels(kbps) - 1]
 
     @property
     def rate(self) -> int:

@@ -1,0 +1,70 @@
+"""A codec as a user meets it: a value of its medium -> codes -> the value again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cymatic.codecs import CODECS
+from cymatic.codecs.latent import Latent
+from cymatic.errors import ModelError
+from cymatic.hub.parts import fingerprint, load_part
+from cymatic.hub.pipeline_file import PipelineFile
+from cymatic.hub.wave_codecs import WAVE_CODECS, check_codes_suffice
+from cymatic.media import MEDIA
+from cymatic.pipelines.sound_codec import SoundCodec
+from cymatic.version import __version__
+
+
+class Codec:
+    """A codec of any medium: `encode` a value, `decode` its latent, or `reconstruct` both ways.
+
+    A codec of mels gives mels, which need a vocoder before they are heard: `decode` gives the tensor, and `reconstruct`
+    raises ModelError.
+    """
+
+    def __init__(self, codec: Any, *, name: str = "unnamed", sha256: str = "") -> None:
+        self.codec, self.name, self.sha256 = codec.eval(), name, sha256
+        self.spec = codec.config.reads
+        self.medium = MEDIA[self.spec.medium]
+
+    def encode(self, value: Any) -> Latent:
+        """The latent of one value, and its codes where the codec has some."""
+        target = self.medium.prepare(value, self.spec)[None].float()
+        with torch.inference_mode():
+            latent: Latent = self.codec.encode(target.to(self.codec.steps_trained.device))
+        return latent
+
+    def decode(self, latent: Latent) -> Tensor:
+        """What the codec gives for a latent of one value, as its spec has it."""
+        with torch.inference_mode():
+            made: Tensor = self.codec.decode(latent)[0].cpu()
+        return made
+
+    def reconstruct(self, value: Any) -> Any:
+        """The value through the codec. Raises ModelError for a codec whose target is heard only through a vocoder."""
+        length = self.medium.prepare(value, self.spec).shape[-1]
+        made = self.decode(self.encode(value))[..., :length]
+        info = {"model": self.name, "sha256": self.sha256, "cymatic": __version__}
+        return self.medium.restore(made, self.codec.config.gives, info)
+
+
+def load_codec_pipeline(
+    folder: Path, file: PipelineFile, *, device: str = "cpu", name: str | None = None
+) -> Codec | SoundCodec:
+    """The codec of a folder: with files, streams and rates where its codes are kept in `.cym` files.
+
+    Raises ModelError where the part is missing, damaged or of the wrong kind.
+    """
+    place = file.places(folder, ("codec",))["codec"]
+    codec: Any = load_part(place, (*CODECS, *WAVE_CODECS[1:])).to(device)
+    name, sha256 = name or folder.name, fingerprint([place])
+    if not codec.kept_in_shards:
+        return Codec(codec, name=name, sha256=sha256)
+    check_codes_suffice(codec, str(place))
+    if not codec.levels:
+        raise ModelError(f"{name} gives no codes but latents for a prior; load its codec part to use these")
+    return SoundCodec(codec, kbps=file.kbps, name=name, sha256=sha256)

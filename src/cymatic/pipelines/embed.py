@@ -1,0 +1,52 @@
+"""Encoders aligned in one space: values of any of their media -> vectors that can be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cymatic.cond import Padded
+from cymatic.config import nearest
+from cymatic.encoders import ENCODERS
+from cymatic.errors import Error
+from cymatic.hub.parts import fingerprint, load_part
+from cymatic.hub.pipeline_file import PipelineFile
+from cymatic.media import MEDIA
+
+
+class Embedder:
+    """One encoder for each role of an alignment; `embed` gives vectors of unit norm, whose products are similarities."""
+
+    def __init__(self, encoders: dict[str, Any], *, name: str = "unnamed", sha256: str = "") -> None:
+        self.encoders = {role: encoder.eval() for role, encoder in encoders.items()}
+        self.name, self.sha256 = name, sha256
+
+    @classmethod
+    def from_folder(cls, folder: Path, file: PipelineFile, *, device: str = "cpu", name: str | None = None) -> Embedder:
+        """Raises ModelError where a part is missing, damaged or of the wrong kind."""
+        places = file.places(folder)
+        encoders = {role: load_part(place, ENCODERS).to(device) for role, place in places.items()}
+        return cls(encoders, name=name or folder.name, sha256=fingerprint(list(places.values())))
+
+    def embed(self, role: str, values: Sequence[Any]) -> Tensor:
+        """`[values, dim]`, of unit norm. Raises Error for a role that the model has not, or no values."""
+        if role not in self.encoders:
+            raise Error(f'{self.name} has no encoder for "{role}"; {nearest(role, self.encoders)}')
+        if not values:
+            raise Error("no values were given to embed; give one or more")
+        encoder = self.encoders[role]
+        spec = encoder.config.reads
+        with torch.inference_mode():
+            if spec is None:
+                found: Tensor = encoder(list(values)).vector
+                return found.cpu()
+            medium = MEDIA[spec.medium]
+            vectors = []
+            for value in values:
+                target = medium.prepare(value, spec).float()
+                vectors.append(encoder(Padded(target[None], torch.tensor([target.shape[-1]]))).vector)
+        return torch.cat(vectors).cpu()
