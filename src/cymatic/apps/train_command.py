@@ -41,7 +41,7 @@ def train_command(
     _check_length(minutes, steps)
     try:
         from cymatic.pipelines.load import choose_device
-        from cymatic.training.judge_run import VERDICT_TEXT
+        from cymatic.training.report import VERDICT_TEXT
         from cymatic.training.loop import Report
         from cymatic.training.recipe import make_recipe
         from cymatic.training.train import read_run, train
@@ -61,13 +61,12 @@ def train_command(
         plan = make_recipe(recipe, settings)
         if folder is None and not plan.data.packs:
             raise Error("no folder was given; say cymatic train FOLDER")
-        length = {"minutes": minutes, "steps": steps}
-        if minutes is None and steps is None and plan.training.minutes is None and plan.training.steps is None:
-            length["minutes"] = DEFAULT_MINUTES
-        if any(given is not None for given in length.values()):
-            plan = plan.model_copy(update={"training": plan.training.model_copy(update=length)})
         if start is not None:
-            plan = plan.model_copy(update={"start": _start(start)})
+            plan = plan.going_on_from(_start(start))
+        if minutes is not None or steps is not None:
+            plan = plan.lasting_for(minutes=minutes, steps=steps)
+        elif not plan.has_length:
+            plan = plan.lasting_for(minutes=DEFAULT_MINUTES)
         if folder is not None:
             plan = plan.model_copy(update={"data": plan.data.model_copy(update={"folder": str(folder.resolve())})})
     console = Console(stderr=True)
@@ -109,10 +108,8 @@ def train_command(
     if verdict and (out / VERDICT_TEXT).is_file():
         for line in (out / VERDICT_TEXT).read_text(encoding="utf-8").splitlines():
             print(printable(line))
-    if plan.kind == "waveform-codec":
-        print(f"use it: cymatic encode in.wav -o out.cym --model {where}")
-    else:
-        print(f'play it: cymatic sound "..." --model {where} -o out.wav')
+    if outcome.use is not None:
+        print(outcome.use.format(run=where))
     return 0
 
 

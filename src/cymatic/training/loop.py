@@ -45,10 +45,11 @@ class Report:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: `finished`, or stopped by a signal with all it takes to resume."""
+    """How a run ended: `finished`, or stopped by a signal with all it takes to resume. use: see `built.Built`."""
 
     progress: Progress
     finished: bool
+    use: str | None = None
 
 
 def schedule(settings: TrainingSettings, step: int, steps: int | None) -> float:

@@ -56,10 +56,37 @@ class Recipe(Config):
         shares = {other: stage.share for other, stage in self.stages.items()}
         return settings.model_copy(update={"minutes": self.minutes * shares[name] / sum(shares.values())})
 
+    @property
+    def has_length(self) -> bool:
+        """Whether it says how long each stage trains."""
+        lengths = [self.lasting(name) for name in self.stages]
+        return all(one.minutes is not None or one.steps is not None for one in lengths)
+
+    def lasting_for(self, *, minutes: float | None = None, steps: int | None = None) -> Recipe:
+        """The recipe with this length instead of its own; of several stages, those with a length of their own keep it."""
+        recipe = self.model_copy(update={"minutes": minutes, "steps": steps})
+        if len(self.stages) == 1:
+            open_ended = self.stages[self.last].training.model_copy(update={"minutes": None, "steps": None})
+            recipe = recipe.with_stage(self.last, training=open_ended)
+        return recipe
+
     def with_stage(self, name: str, **changes: Any) -> Recipe:
         """The recipe with other values in one of its stages."""
         stage = self.stages[name].model_copy(update=changes)
         return self.model_copy(update={"stages": {**self.stages, name: stage}})
+
+    def going_on_from(self, model: str | None) -> Recipe:
+        """The recipe as it goes on from a model. Of several stages the first is that model's part then, and left out.
+
+        Raises ModelError where there is nothing to leave out.
+        """
+        (first, stage), *others = self.stages.items()
+        if not others:
+            return self.model_copy(update={"stages": {first: stage.going_on_from(model)}})
+        if model is None:
+            return self
+        (second, later), *rest = others
+        return self.model_copy(update={"stages": {second: later.going_on_from(model), **dict(rest)}})
 
 
 def shipped() -> dict[str, Path]:

@@ -48,6 +48,10 @@ class Stage(Config):
         """Whether a step may leave some weights without a gradient."""
         return False
 
+    def going_on_from(self, model: str | None) -> Self:
+        """The stage as it goes on from a model; None: from scratch."""
+        return self.model_copy(update={"start": model})
+
 
 class AutoencoderStage(Stage):
     """A codec of any medium, or a vocoder, which is an autoencoder whose encoder is the mel.
@@ -88,6 +92,10 @@ class PriorStage(Stage):
     levels: int | None = Field(default=None, ge=1, le=64)
     variants: int = Field(default=1, ge=1, le=64)
     sampling: dict[str, Any] = Field(default_factory=dict)
+
+    def going_on_from(self, model: str | None) -> Self:
+        """A prior over codes takes over the model's codec, one without a codec its encoder and prior."""
+        return self.model_copy(update={"start" if self.codec is None else "codec": model})
 
     @model_validator(mode="after")
     def _sampling_of_the_prior(self) -> Self:

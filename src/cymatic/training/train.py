@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -249,7 +250,7 @@ def _fit(
         from cymatic.training.report import report_run
 
         report_run(run, built, outcome.progress, history, device=fabric.device, say=say)
-    return recipe, outcome
+    return recipe, replace(outcome, use=built.use)
 
 
 def read_run(run: Path) -> Recipe:

@@ -55,6 +55,7 @@ def build_autoencoder(context: Context, stage: AutoencoderStage) -> Built:
         valid = [replace(one, target=one.target[..., :most]) for one in valid]
     return Built(
         recipe, context.name, data, task, batches, valid, _about(stage, data, task, part), _complete(context, part),
+        use=part.use,
     )  # fmt: skip
 
 

@@ -17,7 +17,9 @@ from cymatic.data.examples import Data, Example, Reading, at_other_pitches, load
 from cymatic.encoders import ENCODERS
 from cymatic.hub.parts import load_part, save_part
 from cymatic.hub.pipeline_file import MOST_CAPTIONS, PipelineFile, write_pipeline
-from cymatic.latent import TargetFacts
+from cymatic.codecs.latent import TargetFacts
+from cymatic.media import MEDIA
+from cymatic.media.medium import Medium
 from cymatic.priors import PRIORS
 from cymatic.seeds import mixed
 from cymatic.training.built import Built, Context, Known
@@ -93,7 +95,7 @@ def _over_targets(context: Context, stage: PriorStage) -> Built:
     examples = [*data.epoch, *(at_other_pitches(data, recipe.data, settings.pitch) if settings.pitch else ())]
     built = Built(
         recipe, name, data, task, _batches(context, recipe, examples, spec), data.valid, _about(data, task, stage),
-        _complete(context, data, {}), chosen,
+        _complete(context, data, {}), chosen, use_of(MEDIA[spec.medium]),
     )  # fmt: skip
     return replace(built, at_pace=_at_pace(context, examples, data, spec))
 
@@ -156,6 +158,7 @@ def _over_codes(context: Context, stage: PriorStage, codec: Any, own: bool) -> B
     )
     return Built(
         context.recipe, context.name, data, task, batches, valid, about, _complete(context, data, _codec(codec, own)),
+        use=use_of(MEDIA[codec.config.gives.medium]),
     )  # fmt: skip
 
 
@@ -177,7 +180,16 @@ def _over_shards(context: Context, stage: PriorStage, codec: Any, own: bool) -> 
     return Built(
         context.recipe, context.name, streams, task, batches, streams.valid, about,
         _complete(context, streams, _codec(codec, own), captions=streams.captions),
+        use=use_of(MEDIA[codec.config.gives.medium]),
     )  # fmt: skip
+
+
+def use_of(medium: Medium[Any]) -> str:
+    """The command that plays or shows what a model makes."""
+    if medium.command is None:
+        return 'make one: python -c "import cymatic; print(cymatic.load(\'{run}\')(\'...\'))"'
+    suffix = medium.command[1]
+    return f'make one: cymatic {medium.command[0]} "..." --model {{run}} -o out{suffix}'
 
 
 def _codec(codec: Any, own: bool) -> dict[str, Any]:
