@@ -16,7 +16,7 @@ from cymatic.data.mels import Clip
 from cymatic.discriminators.losses import discriminator_loss, feature_loss
 from cymatic.discriminators.output import DiscriminatorOutput
 from cymatic.discriminators.patch import PatchDiscriminator, discriminate_together
-from cymatic.discriminators.weight import adaptive_weight, push, settled
+from cymatic.discriminators.weight import adaptive_weight, ramp, settled
 from cymatic.encoders.text import TextConfig, TextEncoder
 from cymatic.evaluation.code_use import perplexity
 from cymatic.hub.parts import save_part
@@ -32,7 +32,7 @@ class CodecTask(nn.Module):
     """A codec and its judge as one module with one loss.
 
     Both sides step at once, as in `VocoderTask`: the codec's terms see the judge's weights as constants, the judge's
-    term sees the made mel as a constant. The loss is `|x - x'| + quantizer's terms + push * weight * (-D(x')) + ...` in
+    term sees the made mel as a constant. The loss is `|x - x'| + quantizer's terms + ramp * weight * (-D(x')) + ...` in
     the network's units, with the adaptive weight of VQ-GAN.
     """
 
@@ -61,7 +61,8 @@ class CodecTask(nn.Module):
         wanted, made, quantized = self.codec(mel, generator, shard=batch.shard)
         own = (wanted - made).abs().mean()
         terms = {"mel": own, **quantized.losses, "loss": own + sum(quantized.losses.values())}
-        if (pushed := push(step, start=settings.start, warmup=settings.warmup)) and settings.weight:
+        factor = ramp(step, settings.start, settings.warmup)
+        if factor and settings.weight:
             real, fake = wanted[:, None], made[:, None]
             vector = None if self.words is None else self.words(batch.captions).vector
             said, answered = discriminate_together(self.judge, real, fake.detach(), vector)
@@ -78,7 +79,7 @@ class CodecTask(nn.Module):
                 own, fool, self.codec.last, weight=settings.weight, least=settings.least, most=settings.most
             )
             terms["fool"] = fool
-            terms["loss"] = terms["loss"] + pushed * weight * fool + terms["judge"]
+            terms["loss"] = terms["loss"] + factor * weight * fool + terms["judge"]
         if self.training:
             self.steps += 1
         return terms
@@ -112,7 +113,7 @@ class CodecTask(nn.Module):
         groups = groups_of(self.codec, settings, inside)
         judge = settings.model_copy(update={"learning_rate": settings.learning_rate * self.settings.rate})
         others = [self.judge, *([self.words] if self.words is not None else [])]
-        return [*groups, *(group for other in others for group in groups_of(other, judge, []))]
+        return [*groups, *(group for other in others for group in groups_of(other, judge, [], "discriminators"))]
 
     def save_parts(self, run: Path, steps: int) -> None:
         """Writes the codec as it stands into `run`, marked as trained for `steps`."""

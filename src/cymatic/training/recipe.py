@@ -26,6 +26,7 @@ from cymatic.quantizers.residual import ResidualQuantizerConfig
 from cymatic.quantizers.vector import VectorQuantizerConfig
 from cymatic.signal.mel import PRESETS, MelSpec
 from cymatic.training.codec_settings import ObjectiveSettings, WaveJudgeSettings
+from cymatic.training.earlier import todays_recipe
 from cymatic.vocoders.melgan import MelGANShape
 from cymatic.vocoders.vocos import VocosShape
 
@@ -189,15 +190,16 @@ class CodecRecipe(Config):
         return {"kind": "residual", **values} if isinstance(values, dict) else values
 
     def config(self) -> WaveformCodecConfig:
-        """What the codec is."""
-        return WaveformCodecConfig(
-            rate=self.rate,
-            channels=self.channels,
-            network=self.network,
-            energy=self.energy,
-            quantizer=self.quantizer,
-            tile=self.tile,
-        )
+        """What the codec is. Raises ModelError where its parts don't fit each other."""
+        values = {
+            "rate": self.rate,
+            "channels": self.channels,
+            "network": self.network,
+            "energy": self.energy,
+            "quantizer": self.quantizer,
+            "tile": self.tile,
+        }
+        return WaveformCodecConfig.parse(values, "this recipe's codec")
 
 
 class PatchSettings(Config):
@@ -352,11 +354,12 @@ def _mel_spec(mel: MelSpec | str) -> MelSpec:
 
 
 def parse_recipe(values: dict[str, Any], where: str) -> AnyRecipe:
-    """The validated recipe. Raises ModelError naming `where` for an unknown kind, key or value."""
+    """The validated recipe, of this version or an earlier one. Raises ModelError naming `where` for an unknown
+    kind, key or value."""
     kind = values.get("kind", "text-to-sound")
     if kind not in KINDS:
         raise ModelError(f'{where} is of the kind "{kind}"; {nearest(str(kind), KINDS)}')
-    return KINDS[kind].parse(values, where)
+    return KINDS[kind].parse(todays_recipe(values, kind, where), where)
 
 
 def shipped() -> dict[str, Path]:

@@ -20,6 +20,7 @@ from cymatic.discriminators.losses import (
 )
 from cymatic.discriminators.output import DiscriminatorOutput
 from cymatic.discriminators.sets import Discriminators, melgan_scales, spectrograms_and_periods
+from cymatic.discriminators.weight import ramp
 from cymatic.errors import Error
 from cymatic.hub.parts import save_part
 from cymatic.seeds import mixed
@@ -88,10 +89,9 @@ class VocoderTask(nn.Module):
                 terms["fool"], terms["features"] = persuasion_loss(seen), matching_loss(real, seen)
             else:
                 terms["fool"], terms["features"] = generator_loss(seen), feature_loss(real, seen)
-            # A judge that knows nothing yet should not pull: its push grows over the first steps.
-            push = min(1.0, float(self.steps - settings.alone) / settings.judges_warmup)
+            factor = ramp(int(self.steps), settings.alone, settings.judges_warmup)
             terms["loss"] = (
-                terms["loss"] + terms["judges"] + push * (terms["fool"] + settings.feature_weight * terms["features"])
+                terms["loss"] + terms["judges"] + factor * (terms["fool"] + settings.feature_weight * terms["features"])
             )
         if self.training:
             self.steps += 1
@@ -115,7 +115,7 @@ class VocoderTask(nn.Module):
         """AdamW's steps for all: Muon's are for deep stacks of matrices. Judges take larger ones, or they fall behind
         a vocoder that knows the mel already."""
         bold = settings.model_copy(update={"learning_rate": settings.learning_rate * self.settings.judge_rate})
-        return groups_of(self.vocoder, settings, []) + groups_of(self.judges, bold, [])
+        return groups_of(self.vocoder, settings, []) + groups_of(self.judges, bold, [], "discriminators")
 
     def save_parts(self, run: Path, steps: int) -> None:
         self.vocoder.steps_trained.fill_(steps)

@@ -20,6 +20,7 @@ from cymatic.discriminators.losses import discriminator_loss, feature_loss, gene
 from cymatic.discriminators.output import DiscriminatorOutput, collapse, verdict
 from cymatic.discriminators.selection import Choice, ChoiceConfig
 from cymatic.discriminators.sets import Discriminators, DiscriminatorsConfig, lumen, spectrograms_and_periods
+from cymatic.discriminators.weight import ramp
 from cymatic.errors import Error
 from cymatic.evaluation.code_use import perplexity
 from cymatic.hub.parts import save_part
@@ -27,13 +28,7 @@ from cymatic.nn.whiteness import whiteness_loss
 from cymatic.quantizers.gaussian import GaussianBottleneck
 from cymatic.seeds import mixed
 from cymatic.signal.channel_average import LUMENS, channel_average_distance
-from cymatic.signal.distances import (
-    loudness_distance,
-    multi_scale_mel_distance,
-    multi_scale_stft_distance,
-    phase_distance,
-    waveform_distance,
-)
+from cymatic.signal.distances import loudness_distance, multi_scale_mel_distance, phase_distance
 from cymatic.signal.filters import low_pass, opening
 from cymatic.training.codec_settings import WaveJudgeSettings
 from cymatic.training.muon import groups_of
@@ -87,6 +82,11 @@ class WaveCodecTask(nn.Module):
             network = self.codec.network
             if not isinstance(network, SoundStreamNet):
                 raise Error("objective.stages is for SoundStream's decoder; set network.kind to soundstream")
+            if (count := len(network.decoder.stages)) > len(LUMENS):
+                raise Error(
+                    f"objective.stages has weights for {len(LUMENS)} stages at most and network.strides has {count}; "
+                    "give fewer strides, or 0 for objective.stages"
+                )
             for stage in network.decoder.stages:
                 stage.register_forward_hook(self._hear)
 
@@ -125,7 +125,7 @@ class WaveCodecTask(nn.Module):
 
     def _weights(self) -> dict[str, float]:
         own, judges = self.recipe.objective, self.recipe.judges
-        named = {name: float(getattr(own, name)) for name in ("mel", "loud", "phase", "stft", "time", "stages")}
+        named = {name: float(getattr(own, name)) for name in ("mel", "loud", "phase", "stages")}
         return {**named, "fool": judges.weight, "features": judges.features}
 
     def _distances(self, real: Tensor, fake: Tensor, step: int) -> dict[str, Tensor]:
@@ -138,10 +138,6 @@ class WaveCodecTask(nn.Module):
             terms["loud"] = loudness_distance(real, fake)
         if own.phase:
             terms["phase"] = phase_distance(real, fake, self.codec.config.rate)
-        if own.stft:
-            terms["stft"] = multi_scale_stft_distance(real, fake)
-        if own.time:
-            terms["time"] = waveform_distance(real, fake, emphasis=own.emphasis)
         if own.stages:
             stages = self.outputs
             terms["stages"] = channel_average_distance(
@@ -174,9 +170,8 @@ class WaveCodecTask(nn.Module):
             for judge, r, f in zip(which, heard, answered, strict=True):
                 self.verdicts[judge, self.given[judge] % VERDICTS] = verdict(r, f)
                 self.given[judge] += 1
-        # A judge that knows nothing yet should not pull: its push grows over the first steps.
-        push = min(1.0, (step - settings.start) / settings.warmup)
-        fooled = {"fool": push * generator_loss(seen, settings.rule), "features": push * feature_loss(heard, seen)}
+        factor = ramp(step, settings.start, settings.warmup)
+        fooled = {"fool": factor * generator_loss(seen, settings.rule), "features": factor * feature_loss(heard, seen)}
         return fooled, own
 
     @torch.no_grad()
@@ -214,7 +209,7 @@ class WaveCodecTask(nn.Module):
             for layer in (block.widen, block.narrow)
         ]
         bold = settings.model_copy(update={"learning_rate": settings.learning_rate * self.recipe.judges.rate})
-        return groups_of(self.codec, settings, inside) + groups_of(self.judges, bold, [])
+        return groups_of(self.codec, settings, inside) + groups_of(self.judges, bold, [], "discriminators")
 
     def save_parts(self, run: Path, steps: int) -> None:
         """Writes the codec as it stands into `run`, marked as trained for `steps`."""
@@ -225,4 +220,4 @@ class WaveCodecTask(nn.Module):
 def _judges(settings: WaveJudgeSettings) -> DiscriminatorsConfig:
     if settings.judges == "spectrograms":
         return spectrograms_and_periods(width=settings.width)
-    return lumen(complex_width=settings.width if settings.judges == "lumen-complex" else None)
+    return lumen()
