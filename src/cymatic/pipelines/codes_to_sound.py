@@ -322,7 +322,7 @@ class CodesToSound:
         how = self.defaults.or_usual(guidance, temperature, top_k, top_p)
         check_settings(**how)
         codes, lengths = self.prior.sample(
-            cond, seeds, columns=columns, start=start, greedy=greedy, allow_untrained=allow_untrained, **how
+            cond, seeds, lengths=columns, start=start, greedy=greedy, allow_untrained=allow_untrained, **how
         )
         return _cut(codes, lengths)
 

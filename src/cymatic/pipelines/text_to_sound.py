@@ -18,7 +18,6 @@ from cymatic.hub.parts import fingerprint, load_part
 from cymatic.hub.pipeline_file import PipelineFile, read_pipeline
 from cymatic.media.sound import Sound
 from cymatic.pipelines.finish import AT_ONCE, check_count, check_seconds, check_settings, finished, voiced
-from cymatic.priors import PRIORS
 from cymatic.priors.flow import FlowPrior
 from cymatic.signal.mel import MelSpec
 from cymatic.vocoders import VOCODERS, Vocoder
@@ -67,7 +66,7 @@ class TextToSound:
         places = file.places(folder, ("text", "prior", "vocoder"))
         return cls(
             load_part(places["text"], (TextEncoder,)).to(device),
-            load_part(places["prior"], PRIORS).to(device),
+            load_part(places["prior"], (FlowPrior,)).to(device),
             cast(Vocoder, load_part(places["vocoder"], VOCODERS)).to(device),
             file,
             name=name or folder.name,
@@ -158,9 +157,9 @@ class TextToSound:
         mel, lengths = self.prior.sample(
             cond.repeat(len(seeds)),
             seeds,
-            frames=None if frames is None else torch.full((len(seeds),), frames),
+            lengths=None if frames is None else torch.full((len(seeds),), frames),
             guidance=guidance,
-            interval=self.defaults.guidance_interval,
+            guidance_interval=self.defaults.guidance_interval,
             steps=steps,
             sampler=self.defaults.sampler,
             allow_untrained=allow_untrained,

@@ -134,7 +134,7 @@ class WaveCodesToSound:
                 codes, lengths = self.prior.sample(
                     cond.repeat(len(seeds)),
                     seeds,
-                    columns=None if columns is None else torch.full((len(seeds),), columns),
+                    lengths=None if columns is None else torch.full((len(seeds),), columns),
                     greedy=greedy,
                     allow_untrained=allow_untrained,
                     **how,

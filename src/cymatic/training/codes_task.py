@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +17,6 @@ from cymatic.errors import Error
 from cymatic.hub.parts import save_part
 from cymatic.priors.gpt import GPTConfig, GPTPrior
 from cymatic.priors.gpt_vae import GPTVAE, GPTVAEConfig
-from cymatic.priors.variational import ramp
 from cymatic.seeds import mixed
 from cymatic.training.accumulation import accumulated
 from cymatic.training.muon import groups_of
@@ -59,13 +57,14 @@ class CodesTask(nn.Module):
     ) -> None:
         super().__init__()
         torch.manual_seed(mixed(recipe.training.seed, 0))
-        self.condition_dropout, self.settings = recipe.training.condition_dropout, recipe.prior
+        self.condition_dropout = recipe.training.condition_dropout
         self.encoder = encoder_of(recipe, clips)
         size = recipe.prior.model_dump(include={"width", "depth", "heads", "dropout", "pkeep"})
         shape = GPTConfig(codes=codes, rows=rows, longest=longest, sizes=sizes, cond_dim=recipe.condition.dim, **size)
         self.prior: GPTPrior | GPTVAE
         if isinstance(recipe.prior, GPTVAESettings):
-            own = recipe.prior.model_dump(include={"encoder_depth", "latent", "free_bits", "target"})
+            names = {"encoder_depth", "latent", "free_bits", "target", "beta", "kl_start", "warmup"}
+            own = recipe.prior.model_dump(include=names)
             self.prior = GPTVAE(GPTVAEConfig(decoder=shape, **own))
         else:
             self.prior = GPTPrior(shape)
@@ -88,11 +87,7 @@ class CodesTask(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         cond = self.condition(batch).drop(self.condition_dropout, generator, shard)
         codes, columns = batch.codes.to(self.steps.device), batch.columns.to(self.steps.device)
-        if isinstance(self.prior, GPTPrior):
-            return self.prior.loss(codes, columns, cond, generator, shard)
-        assert isinstance(self.settings, GPTVAESettings)
-        weight = self.settings.beta * ramp(int(self.steps), self.settings.kl_start, self.settings.warmup)
-        return self.prior.loss(codes, columns, cond, generator, shard, weight=weight)
+        return self.prior.loss(codes, columns, cond, generator, shard, step=int(self.steps))
 
     def condition(self, batch: CodesBatch) -> Cond:
         """What the batch's sounds are to be drawn from. Raises Error where features are wanted and a clip has none."""
@@ -121,25 +116,17 @@ class CodesTask(nn.Module):
                 sums[name] = sums.get(name, 0.0) + value.item() * weight
             count += weight
         means = {name: value / count for name, value in sums.items()}
-        return {**means, "loss": means["nll"]}
+        return {**means, "loss": means[self.prior.measured]}
 
     def _known(self, clips: Sequence[Coded]) -> list[Coded]:
         """Those no longer than the longest trained on, of classes that were."""
-        longest = self.prior.config.longest if isinstance(self.prior, GPTPrior) else self.prior.config.decoder.longest
+        longest = self.prior.longest
         known = self.encoder.number if isinstance(self.encoder, ClassEncoder) else None
         return [one for one in clips if one.columns <= longest and (known is None or one.caption in known)]
 
     def parameter_groups(self, settings: TrainingSettings) -> list[dict[str, object]]:
         """Muon's steps for the matrices inside the blocks, AdamW's for the rest."""
-        prior = self.prior
-        trunks = [prior.trunk] if isinstance(prior, GPTPrior) else [prior.decoder.trunk, prior.encoder]
-        inside = [
-            cast(nn.Parameter, layer.weight)
-            for trunk in trunks
-            for layer in trunk.blocks.modules()
-            if isinstance(layer, nn.Linear)
-        ]
-        return groups_of(self, settings, inside)
+        return groups_of(self, settings, self.prior.matrices())
 
     def save_parts(self, run: Path, steps: int) -> None:
         """Writes the parts as they stand into `run`, marked as trained for `steps`."""

@@ -47,7 +47,7 @@ class FlowSampler:
             cond,
             seeds,
             guidance=guidance,
-            interval=self.settings.guidance_interval,
+            guidance_interval=self.settings.guidance_interval,
             steps=min(self.settings.steps, STEPS),
             sampler=self.settings.sampler,
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -68,13 +67,11 @@ class PriorTask(nn.Module):
                 )
                 for name, value in terms.items():
                     sums[name] = sums.get(name, 0.0) + value.item() * len(piece.captions) / (rounds * len(clips))
-        return {**sums, "loss": sums["flow"]}
+        return {**sums, "loss": sums[self.prior.measured]}
 
     def parameter_groups(self, settings: TrainingSettings) -> list[dict[str, object]]:
         """Muon's steps for the matrices inside the blocks, AdamW's for what reads, writes and steers."""
-        linear = (layer for layer in self.prior.blocks.modules() if isinstance(layer, nn.Linear))
-        inside = [cast(nn.Parameter, layer.weight) for layer in linear]
-        return groups_of(self, settings, inside)
+        return groups_of(self, settings, self.prior.matrices())
 
     def save_parts(self, run: Path, steps: int) -> None:
         """Writes the parts as they stand into `run`, marked as trained for `steps`."""
