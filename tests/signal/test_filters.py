@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cymatic.signal.channel_average import channel_average_distance, coarse_first
+from cymatic.signal.channel_average import channel_average_distance
 from cymatic.signal.filters import low_pass, opening, pre_emphasis
 
 RATE = 24_000
@@ -72,9 +72,3 @@ def test_stages_whose_mean_channel_is_the_sound_are_right():
     assert channel_average_distance(right, sound, (1, 1, 1)).item() == pytest.approx(0, abs=1e-12)
     wrong = [right[0], right[1] + 2, right[2] + 1]
     assert channel_average_distance(wrong, sound, (5, 0.5, 3)).item() == pytest.approx(0.5 * 4 + 3 * 1, rel=1e-5)
-
-
-def test_stages_join_from_the_coarsest_on():
-    assert coarse_first((2, 4, 6), 0) == (2, 0, 0)
-    assert coarse_first((2, 4, 6), 0.5) == (2, 2, 0)
-    assert coarse_first((2, 4, 6), 1) == (2, 4, 6)

@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from cymatic import __version__
 from cymatic.errors import Error
-from cymatic.files import reason
+from cymatic.files import reason, sync
 
 TRIES = 5
 TIMEOUT = 30.0  # seconds without a byte
@@ -100,7 +100,9 @@ def fetch(
             )
         if checksum is not None:
             checksum.check(part)
+        sync(part)
         os.replace(part, path)
+        sync(path.parent)
     except OSError as error:
         raise Error(
             f"{part} can't be written: {reason(error)}; mend that and run again, and it goes on where it stopped"
