@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -192,14 +193,16 @@ class CodesToSound:
         self._doubt(prompt)
         codes, _ = self.codes_of(sound)
         spec, whole = self.codec.config.mel, codes.shape[-1]
-        kept = max(1, whole // 2) if keep is None else round(keep * spec.rate / (spec.hop * self.codec.config.cell[1]))
-        if not 1 <= kept <= min(whole, self.shape.longest - 1):
-            column = spec.seconds(self.codec.config.cell[1])
-            most = min(whole, self.shape.longest - 1) * column
+        column = spec.seconds(self.codec.config.cell[1])
+        most = min(whole, self.shape.longest - 1)
+        # Not rounded yet, as it may be NaN or infinite.
+        wanted = max(1, whole // 2) if keep is None else keep * spec.rate / (spec.hop * self.codec.config.cell[1])
+        if not (math.isfinite(wanted) and 1 <= round(wanted) <= most):
             raise Error(
-                f"{kept * column:.2f} s are to be kept; this model goes on from {column:.2f} to {most:.2f} s of that "
-                "sound; give --keep in that range"
+                f"{wanted * column:.4g} s are to be kept; this model goes on from {column:.2f} to {most * column:.2f} "
+                "s of that sound; give --keep in that range"
             )
+        kept = round(wanted)
         columns = None if seconds is None else self._columns(seconds)
         if columns is not None and columns <= kept:
             raise Error(f"{seconds:g} s were asked for, no more than is kept; give more seconds, or keep less")

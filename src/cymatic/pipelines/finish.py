@@ -52,6 +52,12 @@ def check_seconds(seconds: float, longest: float) -> None:
         )
 
 
+def check_positive(what: str, value: float, most: float) -> None:
+    """Raises Error unless `what` is above 0 and at most `most`."""
+    if not 0 < value <= most:
+        raise Error(f"{what} is {value:g}; give a number above 0, at most {most:g}")
+
+
 def check_count(seed: int, n: int) -> None:
     """Raises Error for a number of sounds or a seed out of range."""
     if n < 1 or n > 10_000:

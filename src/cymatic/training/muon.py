@@ -74,15 +74,21 @@ class Muon(torch.optim.Optimizer):
                 p.add_(way.view(shape), alpha=-size)
 
     def _step_adam(self, some: Pairs, group: dict[str, Any]) -> None:
-        near, far = group["betas"]
-        weights, gradients = [p for p, _ in some], [gradient for _, gradient in some]
-        for p in weights:
+        """One step for all; those of one age together, since a weight that had no gradient at times is younger."""
+        ages: dict[float, Pairs] = {}
+        for p, gradient in some:
             state = self.state[p]
             if not state:
                 state.update(step=torch.zeros(()), mean=torch.zeros_like(p), square=torch.zeros_like(p))
             state["step"] += 1
+            ages.setdefault(state["step"].item(), []).append((p, gradient))
+        for count, pairs in ages.items():
+            self._step_adam_at(count, pairs, group)
+
+    def _step_adam_at(self, count: float, pairs: Pairs, group: dict[str, Any]) -> None:
+        near, far = group["betas"]
+        weights, gradients = [p for p, _ in pairs], [gradient for _, gradient in pairs]
         means, squares = ([self.state[p][name] for p in weights] for name in ("mean", "square"))
-        count = self.state[weights[0]]["step"].item()
         torch._foreach_lerp_(means, gradients, 1 - near)
         torch._foreach_mul_(squares, far)
         torch._foreach_addcmul_(squares, gradients, gradients, 1 - far)

@@ -75,7 +75,7 @@ class TrainingSettings(Config):
     """How long and how. Either `steps` or `minutes`; minutes become steps once the speed has been measured."""
 
     steps: int | None = Field(default=None, ge=1)
-    minutes: float | None = Field(default=None, gt=0)
+    minutes: float | None = Field(default=None, gt=0, le=1e7)
     most_steps: int | None = Field(default=None, ge=1)  # that minutes may become
     batch: int = Field(default=64, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)  # of AdamW's steps

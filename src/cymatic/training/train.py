@@ -137,13 +137,6 @@ def _train_on(
     return outcome
 
 
-def _until(job: Job, deadline: float | None, *, last: bool) -> float | None:
-    """When a stage is to end (of `time.monotonic`), where minutes say so: the last one with the whole run."""
-    if job.minutes is None:
-        return None
-    return deadline if last and deadline is not None else time.monotonic() + 60 * job.minutes
-
-
 def _fit(
     job: Job,
     fabric: Fabric,
