@@ -80,7 +80,7 @@ def contenders(size: str, batch: int, greedy: bool) -> dict[str, Callable[[], Te
     columns = torch.full((batch,), COLUMNS)
 
     def cached(one: GPTPrior) -> Tensor:
-        return one.sample(cond, range(batch), columns=columns, **how)[0].mT.flatten(1)
+        return one.sample(cond, range(batch), lengths=columns, guidance=1.0, **how)[0].mT.flatten(1)
 
     @torch.inference_mode()
     def uncached() -> Tensor:

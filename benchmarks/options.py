@@ -39,7 +39,7 @@ from cymatic.errors import Error
 from cymatic.hub.parts import load_part, save_part
 from cymatic.seeds import mixed
 from cymatic.training.loop import update_average
-from cymatic.training.muon import Muon
+from cymatic.training.muon import Muon, clip_each_side
 from cymatic.training.recipe import CodecRecipe, make_recipe
 from cymatic.training.wave_codec_task import WaveCodecTask
 
@@ -94,7 +94,7 @@ class Run:
         self.task.train()
         loss = self.task(self.crops[self.step], mixed(training.seed, 2, self.step))["loss"]
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.task.parameters(), training.clip)
+        norm = clip_each_side(self.optimizer, training.clip)
         if not (loss.isfinite() and norm.isfinite()):
             raise Error(f"the loss is {loss.item():g} at step {self.step} and its gradient is not finite")
         self.optimizer.step()

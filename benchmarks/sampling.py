@@ -39,7 +39,7 @@ from cymatic.evaluation.classifiers import Classifier
 from cymatic.hub.parts import load_part
 from cymatic.media.sound import Sound
 from cymatic.pipelines.text_to_sound import TextToSound
-from cymatic.priors.samplers import SAMPLERS, Seen, grid
+from cymatic.priors.samplers import SAMPLERS, Denoise, Prediction, grid
 
 SEED, SOUNDS, WORDS = 100, 6, 2  # the first seed, and how many for each everyday sound and each digit
 ROUNDS = 9
@@ -73,7 +73,7 @@ class Way:
     def evaluations(self) -> int:
         """Of the network for one item; a guided one counts twice."""
         asked: list[float] = []
-        SAMPLERS[self.sampler](lambda x, t: asked.append(t) or Seen(x), torch.zeros(1), grid(self.steps))
+        SAMPLERS[self.sampler](lambda x, t: asked.append(t) or Prediction(x), torch.zeros(1), grid(self.steps))
         return sum(2 if self.guidance != 1 and t <= self.until else 1 for t in asked)
 
 
@@ -154,10 +154,10 @@ def peers(
         typer.echo("diffusers is not installed; pip install -c constraints.txt diffusers, then again", err=True)
         raise typer.Exit(1) from None
     torch.set_num_threads(threads)
-    see, noise = network(cymatic.load(model), prompt, seconds)
+    denoise, noise = network(cymatic.load(model), prompt, seconds)
 
     def ours(solver: str, count: int) -> Callable[[], Tensor]:
-        return lambda: SAMPLERS[solver](see, noise, grid(count))
+        return lambda: SAMPLERS[solver](denoise, noise, grid(count))
 
     half = (steps + 1) // 2  # heun takes two evaluations a step but for the last
     runs = {
@@ -182,7 +182,7 @@ def peers(
         x = noise
         for timestep in scheduler.timesteps:
             level = max(float(timestep) / scheduler.config.num_train_timesteps, 1e-3)
-            velocity = (see(x, 1 - level).mean - x) / level
+            velocity = (denoise(x, 1 - level).mean - x) / level
             x = scheduler.step(-velocity, timestep, x, return_dict=False)[0]
         return x
 
@@ -206,29 +206,20 @@ def peers(
     typer.echo(f"Euler's outcomes differ by {apart:.1e} at most (spread of the mels: 1).")
 
 
-def network(pipeline: TextToSound, prompt: str, seconds: float) -> tuple[Callable[[Tensor, float], Seen], Tensor]:
+def network(pipeline: TextToSound, prompt: str, seconds: float) -> tuple[Denoise, Tensor]:
     """The guided network of the prior as a function of x and t that names the data to expect, and the first noise."""
     prior = pipeline.prior
-    kept: dict[str, Any] = {}
+    frames = prior.config.mel.frames(round(seconds * pipeline.rate))
+    noise = torch.randn(1, prior.config.mel.mels, frames, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        denoise = prior.denoiser(pipeline.text([prompt]), torch.tensor([frames]), pipeline.defaults.guidance)
 
-    def keep(see: Any, noise: Tensor, times: Any) -> Tensor:
-        kept["see"], kept["noise"] = see, noise
-        return noise
-
-    SAMPLERS["keep"] = keep
-    try:
-        with torch.inference_mode():
-            frames = torch.tensor([prior.config.mel.frames(round(seconds * pipeline.rate))])
-            prior.sample(pipeline.text([prompt]), [0], frames=frames, steps=1, sampler="keep")
-    finally:
-        del SAMPLERS["keep"]
-
-    def expect(x: Tensor, t: float) -> Seen:
-        mean, spread = kept["see"](x, t)
+    def expect(x: Tensor, t: float) -> Prediction:
+        mean, spread = denoise(x, t)
         gain = t * spread**2 / ((1 - t) ** 2 + (t * spread) ** 2)
-        return Seen(mean + gain * (x - t * mean))
+        return Prediction(mean + gain * (x - t * mean))
 
-    return expect, kept["noise"]
+    return expect, noise
 
 
 if __name__ == "__main__":

@@ -21,5 +21,9 @@ class PromptError(Error):
     """A prompt that can't be understood."""
 
 
+class Cancelled(Error):
+    """Raised by a callback between two steps of a long work, and passed on by it, to say that nobody waits for it."""
+
+
 class Note(UserWarning):
     """Something worth knowing that stops nothing; the command line prints it on stderr, and no other warning."""

@@ -1,4 +1,4 @@
-"""Writing a file so that it is there whole or not at all."""
+"""Writing a file so that it is there whole or not at all, even where the power fails."""
 
 from __future__ import annotations
 
@@ -14,19 +14,23 @@ from typing import BinaryIO
 from cymatic.errors import Error
 
 
-def write_atomically(path: str | os.PathLike[str], data: bytes) -> Path:
+def write_atomically(path: str | os.PathLike[str], data: bytes, *, durable: bool = True) -> Path:
     """Writes `data` to `path`, whole or not at all (see `writing`); returns the path. Raises Error as that does."""
-    with writing(path) as file:
+    with writing(path, durable=durable) as file:
         file.write(data)
     return Path(path)
 
 
 @contextmanager
-def writing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def writing(path: str | os.PathLike[str], *, durable: bool = True) -> Iterator[BinaryIO]:
     """An open file that becomes `path` when the block ends, through a temporary file in the same folder and a rename.
 
     Whoever looks sees the old file or the new one, and a failure leaves nothing behind. A symbolic link is followed; a
     device or pipe (`/dev/stdout`) is written to directly, since replacing it would destroy it.
+
+    `durable`: the data are on the disk before the rename and the rename is on the disk at the end (fsync), so a power
+    cut leaves the old file or the new one, too. It costs milliseconds; False is for small files that can be made again
+    and whose damage is found out.
 
     Raises Error in one sentence that names the path and the reason: missing folder, no permission, disk full.
     """
@@ -42,7 +46,7 @@ def writing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             return
         if not target.parent.is_dir():
             raise Error(f"{path} can't be written: {_missing(path.parent)}; create the folder or give another path")
-        with _replacing(target) as file:
+        with _replacing(target, durable) as file:
             yield file
     except OSError as error:
         if error.errno is None:  # a sentence already, about what was to be read
@@ -79,17 +83,45 @@ def reason(error: OSError) -> str:
     return text[:1].lower() + text[1:]
 
 
+def sync(path: str | os.PathLike[str]) -> None:
+    """Waits until `path` is on the disk: what a file holds, or which names a folder holds (after a rename).
+
+    Windows has no such call for a folder, and file systems that know none are left alone. Raises OSError where writing
+    failed.
+    """
+    if os.name == "nt":
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        _flush(handle)
+    finally:
+        os.close(handle)
+
+
+def _flush(handle: int) -> None:
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
+            raise
+
+
 @contextmanager
-def _replacing(target: Path) -> Iterator[BinaryIO]:
+def _replacing(target: Path, durable: bool) -> Iterator[BinaryIO]:
     # A short name of its own, since the target's name may already be as long as the file system allows.
     temporary = target.with_name(f".cymatic-{secrets.token_hex(6)}.tmp")
     try:
         with open(temporary, "xb") as file:  # not tempfile: the file should get the user's usual permissions
             yield file
+            if durable:  # or the new name could reach the disk before the data, and stand for an empty file
+                file.flush()
+                _flush(file.fileno())
         os.replace(temporary, target)
     except BaseException:  # an interrupt, too, must leave nothing behind
         temporary.unlink(missing_ok=True)
         raise
+    if durable:
+        sync(target.parent)
 
 
 def _missing(folder: Path) -> str:

@@ -270,3 +270,26 @@ def test_real_pipes(codec_folder, tmp_path):
     done = subprocess.run(["sh", "-c", line], cwd=tmp_path, capture_output=True, env=os.environ)
     assert (done.returncode, done.stderr) == (0, b"")
     assert Sound.read(tmp_path / "b.wav").seconds == 2.5
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+def test_links_in_a_folder_are_followed_and_those_to_nothing_named(coding):
+    for name in ("in/a.wav", "elsewhere/b.wav"):
+        Path(name).parent.mkdir()
+        tone(440, 0.5).write(name)
+    Path("in/more").symlink_to("../elsewhere")
+    Path("in/loop").symlink_to(".")
+    Path("in/gone.wav").symlink_to("nothing.wav")
+    ran = coding("encode", "in", "-o", "codes")
+    assert sorted(str(path) for path in Path("codes").rglob("*.cym")) == ["codes/a.cym", "codes/more/b.cym"]
+    assert ran.code == 0 and ran.err.startswith("skipped   in/gone.wav") and ran.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("kbps", ["nan", "inf", "-inf", "-1", "0", "-1e308"])
+def test_rates_that_are_none(coding, kbps):
+    tone(440, 0.5).write("a.wav")
+    assert coding("encode", "a.wav", "-o", "a.cym").code == 0
+    for command in (("encode", "a.wav", "-o", "b.cym"), ("decode", "a.cym", "-o", "b.wav")):
+        ran = coding(*command, f"--kbps={kbps}")
+        assert ran.code == 2 and ran.err.count("\n") == 1 and "kbps were asked for" in ran.err
+        assert not Path(command[-1]).exists()

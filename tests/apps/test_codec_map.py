@@ -286,3 +286,9 @@ def test_what_can_not_be_drawn(refuses, folder, tones, tiny_run, tmp_path, argum
 def test_codec_alone_shows_what_it_can_do(cli):
     ran = cli("codec")
     assert ran.code == 0 and "map" in ran.out
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -1.0, 1e308, 0.0])
+def test_a_code_sounds_for_some_seconds(seconds):
+    with pytest.raises(Error, match="give a number above 0, at most 10"):
+        codebook_map(made(), sounds(), seconds=seconds)

@@ -1,9 +1,12 @@
 """`cymatic extend`, `vary`, `blend` and `import`, and `cymatic sound` with a model over codes."""
 
+from typing import get_args, get_type_hints
+
 import pytest
+import typer
 from tests.helpers import tone
 
-from cymatic.apps.cli import run
+from cymatic.apps.cli import app, run
 from cymatic.media.sound import Sound
 
 
@@ -60,3 +63,59 @@ def test_import_of_a_vocoder(fixtures_dir, tmp_path, capsys):
     assert (tmp_path / "model/vocoder/config.json").is_file()
     assert run(["import", "--vocoder", str(vocoder), "-o", str(tmp_path / "model")]) == 2
     assert "is there already" in capsys.readouterr().err
+
+
+FLOATS = ("nan", "inf", "-inf", "-1", "1e308", "-1e308")
+
+
+@pytest.mark.parametrize("value", FLOATS)
+@pytest.mark.parametrize("option", ["--keep", "--seconds", "--guidance", "--temperature", "--top-p"])
+def test_numbers_that_no_extension_has(tiny_codes_run, audio, tmp_path, capsys, option, value):
+    out = tmp_path / "out.wav"
+    given = ["extend", str(audio), "-o", str(out), "--model", str(tiny_codes_run), "--prompt", "low tone"]
+    assert run([*given, f"{option}={value}"]) == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1 and "; give " in error and len(error) < 400, error
+    assert not out.exists()
+
+
+def float_options(commands: typer.Typer, above: str = "") -> set[tuple[str, str]]:
+    """Every option of every command that takes a number with a point: ("extend", "--keep")."""
+    found = set()
+    for command in commands.registered_commands:
+        assert command.callback is not None
+        name = above + (command.name or command.callback.__name__)
+        for option, hint in get_type_hints(command.callback).items():
+            if float in (hint, *get_args(hint)):
+                found.add((name, f"--{option.replace('_', '-')}"))
+    for group in commands.registered_groups:
+        found |= float_options(group.typer_instance, f"{above}{group.name or group.typer_instance.info.name} ")
+    return found
+
+
+def test_every_number_with_a_point_is_tried():
+    """A new option of this kind needs a test with NaN and infinity, here or in test_codec_commands.py."""
+    assert float_options(app) == {
+        *(("extend", f"--{name}") for name in ("keep", "seconds", "guidance", "temperature", "top-p")),
+        *(("sound", f"--{name}") for name in ("seconds", "guidance", "temperature", "top-p")),
+        ("vary", "--amount"), ("train", "--minutes"), ("judge train", "--minutes"),
+        ("encode", "--kbps"), ("decode", "--kbps"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("value", FLOATS)
+def test_numbers_that_no_command_takes(tiny_codes_run, tiny_run, audio, tmp_path, capsys, monkeypatch, value):
+    monkeypatch.chdir(tmp_path)
+    sound, train = ["sound", "low tone", "-o", "out.wav", "--model"], ["train", str(tmp_path), "-o", "run"]
+    commands = [
+        *([*sound, str(tiny_codes_run), f"--{name}={value}"] for name in ("seconds", "temperature", "top-p")),
+        *([*sound, str(model), f"--guidance={value}"] for model in (tiny_codes_run, tiny_run)),
+        [*sound, str(tiny_run), f"--seconds={value}"],
+        [*train, f"--minutes={value}"], [*train, "--set", f"training.minutes={value}"],
+        ["judge", "train", str(tmp_path), "-o", "judge", f"--minutes={value}"],
+    ]  # fmt: skip
+    for command in commands:
+        assert run(command) == 2, command
+        error = capsys.readouterr().err
+        assert len(error.splitlines()) == 1 and len(error) < 400, error
+    assert not (tmp_path / "out.wav").exists() and not (tmp_path / "run").exists()

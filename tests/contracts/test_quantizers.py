@@ -73,8 +73,6 @@ ROWS = {
     "residual, narrow": residual(lookup_dim=3, learned="gradient", metric="cosine"),
     "residual, narrow running means": residual(lookup_dim=3),
     "residual, dropout": residual(dropout=0.5),
-    "residual, probabilistic": residual(temperature=1.0),
-    "residual, decorrelated": residual(learned="gradient", decorrelation=0.1),
     "residual, on a map": residual(map=MapConfig(topology="line")),
     "residual, on a map by gradient": residual(map=MapConfig(kernel="hard", reach=1.5), learned="gradient"),
     "finite": finite(),

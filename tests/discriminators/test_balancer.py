@@ -81,6 +81,22 @@ def test_saved_in_the_middle_it_goes_on_as_it_would_have():
     assert torch.equal(pull(second, {"a": y.abs().sum()}, y), pull(whole, {"a": y.abs().sum()}, y))
 
 
+def test_a_loss_that_does_not_come_from_the_output_passes_on_its_weight_times_its_gradient():
+    inner = made(1)
+    y, balancer = 2 * inner, Balancer(BalancerConfig(weights={"a": 1.0, "inside": 3.0, "b": 1.0}))
+    losses = {"a": y.sum(), "inside": 100 * inner.square().mean(), "b": 5 * y.sum()}
+    total = balancer(losses, y)
+    assert total.item() == pytest.approx(
+        sum(w * losses[n].item() for n, w in balancer.config.weights.items()), rel=1e-5
+    )
+    own = 3 * torch.autograd.grad(losses["inside"], inner, retain_graph=True)[0]
+    # Both others pull the same way, each with half of a gradient of norm 1 at y = 2 * inner.
+    torch.testing.assert_close(torch.autograd.grad(total, inner, retain_graph=True)[0], own + 2 / y.numel() ** 0.5)
+    assert not balancer.norms[1]
+    alone = torch.autograd.grad(balancer({"inside": losses["inside"]}, y), inner, retain_graph=True)[0]
+    torch.testing.assert_close(alone, own)
+
+
 def test_bad_weights_are_refused():
     with pytest.raises(Error, match='"mels" has no weight; did you mean "mel"'):
         Balancer(BalancerConfig(weights={"mel": 1.0}))({"mels": (y := made()).sum()}, y)

@@ -7,7 +7,7 @@ from torch import nn
 
 from cymatic.discriminators.losses import discriminator_loss, feature_loss, generator_loss
 from cymatic.discriminators.patch import PatchDiscriminator, discriminate_together
-from cymatic.discriminators.weight import adaptive_weight, push, settled
+from cymatic.discriminators.weight import adaptive_weight, ramp, settled
 from cymatic.errors import Error
 
 
@@ -146,9 +146,9 @@ def test_a_settled_loss_has_the_same_value_and_gradients():
     assert all(p.grad is None for p in network.parameters()), "the judge learns nothing from what it teaches"
 
 
-def test_the_push_waits_and_grows():
-    assert [push(step, start=3, warmup=2) for step in range(7)] == [0, 0, 0, 0.5, 1, 1, 1]
-    assert push(0, start=0, warmup=0) == 1
+def test_the_ramp_waits_and_grows():
+    assert [ramp(step, 3, 2) for step in range(7)] == [0, 0, 0, 0.5, 1, 1, 1]
+    assert ramp(0, 0, 0) == 1
 
 
 def _process(rank: int) -> float:

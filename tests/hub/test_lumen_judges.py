@@ -8,7 +8,7 @@ import torch
 
 from cymatic.errors import ModelError
 from cymatic.hub.lumen_judges import LumenSpectrogramDiscriminator, LumenWaveformDiscriminator
-from cymatic.hub.lumen_losses import WINDOWS, lumen_mel, lumen_mel_loss
+from cymatic.hub.lumen_losses import WINDOWS, lumen_mel, lumen_mel_loss, pre_emphasis
 
 
 def numbers(folder, name):
@@ -74,3 +74,9 @@ def test_the_mel_loss_is_lumens(fixtures_dir):
     torch.testing.assert_close(loss.detach(), expected["mel_loss_log_scaled"], atol=3e-6, rtol=0)
     loss.backward()
     torch.testing.assert_close(fake.grad, expected["grad_mel_loss"], atol=4e-6, rtol=0)
+
+
+def test_pre_emphasis_is_lumens(fixtures_dir):
+    folder = fixtures_dir / "seed_losses"
+    wave, expected = np.load(folder / "inputs.npz")["wave"], np.load(folder / "expected.npz")["preemphasis"]
+    torch.testing.assert_close(pre_emphasis(torch.from_numpy(wave)), torch.from_numpy(expected), atol=9e-6, rtol=0)

@@ -10,9 +10,9 @@ import yaml
 from cymatic.errors import ModelError
 from cymatic.hub.mingpt import ImportedGPT, read_gpt
 from cymatic.hub.parts import load_part, save_part
-from cymatic.priors.generation import Choice
+from cymatic.priors.decoding import CodeSampling, choose
 from cymatic.priors.gpt import GPTPrior
-from cymatic.priors.grid import flatten, unflatten
+from cymatic.priors.order import flatten, unflatten
 from cymatic.priors.trunk import Prefix
 
 KINDS = ("class", "feats", "feats_class")
@@ -60,9 +60,12 @@ def test_logits_loss_and_greedy_codes_are_those_of_the_reference(folder, tensors
     near(prior(codes[:, :-1], cond), "logits")
     prefix = prior.trunk.prefix(cond, 2)
     near(prior.head(prior.trunk(prefix, codes[:, :-1])), "logits_full")
-    near(prior.loss(unflatten(codes, 5), torch.tensor([6, 6]), cond, torch.Generator())["loss"], "loss")
-    greedy, _ = prior.sample(cond, [0, 1], greedy=True)
-    assert torch.equal(flatten(greedy)[:, :12], expected[f"greedy_{kind}"])
+    near(
+        prior.loss(unflatten(codes, "column-major", height=5), torch.tensor([6, 6]), cond, torch.Generator())["loss"],
+        "loss",
+    )
+    greedy, _ = prior.sample(cond, [0, 1], guidance=1.0, greedy=True)
+    assert torch.equal(flatten(greedy, "column-major")[:, :12], expected[f"greedy_{kind}"])
     assert not any(name.startswith("transformer.") and not name.endswith("attn.mask") for name in imported.left_out)
 
 
@@ -70,7 +73,7 @@ def test_logits_loss_and_greedy_codes_are_those_of_the_reference(folder, tensors
 def test_attention_is_that_of_the_reference(folder, tensors, tolerance):
     imported = read(folder, "feats")
     cond, codes = condition(imported, "feats", tensors["inputs"]), tensors["expected"]["z_indices"]
-    last = imported.prior.attention_maps(unflatten(codes, 5), cond)[-1][..., :37, :37]
+    last = imported.prior.attention_maps(unflatten(codes, "column-major", height=5), cond)[-1][..., :37, :37]
     assert (last - tensors["expected"]["attention_feats"]).abs().max() <= tolerance["attention_feats"]
 
 
@@ -83,7 +86,9 @@ def test_the_three_likeliest_are_those_of_the_reference(folder, tensors, toleran
     last = imported.prior(codes[:, :-1], condition(imported, kind, inputs))[:, -1]
     likeliest = expected > expected.min(1, keepdim=True).values
     assert (last[likeliest] - expected[likeliest]).abs().max() <= tolerance[f"topk3_last_logits_{kind}"]
-    drawn = [Choice(top_k=3)(last, torch.full((2, 1), even)) for even in torch.linspace(0, 0.999, 50).tolist()]
+    drawn = [
+        choose(last, torch.full((2, 1), even), CodeSampling(top_k=3)) for even in torch.linspace(0, 0.999, 50).tolist()
+    ]
     for i in range(2):
         assert {int(d[i]) for d in drawn} == set(likeliest[i].nonzero().squeeze(1).tolist())
 
@@ -107,8 +112,8 @@ def test_without_a_config_the_grid_is_told(folder, tensors):
     imported = read_gpt(folder / "class.ckpt", heads=2, rows=5, longest=6, names=list("abcdefg"))
     numbers = [int(target) for target in tensors["inputs"]["target"]]
     cond = imported.condition(names=["abcdefg"[n] for n in numbers])
-    greedy, _ = imported.prior.sample(cond, [0, 1], greedy=True)
-    assert torch.equal(flatten(greedy)[:, :12], tensors["expected"]["greedy_class"])
+    greedy, _ = imported.prior.sample(cond, [0, 1], guidance=1.0, greedy=True)
+    assert torch.equal(flatten(greedy, "column-major")[:, :12], tensors["expected"]["greedy_class"])
     with pytest.raises(ModelError, match="3 names came for the 7 classes"):
         read_gpt(folder / "class.ckpt", rows=5, longest=6, names=["a", "b", "c"])
     with pytest.raises(ModelError, match="prefix"):

@@ -13,13 +13,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cymatic.data.cache import Cache
 from cymatic.errors import Error, SoundError
 from cymatic.files import write_atomically
 from cymatic.media.audio_files import FORMATS
 from cymatic.media.sound import Sound
+from cymatic.training import state
 
 EXTENSIONS = list(FORMATS)
 
@@ -195,6 +198,72 @@ def test_an_interrupt_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         write_atomically(tmp_path / "a", b"data")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def order(monkeypatch) -> list[tuple[str, str]]:
+    """What is synced and renamed, in this order: ("sync", "a" or "folder"), ("rename", name)."""
+    done: list[tuple[str, str]] = []
+    real_sync, real_replace, real_rename = os.fsync, os.replace, os.rename
+
+    def fsync(handle):
+        place = Path(os.readlink(f"/proc/self/fd/{handle}"))
+        done.append(("sync", place.name if place.is_dir() else "data"))
+        real_sync(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", lambda a, b: (done.append(("rename", Path(b).name)), real_replace(a, b)))
+    monkeypatch.setattr(os, "rename", lambda a, b, **k: (done.append(("rename", Path(b).name)), real_rename(a, b, **k)))
+    return done
+
+
+needs_proc = pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="needs Linux to see what is synced")
+
+
+@needs_proc
+def test_data_are_on_the_disk_before_their_name_is(tmp_path, order):
+    write_atomically(tmp_path / "a", b"data")
+    assert order == [("sync", "data"), ("rename", "a"), ("sync", tmp_path.name)]
+    order.clear()
+    Cache(tmp_path / "cache").put("key", b"content")
+    assert [what for what, _ in order] == ["rename"], "a cache does not wait for the disk"
+
+
+@needs_proc
+def test_a_state_is_on_the_disk_before_the_old_one_goes(tmp_path, order, monkeypatch):
+    removed = []
+    monkeypatch.setattr(
+        state.shutil, "rmtree", lambda path, **_: (removed.append(Path(path).name), order.append("gone"))
+    )
+    network = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.AdamW(network.parameters())
+    for step in (1, 2):
+        order.clear()
+        state.save_state(tmp_path / "state", network, network, optimizer, state.Progress(step))
+    renamed = order.index(("rename", "step-2"))
+    synced = order.index(("sync", "state"), renamed)
+    assert ("sync", "writing.tmp") in order[:renamed]
+    assert removed[-1] == "step-1" and "gone" in order[synced:]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="folders are synced elsewhere")
+def test_a_file_system_that_knows_no_sync_is_written_to(tmp_path, monkeypatch):
+    def unknown(handle):
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(os, "fsync", unknown)
+    assert write_atomically(tmp_path / "a", b"data").read_bytes() == b"data"
+
+
+def test_a_disk_that_fails_while_data_are_synced_leaves_the_old_file(tmp_path, monkeypatch):
+    def broken(handle):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    (tmp_path / "a").write_bytes(b"old")
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(Error, match=r"a can't be written: input/output error"):
+        write_atomically(tmp_path / "a", b"data")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
 
 
 def test_impossible_places(tmp_path):

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cymatic.errors import Error, Note
-from cymatic.media import bits, code_model
+from cymatic.media import bits, code_model, cym
 from cymatic.media.code_model import CodeModel
 from cymatic.media.cym import CymHeader, CymReader, CymWriter
 
@@ -387,6 +387,82 @@ def test_huge_claims_take_no_memory():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2**20
+
+
+def bomb(head: CymHeader, records: list[tuple[int, bytes]], end: int | None = None) -> bytes:
+    """A file with the entropy flag and blocks of (frames, payload), every checksum right."""
+    data = head.as_bytes(1)
+    (crc,) = struct.unpack("<I", data[-4:])
+    bodies = [struct.pack("<HH", frames, len(payload)) + payload for frames, payload in records]
+    for body in bodies if end is None else [*bodies, b"\0\0" + struct.pack("<Q", end)]:
+        crc = zlib.crc32(body, crc)
+        data += body + struct.pack("<I", crc)
+    return data
+
+
+def test_some_bytes_do_not_become_days_of_sound():
+    head = header(sizes=(1024,), block=4369)
+    data = bomb(head, [(4369, b"\0")] * 100)  # 2.4 hours in 982 bytes
+    given = 0
+    with pytest.raises(Error, match=r"claims \d+ s of sound in \d+ bytes.* \(longest\)"):
+        for codes in CymReader(io.BytesIO(data)):
+            given += codes.shape[1]
+    assert given * 480 / 24_000 < 600 + len(data) / 8
+    given = 0
+    with pytest.raises(Error, match=r"holds more than 100 s of sound; give a shorter one"):
+        for codes in CymReader(io.BytesIO(data), longest=100):
+            given += codes.shape[1]
+    assert given == 4369
+
+
+@pytest.mark.parametrize("entropy", [False, True])
+def test_a_limit_of_seconds_is_that_of_the_sound(entropy):
+    """Though the last frame goes on after the sound, and where the file is plain, too."""
+    head = header((16,), block=7)
+    data = written(draw((16,), 501), head, samples=240_000, entropy=entropy)
+    whole = np.concatenate(list(CymReader(io.BytesIO(data))), axis=1)
+    assert np.array_equal(np.concatenate(list(CymReader(io.BytesIO(data), longest=10)), axis=1), whole)
+    for longest in (9.99, 8, 1e-9):
+        with pytest.raises(Error, match="holds more than"):
+            list(CymReader(io.BytesIO(data), longest=longest))
+    for longest in (0, -1, math.nan):
+        with pytest.raises(Error, match="number of seconds above 0"):
+            CymReader(io.BytesIO(data), longest=longest)
+
+
+def test_hours_of_silence_in_blocks_of_a_second_are_read(monkeypatch):
+    monkeypatch.setattr(cym, "FREE", 1)  # so that minutes do for hours
+    head = header((4,), rate=500, hop=100, block=0)
+    codes = np.zeros((1, 1000), np.int64)
+    data = written(codes, head, entropy=True)
+    assert len(data) < 9 * 200 + 100 and np.array_equal(read(data)[1], codes)
+
+
+RECORDS = st.lists(st.tuples(st.integers(1, 70_000), st.binary(max_size=30)), max_size=6)
+
+
+@settings(max_examples=80, deadline=None)
+@given(SIZES, st.sampled_from([1, 480, 2**20]), st.integers(1, 65_535), RECORDS, st.integers(0, 2**63), st.booleans())
+def test_crafted_files_end_in_codes_or_a_sentence(sizes, hop, block, records, end, limited):
+    try:
+        head = CymHeader("m", HASH, 24_000, 1, hop, sizes, block)
+    except Error:
+        return
+    data = bomb(head, [(min(frames, 100), payload) for frames, payload in records], end)
+    try:
+        reader = CymReader(io.BytesIO(data), longest=0.5 if limited else None)
+        codes = np.concatenate([np.zeros((len(sizes), 0), np.int64), *reader], axis=1)
+        assert not limited or codes.shape[1] * hop <= 0.5 * 24_000 + head.usual_block * hop
+    except Error as error:
+        assert "\n" not in str(error)
+        return
+    assert (codes >= 0).all() and (codes < np.array(sizes)[:, None]).all()
+
+
+def test_packed_codes_beyond_their_codebook_are_named_in_files_of_the_model_too():
+    data = bomb(header((3, 5), block=2), [(1, b"\xf8")])
+    with pytest.raises(Error, match="it holds codes beyond the codebook"):
+        list(CymReader(io.BytesIO(data)))
 
 
 def test_what_follows_the_end_is_left_out_and_said():

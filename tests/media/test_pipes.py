@@ -1,6 +1,7 @@
 """A sound through a pipe is the sound of the file."""
 
 import io
+import os
 import struct
 
 import numpy as np
@@ -107,3 +108,18 @@ def test_what_stands_beside_the_samples_is_passed_over():
 def test_what_is_wrong_is_said(data, said):
     with pytest.raises(SoundError, match=said):
         heard(data)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="needs Linux to see which files are open")
+def test_the_temporary_file_is_closed_before_it_is_read(monkeypatch):
+    """Windows opens no file by name that is still open."""
+    real, read = pipes.files.blocks, []
+
+    def blocks(path):
+        assert path not in [os.path.realpath(f"/proc/self/fd/{handle}") for handle in os.listdir("/proc/self/fd")]
+        read.append(path)
+        return real(path)
+
+    monkeypatch.setattr(pipes.files, "blocks", blocks)
+    assert heard(wav(form="FLAC")).shape == (2, 5000)
+    assert read and not os.path.exists(read[0])

@@ -106,8 +106,9 @@ def test_blends_walk_from_one_sound_to_another(latent_model):
 def test_variations_have_the_sounds_length(latent_model):
     made = latent_model.vary(SOUND, n=3, seed=2)
     assert len(made) == 3 and len({sound.seconds for sound in made}) == 1
-    with pytest.raises(Error, match="amount"):
-        latent_model.vary(SOUND, amount=2.0)
+    for amount in (2.0, -1e-9, float("nan"), float("inf"), -1e308):
+        with pytest.raises(Error, match="amount"):
+            latent_model.vary(SOUND, amount=amount)
 
 
 def test_parts_that_do_not_fit(tones, tmp_path, tiny_codes_run):

@@ -83,18 +83,18 @@ def test_many_equal_singles(model, guidance):
 def test_guidance_one_is_the_condition_alone(model):
     """At 1, `u + w (c - u)` is c, and what was never conditioned is not computed."""
     calls = []
-    original = model.prior._see
+    original = model.prior._predict
 
     def counted(x, *rest):
         calls.append(len(x))
         return original(x, *rest)
 
-    model.prior._see = counted
+    model.prior._predict = counted
     try:
         alone = model("low tone", guidance=1.0, steps=3)
         near = model("low tone", guidance=1.0 + 1e-7, steps=3)
     finally:
-        del model.prior._see
+        del model.prior._predict
     assert calls == [1, 1, 1, 2, 2, 1], "two of Euler's three steps begin within the interval"
     np.testing.assert_allclose(alone.samples, near.samples, atol=1e-4)
 

@@ -4,6 +4,8 @@ import math
 
 import pytest
 import torch
+from cymatic.priors.generation import Choice
+from cymatic.priors.grid import column_major, flatten, unflatten
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy, normalize
@@ -13,9 +15,7 @@ from cymatic.cond import Cond, guide
 from cymatic.errors import Error
 from cymatic.nn.causal import GPTBlock, new_cache, pack, step
 from cymatic.nn.transformer import rotary_tables
-from cymatic.priors.generation import Choice
 from cymatic.priors.gpt import GPTConfig, GPTPrior, mingpt_vas, vggsound_large, vggsound_xl
-from cymatic.priors.grid import column_major, flatten, unflatten
 
 
 def prior(**changes) -> GPTPrior:

@@ -230,42 +230,6 @@ def test_a_batch_of_nothing_but_padding_teaches_nothing():
         assert all(torch.equal(tensor, before[name]) for name, tensor in quantizer.state_dict().items())
 
 
-def test_codes_are_drawn_by_their_distance():
-    quantizer = build(1, 6, 3, temperature=0.7, restart=False)
-    z = draw(1, 3, 1).expand(1, 3, 20000)
-    distances = (quantizer.codebooks[0] - z[0, :, 0]).square().sum(-1)
-    found = quantizer(z, generator()).codes
-    shares = torch.bincount(found.flatten(), minlength=6) / 20000
-    torch.testing.assert_close(shares, torch.softmax(-distances / 0.7, 0), atol=0.015, rtol=0)
-    assert (quantizer.eval()(z).codes == distances.argmin()).all(), "in training only"
-    cold = build(3, 6, 3, temperature=1e-6, restart=False)
-    assert torch.equal(cold.encode(draw(2, 3, 50)), cold(draw(2, 3, 50), generator()).codes)
-    z, hot = draw(5, 3, 7), {"temperature": 2.0, "restart": False, "metric": "cosine"}
-    whole = build(3, 6, 3, **hot)(z, generator(3)).codes
-    assert not torch.equal(whole, build(3, 6, 3, **hot)(z, generator(4)).codes)
-    part = build(3, 6, 3, **hot)(z[1::2], generator(3), shard=BatchShard.of([7] * 5, 1, 2)).codes
-    assert torch.equal(part, whole[1::2])
-
-
-@pytest.mark.parametrize("settings", [{}, {"lookup_dim": 3}])
-def test_decorrelation_turns_levels_across_each_other(settings):
-    quantizer = build(3, 8, 4, learned="gradient", decorrelation=0.5, restart=False, **settings)
-    z, optimiser = draw(4, 4, 50), torch.optim.SGD(quantizer.parameters(), lr=0.5)
-
-    def alike() -> torch.Tensor:
-        codes = quantizer.encode(z)
-        parts = [quantizer._part(codes[:, level], level) for level in range(3)]
-        return sum(torch.cosine_similarity(a, b, dim=-1).square().mean() for a, b in pairwise(parts)) / 2
-
-    start = alike().detach()
-    torch.testing.assert_close(quantizer(z).losses["decorrelation"].detach(), 0.5 * start)
-    for _ in range(40):
-        optimiser.zero_grad()
-        quantizer(z).losses["decorrelation"].backward()
-        optimiser.step()
-    assert alike() < start / 2
-
-
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
@@ -273,7 +237,6 @@ def test_decorrelation_turns_levels_across_each_other(settings):
         ({"dropout": 1.5}, "dropout"),
         ({"metric": "angle"}, "metric"),
         ({"sise": 4}, "size"),
-        ({"decorrelation": 1.0, "learned": "ema"}, "running means have none"),
     ],
 )
 def test_wrong_settings_are_named(wrong, said):

@@ -6,13 +6,10 @@ import torch
 from cymatic.signal import distances
 from cymatic.signal.distances import (
     SCALES,
-    _framed,
     by_items,
     loudness_distance,
     multi_scale_mel_distance,
-    multi_scale_stft_distance,
     phase_distance,
-    waveform_distance,
 )
 from cymatic.signal.magnitudes import magnitudes
 from cymatic.signal.mel import MelSpec, log_mel
@@ -86,54 +83,6 @@ def test_magnitudes_are_torchs(n_fft, hop, samples):
     torch.testing.assert_close(magnitudes(wave, n_fft, hop), theirs(wave), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(mine, plain, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(slope, wanted, rtol=1e-4, atol=1e-4)
-
-
-def naive_stft_distance(real, fake, windows):
-    total = 0.0
-    for window in windows:
-        hann, terms = torch.hann_window(window), []
-        for r, f in zip(real, fake, strict=True):
-            r, f = (
-                torch.stft(
-                    _framed(x[None], window), window, window // 4, window=hann, center=False, return_complex=True
-                ).abs()
-                for x in (r, f)
-            )
-            terms.append((r - f).norm() / r.norm() + (r.clamp_min(1e-5).log() - f.clamp_min(1e-5).log()).abs().mean())
-        total += torch.stack(terms).mean() / len(windows)
-    return total
-
-
-@pytest.mark.parametrize("samples", [100, 1001])
-@pytest.mark.parametrize("at_once", [1, 10**9])
-def test_stft_distance_is_the_plain_one(samples, at_once, monkeypatch):
-    monkeypatch.setattr(distances, "AT_ONCE", at_once)
-    real, fake, windows = 0.1 * noise(3, 1, samples), 0.1 * noise(3, 1, samples, seed=1), (256, 64)
-    fast, its = slopes(lambda a, b: multi_scale_stft_distance(a, b, windows), real, fake)
-    plain, theirs = slopes(lambda a, b: naive_stft_distance(a, b, windows), real, fake)
-    torch.testing.assert_close(fast, plain, rtol=1e-5, atol=0)
-    for mine, wanted in zip(its, theirs, strict=True):
-        torch.testing.assert_close(mine, wanted, rtol=0, atol=1e-4 * wanted.abs().max().item())
-
-
-def test_stft_distance_hears_no_polarity_and_the_waveforms_does():
-    assert multi_scale_stft_distance(TONE, -TONE) == 0 == multi_scale_stft_distance(TONE, TONE)
-    assert multi_scale_stft_distance(TONE, 0.5 * TONE) > 0.5
-    assert waveform_distance(TONE, -TONE) > 0.1 and waveform_distance(TONE, TONE) == 0
-
-
-def test_stft_distance_of_silences_is_finite_with_its_gradient():
-    value, slope = slopes(multi_scale_stft_distance, torch.zeros(1, 1, 500), torch.zeros(1, 1, 500))
-    assert value == 0 and all(s.isfinite().all() for s in slope)
-
-
-def test_an_emphasis_lifts_treble_inside_its_own_term():
-    time = torch.arange(2400) / 24_000
-    bass, treble = (torch.sin(2 * torch.pi * hz * time)[None, None] for hz in (100, 8000))
-    silence = torch.zeros_like(bass)
-    low, high = (waveform_distance(sound, silence).item() for sound in (bass, treble))
-    assert low == pytest.approx(high, rel=1e-4)
-    assert waveform_distance(treble, silence, emphasis=0.97) > 500 * waveform_distance(bass, silence, emphasis=0.97)
 
 
 def test_loudness_hears_no_phase_and_what_is_loud_most():

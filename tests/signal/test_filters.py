@@ -1,13 +1,12 @@
 """Filters: what they keep and what they take away, and when the low-pass opens; and what stages of a decoder make."""
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cymatic.signal.channel_average import channel_average_distance, coarse_first
-from cymatic.signal.filters import low_pass, opening, pre_emphasis
+from cymatic.signal.channel_average import channel_average_distance
+from cymatic.signal.filters import low_pass, opening
 
 RATE = 24_000
 
@@ -15,12 +14,6 @@ RATE = 24_000
 def tone(hz, samples=4800):
     # Faded at both ends: a tone that starts at once is not one tone.
     return torch.sin(2 * torch.pi * hz * torch.arange(samples) / RATE)[None, None] * torch.hann_window(samples)
-
-
-def test_pre_emphasis_is_lumens(fixtures_dir):
-    folder = fixtures_dir / "seed_losses"
-    wave, expected = np.load(folder / "inputs.npz")["wave"], np.load(folder / "expected.npz")["preemphasis"]
-    torch.testing.assert_close(pre_emphasis(torch.from_numpy(wave)), torch.from_numpy(expected), atol=9e-6, rtol=0)
 
 
 @pytest.mark.parametrize("hz", [0, 100, 3000, 5900])
@@ -72,9 +65,3 @@ def test_stages_whose_mean_channel_is_the_sound_are_right():
     assert channel_average_distance(right, sound, (1, 1, 1)).item() == pytest.approx(0, abs=1e-12)
     wrong = [right[0], right[1] + 2, right[2] + 1]
     assert channel_average_distance(wrong, sound, (5, 0.5, 3)).item() == pytest.approx(0.5 * 4 + 3 * 1, rel=1e-5)
-
-
-def test_stages_join_from_the_coarsest_on():
-    assert coarse_first((2, 4, 6), 0) == (2, 0, 0)
-    assert coarse_first((2, 4, 6), 0.5) == (2, 2, 0)
-    assert coarse_first((2, 4, 6), 1) == (2, 4, 6)

@@ -36,6 +36,24 @@ def test_the_other_steps_are_adamw():
     torch.testing.assert_close(ours, theirs)
 
 
+def test_a_weight_that_has_no_gradient_at_times_steps_as_in_adamw():
+    """Each weight's own number of steps corrects its means, whichever weight of the group comes first."""
+    starts = [torch.randn(5, 3, generator=torch.Generator().manual_seed(seed)) for seed in range(4)]
+    ours, theirs = ([torch.nn.Parameter(start.clone()) for start in starts] for _ in range(2))
+    settings = {"lr": 0.01, "weight_decay": 0.1}
+    pair = [
+        (ours, Muon([{"params": ours, **settings}], betas=(0.9, 0.99))),
+        (theirs, torch.optim.AdamW(theirs, betas=(0.9, 0.99), **settings)),
+    ]
+    for step in range(12):
+        for weights, optimizer in pair:
+            for i, p in enumerate(weights):
+                p.grad = torch.sin(p.detach() * (step + 1)) if step % (i + 1) == i else None
+            optimizer.step()
+    for p, q in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(p, q)
+
+
 def test_a_matrix_is_learned_and_the_state_comes_back():
     torch.manual_seed(0)
     wanted, inputs = torch.randn(6, 4), torch.randn(64, 4)

@@ -198,10 +198,16 @@ def _check_kinds(source: Path, output: Path) -> None:
 
 
 def _found(folder: Path, suffixes: Collection[str], what: str) -> list[Path]:
-    """The files of a folder and those below it, in order. Raises Error where there is none."""
+    """The files of a folder and those below it, links followed, in order; a link to nothing, too, so that it is named.
+
+    Raises Error where there is none.
+    """
+    from cymatic.data.walk import walk
     from cymatic.errors import Error
 
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
+    walked = walk(folder, hidden=True)
+    there = sorted([*walked.files, *(path for path, _ in walked.broken)])
+    found = [path for path in there if path.suffix.lower() in suffixes]
     if not found:
         raise Error(f"{folder} holds no {what} file; give a folder that holds some")
     return found

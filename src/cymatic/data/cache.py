@@ -2,7 +2,8 @@
 
 It lies in `CYMATIC_CACHE`, else where the system keeps caches, and never in a folder of recordings. An entry is one
 file, named by the SHA-256 of its key and ended by a checksum, written under another name and renamed: any number of
-processes may share the cache, and a damaged entry is as good as none. What was written longest ago makes room.
+processes may share the cache, and a damaged entry is as good as none. So an entry need not outlive a power cut, and
+thousands are written without waiting for the disk (no fsync). What was written longest ago makes room.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ class Cache:
             if self._since_look >= LOOK_EVERY:
                 self._since_look = 0.0
                 self.trim(largest())
-            write_atomically(path, content + _checksum(content))
+            write_atomically(path, content + _checksum(content), durable=False)
         except Error as error:
             self.trouble = str(error).removeprefix(f"{path} ").partition(";")[0]
         except OSError as error:

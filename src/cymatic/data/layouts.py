@@ -4,6 +4,9 @@
 2. `clip.txt` beside `clip.wav`;
 3. class folders: every sound lies in a folder named as its caption, and there are at least two such folders;
 4. file names: "dog-bark_03.wav" is "dog bark".
+
+Links to files and folders are followed, loops excepted (see `walk`), since they are the user's own arrangement. But a
+manifest may have come with the data, so what it names must really lie inside the folder, links followed.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cymatic.data.walk import walk
 from cymatic.errors import Error
 from cymatic.files import reason
 
@@ -85,9 +89,8 @@ def read_layout(root: Path, *, captions: bool = True) -> Layout:
             return _read_manifest(root, name, lines, captions)
     sounds: list[Path] = []
     others: list[Path] = []
-    for path in sorted(root.rglob("*")):
-        if any(part.startswith(".") for part in path.relative_to(root).parts) or not path.is_file():
-            continue
+    walked = walk(root)
+    for path in walked.files:
         (sounds if path.suffix.lower() in AUDIO_SUFFIXES else others).append(path)
     splits = _split_folders(root, sounds)
     texts = {path.with_suffix(""): path for path in others if path.suffix.lower() == ".txt"}
@@ -111,6 +114,11 @@ def read_layout(root: Path, *, captions: bool = True) -> Layout:
     layout.skipped += [
         Skipped(str(path.relative_to(root)), "is not a sound by its extension", broken=False) for path in others
     ]
+    layout.skipped += [
+        Skipped(str(path.relative_to(root)), "is a link to a folder that is read under another name", broken=False)
+        for path in walked.doubled
+    ]
+    layout.skipped += [Skipped(str(path.relative_to(root)), why) for path, why in walked.broken]
     return layout
 
 

@@ -46,21 +46,30 @@ class Balancer(nn.Module):
     def forward(self, losses: Mapping[str, Float[Tensor, ""]], made: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
         """A number whose gradient at `made` is the balanced one; its value is the sum of `weight * loss`.
 
-        Each loss is walked back to `made` and no further. One whose gradient is not finite passes none on.
+        Each loss is walked back to `made` and no further. One whose gradient is not finite passes none on. One that
+        doesn't come from `made`, as one of a decoder's inner layers, has no gradient there that could be balanced: it
+        passes on that of `weight * loss`, and the shares are those of the others.
         Raises Error for a loss without a weight.
         """
         weights = self.config.weights
         for name in losses:
             if name not in weights:
                 raise Error(f'the loss "{name}" has no weight; {nearest(name, weights)}')
-        whole = sum(weights[name] for name in losses) or 1.0
-        places = [list(weights).index(name) for name in losses]
-        gradients = [torch.autograd.grad(loss, made, retain_graph=True)[0] for loss in losses.values()]
-        squares = torch.stack([gradient.square().sum() for gradient in gradients])
-        norms = (total(squares).sqrt() / processes()).to(self.norms)
+        found = {
+            name: torch.autograd.grad(loss, made, retain_graph=True, allow_unused=True)[0]
+            for name, loss in losses.items()
+        }
         pull, value = torch.zeros_like(made), made.new_zeros(())
-        for name, place, gradient, norm in zip(losses, places, gradients, norms, strict=True):
-            value = value + weights[name] * losses[name].detach()
+        for name, loss in losses.items():
+            value = value + weights[name] * (loss if found[name] is None else loss.detach())
+        gradients = {name: gradient for name, gradient in found.items() if gradient is not None}
+        if not gradients:
+            return value
+        whole = sum(weights[name] for name in gradients) or 1.0
+        squares = torch.stack([gradient.square().sum() for gradient in gradients.values()])
+        norms = (total(squares).sqrt() / processes()).to(self.norms)
+        for (name, gradient), norm in zip(gradients.items(), norms, strict=True):
+            place = list(weights).index(name)
             if not norm.isfinite():
                 continue
             decay = self.config.decay

@@ -15,12 +15,7 @@ from torch import Tensor, nn
 
 from cymatic.config import Config
 from cymatic.discriminators.output import DiscriminatorOutput
-from cymatic.discriminators.spectrogram import (
-    ComplexSpectrogramDiscriminator,
-    ComplexSpectrogramDiscriminatorConfig,
-    SpectrogramDiscriminator,
-    SpectrogramDiscriminatorConfig,
-)
+from cymatic.discriminators.spectrogram import SpectrogramDiscriminator, SpectrogramDiscriminatorConfig
 from cymatic.discriminators.waveform import (
     PeriodDiscriminator,
     PeriodDiscriminatorConfig,
@@ -29,11 +24,7 @@ from cymatic.discriminators.waveform import (
 )
 
 DiscriminatorConfig = Annotated[
-    SpectrogramDiscriminatorConfig
-    | ComplexSpectrogramDiscriminatorConfig
-    | PeriodDiscriminatorConfig
-    | ScaleDiscriminatorConfig,
-    Field(discriminator="kind"),
+    SpectrogramDiscriminatorConfig | PeriodDiscriminatorConfig | ScaleDiscriminatorConfig, Field(discriminator="kind")
 ]
 
 
@@ -66,8 +57,6 @@ def _built(config: DiscriminatorConfig) -> nn.Module:
     match config:
         case SpectrogramDiscriminatorConfig():
             return SpectrogramDiscriminator(config)
-        case ComplexSpectrogramDiscriminatorConfig():
-            return ComplexSpectrogramDiscriminator(config)
         case PeriodDiscriminatorConfig():
             return PeriodDiscriminator(config)
         case ScaleDiscriminatorConfig():
@@ -95,15 +84,10 @@ def melgan_scales(*, width: int = 16, depth: int = 4, scales: int = 3) -> Discri
     return DiscriminatorsConfig(judges=tuple(made))
 
 
-def lumen(*, complex_width: int | None = None) -> DiscriminatorsConfig:
+def lumen() -> DiscriminatorsConfig:
     """As many judges as Lumen (audio_generation, 2023) has, of its widths: three scales of the waveform and five
-    spectrograms of windows of 2048 to 128 samples, here of complex weights if they have a width."""
+    spectrograms of windows of 2048 to 128 samples."""
     channels, groups = (16, 64, 256, 512, 1024, 1024), (4, 16, 64, 256)
     scales = [ScaleDiscriminatorConfig(halvings=i, channels=channels, groups=groups) for i in range(3)]
-    windows = [2048 >> i for i in range(5)]
-    if complex_width is None:
-        return DiscriminatorsConfig(
-            judges=(*scales, *(SpectrogramDiscriminatorConfig(window=w, width=32) for w in windows))
-        )
-    spectrograms = [ComplexSpectrogramDiscriminatorConfig(window=w, width=complex_width) for w in windows]
+    spectrograms = [SpectrogramDiscriminatorConfig(window=2048 >> i, width=32) for i in range(5)]
     return DiscriminatorsConfig(judges=(*scales, *spectrograms))

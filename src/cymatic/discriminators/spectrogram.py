@@ -1,4 +1,4 @@
-"""Judges that look at a complex spectrogram: as pictures of two real parts, or with complex weights."""
+"""Judges that look at a spectrogram, as a picture of its real and imaginary parts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, leaky_relu
+from torch.nn.functional import leaky_relu
 from torch.nn.utils.parametrizations import weight_norm
 
 from cymatic.config import Config
@@ -24,14 +24,6 @@ class SpectrogramDiscriminatorConfig(Config):
     kind: Literal["spectrogram"] = "spectrogram"
     window: int = Field(ge=16, le=16_384, multiple_of=4)
     width: int = Field(default=16, ge=1, le=1024)
-
-
-class ComplexSpectrogramDiscriminatorConfig(Config):
-    """The same for complex weights; a complex channel counts as one and costs as much as two."""
-
-    kind: Literal["complex-spectrogram"] = "complex-spectrogram"
-    window: int = Field(ge=16, le=16_384, multiple_of=4)
-    width: int = Field(default=8, ge=1, le=1024)
 
 
 def spectrum(waveform: Float[Tensor, "batch 1 samples"], window: int) -> Float[Tensor, "batch 2 bins frames"]:
@@ -66,49 +58,3 @@ class SpectrogramDiscriminator(nn.Module):
             x = leaky_relu(layer(x), 0.1)
             features.append(x)
         return self.last(x), features
-
-
-class ComplexConv2d(nn.Module):
-    """A convolution with complex weights and no bias; real parts come before imaginary ones, among the channels.
-
-    `(a + bi)(x + yi)` as one real convolution by `[[a, -b], [b, a]]`. Weights are stored as pairs of real numbers,
-    which every optimiser and every file knows.
-    """
-
-    def __init__(self, before: int, after: int, stride: tuple[int, int], dilation: tuple[int, int]) -> None:
-        super().__init__()
-        self.stride, self.dilation, self.padding = stride, dilation, (2, dilation[1])
-        self.weight = nn.Parameter(torch.randn(after, before, 5, 3, 2) / (2 * before * 15) ** 0.5)
-
-    def forward(self, x: Float[Tensor, "batch twice h w"]) -> Float[Tensor, "batch _ _ _"]:
-        a, b = self.weight.unbind(-1)
-        whole = torch.cat([torch.cat([a, -b], 1), torch.cat([b, a], 1)])
-        return conv2d(x, whole, None, self.stride, self.padding, self.dilation)
-
-
-class ComplexSpectrogramDiscriminator(nn.Module):
-    """Convolutions of complex numbers (Trabelsi et al., 2018, arXiv 1705.09792) over an STFT.
-
-    After each, `z -> relu(|z| + b) z / |z|` (Arjovsky et al., 2016, arXiv 1511.06464). None of it knows an overall
-    phase, and the scores are read from magnitudes, so this judge hears how phases lie to one another, but nothing of
-    the polarity, as ears do.
-    """
-
-    def __init__(self, config: ComplexSpectrogramDiscriminatorConfig) -> None:
-        super().__init__()
-        self.window, width = config.window, config.width
-        sizes = [(1 if i == 0 else a * width, b * width, s, d) for i, (a, b, s, d) in enumerate(LAYERS)]
-        self.layers = nn.ModuleList(weight_norm(ComplexConv2d(i, o, (s, 1), (1, d))) for i, o, s, d in sizes)
-        self.biases = nn.ParameterList([torch.zeros(o, 1, 1) for _, o, _, _ in sizes])
-        self.last = weight_norm(nn.Conv2d(sizes[-1][1], 1, 3, padding=1))
-
-    def forward(self, waveform: Float[Tensor, "batch 1 samples"]) -> DiscriminatorOutput:
-        x = spectrum(waveform, self.window)
-        features = []
-        for layer, bias in zip(self.layers, self.biases, strict=True):
-            parts = layer(x).unflatten(1, (2, -1))
-            size = parts.square().sum(1).add(1e-8).sqrt()
-            kept = (size + bias).relu()
-            x = (parts * (kept / size)[:, None]).flatten(1, 2)
-            features.append(x)
-        return self.last(kept), features

@@ -44,8 +44,12 @@ def settled(loss: Callable[[Tensor], Tensor], made: Float[Tensor, "*shape"]) -> 
     return value.detach() + ((made - made.detach()) * gradient).sum()
 
 
-def push(step: int, *, start: int, warmup: int) -> float:
-    """0 until `start` updates of the generator are done, then a line up to 1 over `warmup` more."""
+def ramp(step: int, start: int, warmup: int) -> float:
+    """The factor of what discriminators teach at `step`, the number of updates done before it: a line from 0 to 1.
+
+    0 for the first `start` steps. The one after them, with `step == start`, has `1 / warmup`, and from `step == start +
+    warmup - 1` on it is 1. A discriminator that knows nothing yet should not pull at full strength.
+    """
     if step < start:
         return 0.0
     return min(1.0, (step - start + 1) / max(1, warmup))

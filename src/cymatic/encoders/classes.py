@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
@@ -24,7 +25,8 @@ class ClassConfig(Config):
     @field_validator("names")
     @classmethod
     def _distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        if twice := [name for name in names if names.count(name) > 1]:
+        twice = [name for name, times in Counter(names).items() if times > 1]
+        if twice:
             raise ValueError(f'the class "{twice[0]}" is there twice')
         return names
 

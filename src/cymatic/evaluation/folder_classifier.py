@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from cymatic.config import nearest
-from cymatic.data.packs import Sources, read_packs, whole_folder
 from cymatic.encoders.text import normalise
 from cymatic.errors import Error
 from cymatic.evaluation.accuracy import Accuracy, accuracy
@@ -15,6 +14,7 @@ from cymatic.evaluation.classifier_training import Disturbance, train_classifier
 from cymatic.evaluation.classifiers import Classifier, ClassifierConfig, ConvTrunk
 from cymatic.evaluation.diversity import by_caption
 from cymatic.evaluation.recordings import Recordings
+from cymatic.pipelines.finish import check_positive
 from cymatic.signal.mel import MelSpec
 
 CAPTION = "caption"  # the question whose answers are whole captions
@@ -79,6 +79,7 @@ def train_on(
 
     At most 60 epochs, since more teach nothing new. Raises Error as `asked`.
     """
+    check_positive("the time for training, in seconds,", seconds, 30 * 86_400)
     answers = asked(recordings, questions)
     rows = [row for row in range(len(recordings)) if all(column[row] is not None for column in answers.values())]
     truth = {question: [str(column[row]) for row in rows] for question, column in answers.items()}
@@ -175,8 +176,3 @@ def tried(
 def _own(question: str, fields: Mapping[str, object], answers: Sequence[str]) -> str | None:
     said = _text(fields.get(question)) if question != CAPTION else None
     return said if said in answers else None
-
-
-def sources_of(folder: str) -> Sources:
-    """A folder on its own. Raises Error as `read_packs`."""
-    return read_packs((whole_folder(folder),), None)

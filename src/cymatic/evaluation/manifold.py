@@ -12,6 +12,7 @@ from cymatic.errors import Error
 from cymatic.evaluation.diversity import distances
 
 NEAREST = 3  # as in the paper
+ROUNDING = 1e-9  # of a distance; a copy of the clip that a ball reaches to lies on its surface, hence inside
 
 
 def inside(
@@ -26,4 +27,4 @@ def inside(
     if len(others) <= nearest:
         raise Error(f"neighbourhoods need more than {nearest} clips; got {len(others)}")
     radii = np.sort(distances(others, others), axis=1)[:, nearest]  # the 0th is the clip itself
-    return np.any(distances(clips, others) <= radii, axis=1)
+    return np.any(distances(clips, others) <= radii * (1 + ROUNDING), axis=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from cymatic.encoders.text import normalise
 from cymatic.errors import Error, PromptError
 from cymatic.evaluation.diversity import by_caption
 from cymatic.media.sound import Sound
+from cymatic.pipelines.finish import check_positive
 
 MOST_TRAIN, MOST_HELD_OUT = 2000, 500  # clips that are read; of more, of every caption about as many
 LONGEST = 10.0  # seconds, where nobody says otherwise
@@ -63,6 +65,7 @@ def read_corpus(sources: Sources, rate: int, *, longest: float = LONGEST, long: 
     A recording longer than `longest` seconds (or than its pack says) is left out, or gives its first window where long
     ones are cut. Raises Error where nothing is left to compare with.
     """
+    check_positive("the length of the longest sound, in seconds,", longest, math.inf)
     cache = Cache()
     skipped: list[str] = []
     read: dict[str, Recordings] = {}

@@ -10,6 +10,7 @@ from pathlib import Path
 from torch import nn
 
 from cymatic.errors import Error, ModelError
+from cymatic.files import sync
 from cymatic.hub.melgan import import_melgan
 from cymatic.hub.mingpt import read_gpt
 from cymatic.hub.parts import save_part
@@ -97,7 +98,9 @@ def import_model(
             write_pipeline(made, CodecFile(parts={"codec": "codec"}))
         if folder.exists():
             folder.rmdir()
+        sync(made)
         shutil.move(made, folder)
+        sync(folder.parent)
 
 
 def _left_out(path: Path, names: Sequence[str]) -> str:

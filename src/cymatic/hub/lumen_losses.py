@@ -14,6 +14,12 @@ WINDOWS = (32, 64, 128, 256, 512, 1024, 2048)  # samples
 MELS, LEAST_FFT, SMALL = 64, 512, 1e-8
 
 
+def pre_emphasis(waveform: Float[Tensor, "*batch samples"], share: float = 0.97) -> Float[Tensor, "*batch samples"]:
+    """`y_t = x_t - share * x_(t-1)`, which lifts treble; the first sample stays as it is."""
+    before = torch.nn.functional.pad(waveform, (1, 0))[..., :-1]
+    return waveform - share * before
+
+
 def lumen_mel(
     waveform: Float[Tensor, "batch 1 samples"], window: int, rate: int
 ) -> Float[Tensor, "batch 1 mels frames"]:

@@ -13,21 +13,24 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from cymatic.config import Config
-from cymatic.errors import ModelError
+from cymatic.errors import Error, ModelError
 from cymatic.files import reason, write_atomically
+from cymatic.hub.bounded import Bounded, check_plain
+from cymatic.hub.earlier import todays_config
 
 FORMAT = 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 FLOATS = (torch.float16, torch.bfloat16, torch.float32)
-MOST_JSON = 64 * 2**20  # bytes; more is no description of a part
+MOST_JSON = 16 * 2**20  # bytes; more is no description of a part
 
 
 P = TypeVar("P", bound=nn.Module)
+T = TypeVar("T")
 
 
 def save_part(folder: Path, part: nn.Module, *, half: bool = False) -> None:
@@ -50,12 +53,15 @@ def _stored(tensor: Tensor, half: bool) -> Tensor:
 
 def load_part(folder: Path, kinds: tuple[type[P], ...]) -> P:
     """The part in `folder`, which must be one of `kinds`: float32, in eval mode, with every tensor accounted for.
+    Configs of earlier versions are read, see `hub.earlier`.
 
     Raises ModelError for a missing, foreign, damaged or newer file, for another kind, and for tensors that are missing,
-    unexpected, of another shape or not finite.
+    unexpected, of another shape or not finite. What the config claims is bounded by the tensors that the file holds:
+    a config of a far larger network ends in a sentence, too, before memory or time is spent on it.
     """
     values = read_json(folder / CONFIG)
     check_format(values, folder / CONFIG)
+    values = todays_config(values, str(folder / CONFIG))
     by_kind = {_kind(cls): cls for cls in kinds}
     kind = values.get("kind")
     if kind not in by_kind:
@@ -63,7 +69,17 @@ def load_part(folder: Path, kinds: tuple[type[P], ...]) -> P:
             f'{folder / CONFIG} describes a part of kind "{kind}" where one of {sorted(by_kind)} is needed'
         )
     part_class: Any = by_kind[kind]
-    part = part_class(part_class.config_class.parse(values, str(folder / CONFIG)))
+    where = str(folder / CONFIG)
+    check_plain(values, where)
+    config = part_class.config_class.parse(values, where)
+    with Bounded(read_shapes(folder / WEIGHTS), where):
+        try:
+            part = part_class(config)
+        except Error:
+            raise
+        except (ValueError, TypeError, ArithmeticError, LookupError, RuntimeError, MemoryError) as error:
+            said = " ".join(str(error).split())[:200]
+            raise ModelError(f"{where} describes a part that can't be built ({said}); copy the model again") from error
     load_weights(part, folder / WEIGHTS)
     return part.eval()
 
@@ -114,8 +130,22 @@ def _renamed(name: str) -> str:
     return ".".join(RENAMED.get(step, step) for step in name.split("."))
 
 
+def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of the tensors of a safetensors file, of which only the header is read. Raises as `read_tensors`."""
+
+    def shapes() -> dict[str, tuple[int, ...]]:
+        with safe_open(path, "pt") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+
+    return _safely(path, shapes)
+
+
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file. Raises ModelError for anything else; a pickle is refused, never opened."""
+    return _safely(path, lambda: load_file(path))
+
+
+def _safely(path: Path, read: Callable[[], T]) -> T:
     if not path.is_file():
         raise ModelError(f"{path} is missing; the model is incomplete, copy or train it again")
     try:
@@ -123,7 +153,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise ModelError(f"{path} can't be read: {reason(error)}; copy the model again") from None
     try:
-        return load_file(path)
+        return read()
     except (SafetensorError, ValueError, OSError) as error:
         raise ModelError(
             f"{path} is not a sound safetensors file ({error}); copy or train the model again "

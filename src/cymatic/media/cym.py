@@ -29,6 +29,8 @@ MOST_LEVELS = 64
 MOST_SIZE = 2**24  # codes of a codebook
 MOST_HOP = 2**20  # samples
 MOST_BYTES = 2**16 - 1  # of a block, without its head and its checksum
+LEAST_RECORD = 8  # bytes of a block, its head and its checksum included
+FREE = 600  # blocks of usual length, thus seconds, that need no bytes to account for them
 
 _HEAD = struct.Struct("<8sBBHIIHBB32s")
 _BLOCK = struct.Struct("<HH")  # frames, bytes
@@ -68,11 +70,20 @@ class CymHeader:
             raise Error(f"{self.model!r:.80} is no name for a model in a .cym file; give at most 255 printable bytes")
         if len(self.sha256) != 64 or set(self.sha256) - set("0123456789abcdef"):
             raise Error(f"{self.sha256!r:.80} is no SHA-256; give 64 hexadecimal digits in lower case")
-        most = min(2**16 - 1, 8 * MOST_BYTES // sum(bits.widths(self.sizes)))
         if self.block == 0:
-            object.__setattr__(self, "block", min(most, max(1, round(self.rate / self.hop))))
-        if not 1 <= self.block <= most:
-            raise Error(f"a block of this .cym file has {self.block} frames, and only 1 to {most} can be")
+            object.__setattr__(self, "block", self.usual_block)
+        if not 1 <= self.block <= self._most:
+            raise Error(f"a block of this .cym file has {self.block} frames, and only 1 to {self._most} can be")
+
+    @property
+    def _most(self) -> int:
+        """Frames that a block can have."""
+        return min(2**16 - 1, 8 * MOST_BYTES // self.frame_bits)
+
+    @property
+    def usual_block(self) -> int:
+        """Frames of a second, where they fit into a block."""
+        return min(self._most, max(1, round(self.rate / self.hop)))
 
     @property
     def frame_bits(self) -> int:
@@ -165,12 +176,18 @@ class CymReader:
     `samples` is the sound's length once all blocks were read, and stays None where the file is cut short: then there is
     one Note, and the whole blocks before the cut were given. `name` is how messages call the file.
 
-    Raises Error for what is no .cym file, for a newer version, for a header or block that is damaged, and for a file
-    that is cut short before its first block is whole.
+    longest: seconds of sound that are accepted. Without it any length is, where the bytes account for it: some bytes
+    coded by the model can claim minutes, which would take minutes to decode. Blocks of a second, as they are written,
+    always pass; of longer ones ten minutes pass, and more where it takes at least 8 bytes a second.
+
+    Raises Error for what is no .cym file, for a newer version, for a header or block that is damaged, for a file
+    that is cut short before its first block is whole, and for a longer sound.
     """
 
-    def __init__(self, stream: Source, name: str = "the .cym file") -> None:
-        self.stream, self.name = stream, name
+    def __init__(self, stream: Source, name: str = "the .cym file", *, longest: float | None = None) -> None:
+        if longest is not None and not longest > 0:
+            raise Error(f"{name} was to be read up to {longest:g} s; give a number of seconds above 0")
+        self.stream, self.name, self.longest = stream, name, longest
         self.samples: int | None = None
         self.frames = 0  # given so far
         self.blocks = 0
@@ -227,6 +244,7 @@ class CymReader:
         packed = bits.packed_bytes(self.header.sizes, frames)
         if frames > self.header.block or length > packed or (length < packed and not self.entropy):
             raise self._damaged(f"it claims {length} bytes for {frames} frames")
+        self._bound(frames, length)
         payload = take(self.stream, length)
         stored = take(self.stream, _CRC.size)
         if len(stored) < _CRC.size:
@@ -235,15 +253,32 @@ class CymReader:
         self._check(head + payload, stored)
         if length == packed:
             codes = bits.unpack(payload, self.header.sizes, frames)
-            if self._model is not None:
-                self._model.encode(codes)  # to have seen what its twin in the writer saw
         else:
             assert self._model is not None  # a shorter block needs the flag, as checked above
             codes = self._model.decode(payload, frames)
         if (codes >= np.array(self.header.sizes)[:, None]).any():
             raise self._damaged("it holds codes beyond the codebook")
+        if self._model is not None and length == packed:
+            self._model.encode(codes)  # to have seen what its twin in the writer saw
         self.read += len(head) + length + _CRC.size
         return codes
+
+    def _bound(self, frames: int, length: int) -> None:
+        """Raises Error before a block is decoded that makes the sound too long."""
+        total, usual = self.frames + frames, self.header.usual_block
+        if self.longest is not None:
+            # A codec may end with a frame or some more than its sound has; how long that is says only the end.
+            if (total - usual) * self.header.hop > self.longest * self.header.rate:
+                raise self._too_long(self.longest)
+        elif self.entropy and total > usual * (FREE + (self.read + length) / LEAST_RECORD):
+            raise Error(
+                f"{self.name} claims {total * self.header.hop / self.header.rate:.0f} s of sound in "
+                f"{self.read + length + LEAST_RECORD} bytes, which is hardly a sound; if it is one, say how many "
+                "seconds may be read (longest)"
+            )
+
+    def _too_long(self, longest: float) -> Error:
+        return Error(f"{self.name} holds more than {longest:g} s of sound; give a shorter one, or allow more seconds")
 
     def _end(self) -> None:
         body = take(self.stream, _SAMPLES.size)
@@ -254,6 +289,8 @@ class CymReader:
         samples = _SAMPLES.unpack(body)[0]
         if samples > self.frames * self.header.hop:
             raise self._damaged(f"the end claims {samples} samples for {self.frames} frames")
+        if self.longest is not None and samples > self.longest * self.header.rate:
+            raise self._too_long(self.longest)
         self.samples = samples
         self.read += 2 + _SAMPLES.size + _CRC.size
         if self.stream.read(1):

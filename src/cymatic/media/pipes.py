@@ -6,6 +6,7 @@ temporary file first, as most decoders need to go back and forth.
 
 from __future__ import annotations
 
+import os
 import struct
 import tempfile
 from collections.abc import Iterator
@@ -74,15 +75,17 @@ def blocks(stream: Source) -> Iterator[tuple[Float[np.ndarray, "channels _"], in
     if form is not None:
         yield from _wav(stream, form, length)
         return
-    with tempfile.NamedTemporaryFile(prefix="cymatic-") as file:
-        file.write(head)
-        while piece := stream.read(2**20):
-            file.write(piece)
-        file.flush()
+    # A folder, since Windows opens no file a second time that is still open, as a NamedTemporaryFile is.
+    with tempfile.TemporaryDirectory(prefix="cymatic-") as folder:
+        name = os.path.join(folder, "sound")
+        with open(name, "wb") as file:
+            file.write(head)
+            while piece := stream.read(2**20):
+                file.write(piece)
         try:
-            yield from files.blocks(file.name)
+            yield from files.blocks(name)
         except SoundError as error:
-            raise SoundError(str(error).replace(file.name, NAME)) from None
+            raise SoundError(str(error).replace(name, NAME)) from None
 
 
 def _head(stream: Source) -> tuple[bytes, _Form | None, int]:

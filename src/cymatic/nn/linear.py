@@ -9,7 +9,7 @@ is asked for (another device or type, autocast, a graph to compile), the layer i
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from jaxtyping import Float
@@ -49,6 +49,11 @@ def gelu_linear(
     if torch.is_grad_enabled() or not _suits(x, layer.weight):
         return functional.gelu(layer(x), approximate=approximate)
     return _product(x, layer.weight, layer.bias, "gelu", approximate)
+
+
+def matrices_of(module: nn.Module) -> list[nn.Parameter]:
+    """The weights of all linear layers inside `module`, in their order: what orthogonal steps are for."""
+    return [cast(nn.Parameter, layer.weight) for layer in module.modules() if isinstance(layer, nn.Linear)]
 
 
 class PackedLinear:

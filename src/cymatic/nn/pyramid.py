@@ -15,8 +15,6 @@ from torch.nn.functional import silu
 from cymatic.config import Config
 from cymatic.nn.grid import Double, GridAttention, Halve, NormConv, ResidualBlock
 
-MOST_WEIGHTS = 1_000_000_000  # so that a damaged or hostile config can't take all memory
-
 
 class PyramidShape(Config):
     """The size of both halves.
@@ -45,11 +43,6 @@ class PyramidShape(Config):
             raise ValueError(f"attention {self.attention} names a level beyond 0 to {len(self.multiples) - 1}")
         if not all(1 <= side <= 64 for side in self.patch):
             raise ValueError(f"the sides of a patch are 1 to 64, and these are {self.patch}")
-        blocks = (2 * self.blocks + 1) * 18 * sum(width**2 for width in self.widths)  # 2 x 9 width² weights each
-        if blocks > MOST_WEIGHTS:
-            raise ValueError(
-                f"width {self.width} with multiples {self.multiples} makes more than {MOST_WEIGHTS:,} weights"
-            )
         return self
 
     @property

@@ -16,13 +16,14 @@ from cymatic.codecs.waveform import WaveformCodec
 from cymatic.errors import Error, ModelError
 from cymatic.evaluation.code_use import perplexity
 from cymatic.evaluation.topography import shuffled, topographic_error
+from cymatic.pipelines.finish import check_positive
 from cymatic.quantizers.gaussian import GaussianBottleneck
 from cymatic.quantizers.maps import grid
 from cymatic.quantizers.residual import ResidualQuantizer
 from cymatic.signal.colours import difference
 from cymatic.signal.timbre import Timbre, timbre
 
-HELD = 0.25  # seconds that a code is held
+HELD, LONGEST = 0.25, 10.0  # seconds that a code is held, and can be
 FADE = 0.01  # seconds of it at the end
 MOST_CODES = 4096  # of a level: as many sounds as a page can hold
 AT_ONCE = 64  # codes that are decoded together
@@ -91,6 +92,7 @@ def codebook_map(
     Raises Error for a level that the codec has not, too many codes, or no sounds; ModelError for a codec without codes.
     """
     check_level(codec, level)
+    check_positive("the length of a code's sound", seconds, LONGEST)
     quantizer, rate, size = codec.quantizer, codec.config.rate, codec.sizes[level - 1]
     assert not isinstance(quantizer, GaussianBottleneck)
     if not sounds:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -110,6 +111,8 @@ class SoundCodec:
         rates = self.rates[:held]
         if kbps is None:
             return len(rates) if held is not None else self.levels(self.kbps)
+        if not math.isfinite(kbps):
+            raise Error(f"{kbps:g} kbps were asked for; give a number, such as {rates[-1]:g}")
         fitting = sum(rate <= kbps * (1 + ROUNDING) for rate in rates)
         if fitting < self.codec.least:
             raise Error(
@@ -189,15 +192,21 @@ class SoundCodec:
         return Written(pieces.samples / self.rate, writer.written, writer.header.kbps)
 
     def decode_file(
-        self, source: str | os.PathLike[str], target: str | os.PathLike[str], kbps: float | None = None
+        self,
+        source: str | os.PathLike[str],
+        target: str | os.PathLike[str],
+        kbps: float | None = None,
+        *,
+        longest: float | None = None,
     ) -> Written:
         """A `.cym` file -> a sound file as the extension says, which appears whole or not at all.
 
-        Samples beyond -1..1 are clipped. Raises Error and FileNotFoundError, each in one sentence.
+        Samples beyond -1..1 are clipped. longest: seconds that are accepted, as
+        `CymReader` has it. Raises Error and FileNotFoundError, each in one sentence.
         """
         check_output(target, files.FORMATS)
         with opened(source) as stream:
-            reader = CymReader(stream, str(source))
+            reader = CymReader(stream, str(source), longest=longest)
             with writing(target) as file:
                 return self.decode_blocks(reader, file, Path(target).suffix, kbps)
 

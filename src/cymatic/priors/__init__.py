@@ -1,8 +1,33 @@
-"""Models of what is likely: from a condition to a mel, a latent or codes."""
+"""Models of what is likely: from a condition to a mel or to codes.
 
-from cymatic.priors.flow import FlowPrior
-from cymatic.priors.gpt import GPTPrior
-from cymatic.priors.gpt_vae import GPTVAE
+`PRIORS` is the closed union of the family: configs, loaders, pipelines and the contract test read it. Nobody outside
+needs to know which of them it holds, since all have:
 
-PRIORS = (FlowPrior,)  # every kind over mels that a model folder may hold
-CODE_PRIORS = (GPTPrior, GPTVAE)  # and every kind over codes
+- `config.cond_dim`: the width of the condition that it reads;
+- `steps_trained`: a number of training steps; a prior of 0 refuses to sample (ModelError);
+- `longest`: the greatest length in its own units, frames of a mel or columns of codes, for `int(prior.longest)`;
+- `loss(target, lengths, cond, generator, shard=None, *, step=None)`: `{"loss": ..., and its terms}` of a batch.
+  target: `[batch, ..., longest of these]`, of which item i has `lengths[i]`; shard: which items of a larger batch these
+  are; step: of the training, for what changes in its course;
+- `measured`: the name of the term by which held-out data is measured;
+- `matrices()`: the weights that take orthogonal steps in training, the others take AdamW's;
+- `sampling`: a frozen config of how it samples, with defaults and ranges;
+- `sample(cond, seeds, *, lengths=None, on_step=None, allow_untrained=False, **settings)`: targets and their lengths,
+  drawn where none are given. Item i depends on `seeds[i]` and its own condition alone. settings: of `sampling`, with
+  `guidance` among them (1 is none); on_step: called between steps, see `priors.progress`.
+
+Those over codes `[batch, rows, columns]` (GPTPrior, GPTVAE) also have `config.codes`, `config.rows` and
+`config.size(row)`, which say how many different codes each row has, and continue a `start` in `sample`.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from cymatic.priors.flow import FlowConfig, FlowPrior
+from cymatic.priors.gpt import GPTConfig, GPTPrior
+from cymatic.priors.gpt_vae import GPTVAE, GPTVAEConfig
+
+Prior = FlowPrior | GPTPrior | GPTVAE
+PriorConfig = Annotated[FlowConfig | GPTConfig | GPTVAEConfig, Field(discriminator="kind")]
+PRIORS: tuple[type[Prior], ...] = (FlowPrior, GPTPrior, GPTVAE)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -24,11 +24,12 @@ from torch.nn.functional import gaussian_nll_loss, pad, silu
 from cymatic.batch_shard import BatchShard
 from cymatic.cond import Cond, concatenate, guide
 from cymatic.config import Config
-from cymatic.errors import ModelError
 from cymatic.nn.embeddings import harmonics, sinusoids
-from cymatic.nn.linear import Linear
+from cymatic.nn.linear import Linear, matrices_of
+from cymatic.nn.trained import refuse_untrained
 from cymatic.nn.transformer import AdaLNBlock, modulated_norm, rotary_tables
-from cymatic.priors.samplers import SAMPLERS, Seen, grid
+from cymatic.priors.progress import OnStep
+from cymatic.priors.samplers import SAMPLERS, Denoise, FlowSampling, Prediction, grid
 from cymatic.signal.mel import MelSpec
 
 MOST_WEIGHTS = 1_000_000_000  # so that a damaged or hostile config can't take all memory
@@ -81,6 +82,8 @@ class FlowPrior(nn.Module):
     """
 
     config_class: ClassVar[type[FlowConfig]] = FlowConfig
+    sampling: ClassVar[type[FlowSampling]] = FlowSampling
+    measured: ClassVar[str] = "flow"
     mean: Tensor
     std: Tensor
     longest: Tensor
@@ -115,6 +118,10 @@ class FlowPrior(nn.Module):
             nn.init.zeros_(layer.bias)
         nn.init.constant_(self.write_spread.bias, math.log(SPREAD_AT_FIRST))
 
+    def matrices(self) -> list[nn.Parameter]:
+        """The weights for orthogonal steps: those of the linear layers inside the blocks."""
+        return matrices_of(self.blocks)
+
     @torch.no_grad()
     def fit_statistics(self, mels: Sequence[Float[Tensor, "mels _"]]) -> None:
         """Takes over mean, spread and greatest length of the mels to train on."""
@@ -126,18 +133,21 @@ class FlowPrior(nn.Module):
     def loss(
         self,
         target: Float[Tensor, "batch mels frames"],
-        frames: Int[Tensor, " batch"],
+        lengths: Int[Tensor, " batch"],
         cond: Cond,
         generator: torch.Generator,
         shard: BatchShard | None = None,
+        *,
+        step: int | None = None,
     ) -> dict[str, Tensor]:
         """Mean squared error of the velocity, `|mel given - data|^2 / (1 - t)^2`, and the likelihood of the lengths.
 
         Times are mostly logit-normal (Esser et al., 2024, arXiv 2403.03206). All draws come from `generator`, on the
-        CPU, so that a step is the same on every machine. A `share` of a batch draws what its items would in the whole
-        one, and its terms are weighted so that their mean over all shares is the whole batch's.
+        CPU, so that a step is the same on every machine. A `shard` of a batch draws what its items would in the whole
+        one, and its terms are weighted so that their mean over all shards is the whole batch's. The `step` changes
+        nothing here.
         """
-        mask = self._mask(frames, target.shape[-1])
+        mask = self._mask(lengths, target.shape[-1])
         data = (target - self.mean) / self.std * mask[:, None]
         items, longest = (len(data), data.shape[-1]) if shard is None else (shard.items, shard.longest)
         noise = torch.randn(items, data.shape[1], longest, generator=generator)
@@ -145,14 +155,14 @@ class FlowPrior(nn.Module):
         if shard is not None:
             noise, normal = shard.take(noise)[..., : data.shape[-1]], shard.take(normal)
             even = torch.stack([shard.take(row) for row in even])
-        noise, times = noise.to(data) * mask[:, None], _times(normal.to(data), even.to(data), frames)
+        noise, times = noise.to(data) * mask[:, None], _times(normal.to(data), even.to(data), lengths)
         t = times[:, None, None]
         tokens, token_mask, vector = self._condition(cond)
-        given = self._clean((1 - t) * noise + t * data, times, frames, tokens, token_mask, vector)
+        given = self._clean((1 - t) * noise + t * data, times, lengths, tokens, token_mask, vector)
         error = ((given - data) / (1 - t).clamp_min(NEAREST)).square() * mask[:, None]
         flow = error.sum() / (mask.sum() * target.shape[1])
         centre, spread = self._length(vector)
-        length = gaussian_nll_loss(centre, frames.float().log(), spread.square())
+        length = gaussian_nll_loss(centre, lengths.float().log(), spread.square())
         if shard is not None:
             flow, length = flow * shard.frames_weight, length * shard.items_weight
         return {"loss": flow + 0.1 * length, "flow": flow, "length": length}
@@ -162,51 +172,63 @@ class FlowPrior(nn.Module):
         cond: Cond,
         seeds: Sequence[int],
         *,
-        frames: Int[Tensor, " batch"] | None = None,
-        guidance: float = 2.0,
-        steps: int = 12,
-        sampler: str = "heun",
-        interval: tuple[float, float] = (0.0, 1.0),
+        lengths: Int[Tensor, " batch"] | None = None,
+        on_step: OnStep | None = None,
         allow_untrained: bool = False,
+        **settings: Any,
     ) -> tuple[Float[Tensor, "batch mels frames"], Int[Tensor, " batch"]]:
         """Mels and their lengths in frames; what lies beyond an item's length is silence.
 
-        Item i draws from its own CPU generator seeded with `seeds[i]`, so a batch equals its items. Without `frames`
-        the lengths are drawn too. Guidance above 1 acts at times within `interval` (Kynkäänniemi et al., 2024, arXiv
-        2404.07724), and outside of it a step costs half. Raises ModelError where the prior was never trained.
+        Item i draws from its own CPU generator seeded with `seeds[i]`, so a batch equals its items. Without `lengths`
+        they are drawn too. settings: of `FlowSampling`. Raises ModelError where the prior was never trained, Error for
+        settings out of range.
         """
-        if not (self.steps_trained or allow_untrained):
-            raise ModelError("this model was never trained (0 steps), so it can only make noise; train it first")
+        how = FlowSampling.parse(settings, "the sampling")
+        if not allow_untrained:
+            refuse_untrained("model", self.steps_trained)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        alone, both = self._condition(cond), self._condition(concatenate(cond, cond.null()))
         # Drawn whether it is used or not, so that a given length does not change what is said in it.
         stretch = torch.stack([torch.randn((), generator=g) for g in generators])
-        if frames is None:
-            frames = self._draw_lengths(alone[2], stretch)
-        frames = frames.to(self.mean.device)
-        longest = int(frames.max())
+        if lengths is None:
+            lengths = self._draw_lengths(self._condition(cond)[2], stretch)
+        lengths = lengths.to(self.mean.device)
+        longest = int(lengths.max())
         noise = torch.stack(
             [
                 pad(torch.randn(int(n), self.mean.shape[0], generator=g).T, (0, longest - int(n)))
-                for n, g in zip(frames, generators, strict=True)
+                for n, g in zip(lengths, generators, strict=True)
             ]
         ).to(self.mean)
-        mask = self._mask(frames, longest)[:, None]
+        denoise = self.denoiser(cond, lengths, how.guidance, how.guidance_interval)
+        x = SAMPLERS[how.sampler](denoise, noise, grid(how.steps), on_step)
+        mel, silence = x * self.std + self.mean, self.config.mel.silence
+        return mel.clamp_min(silence).masked_fill(~self._mask(lengths, longest)[:, None], silence), lengths
 
-        def see(x: Tensor, t: float) -> Seen:
+    def denoiser(
+        self,
+        cond: Cond,
+        lengths: Int[Tensor, " batch"],
+        guidance: float = 1.0,
+        interval: tuple[float, float] = (0.0, 1.0),
+    ) -> Denoise:
+        """The guided prediction of normalised mels as a function of `x` `[batch, mels, frames]` and the time t.
+
+        Guidance above 1 acts at times within `interval` (Kynkäänniemi et al., 2024, arXiv 2404.07724), and outside of
+        it an evaluation costs half.
+        """
+        alone, both = self._condition(cond), self._condition(concatenate(cond, cond.null()))
+
+        def denoise(x: Tensor, t: float) -> Prediction:
             guided = guidance < 1 or (guidance > 1 and interval[0] <= t <= interval[1])
-            inputs, lengths, given = (x.repeat(2, 1, 1), frames.repeat(2), both) if guided else (x, frames, alone)
-            mean, spread = self._see(inputs, torch.full((len(inputs),), t, device=x.device), lengths, *given)
+            inputs, frames, given = (x.repeat(2, 1, 1), lengths.repeat(2), both) if guided else (x, lengths, alone)
+            mean, spread = self._predict(inputs, torch.full((len(inputs),), t, device=x.device), frames, *given)
             if not guided:
-                return Seen(mean, spread)
+                return Prediction(mean, spread)
             (mean, plain_mean), (spread, plain_spread) = mean.chunk(2), spread.chunk(2)
-            # What is said is exaggerated, and grain is not.
-            return Seen(guide(mean, plain_mean, guidance), guide(spread, plain_spread, min(guidance, 1.0)))
+            # The outline is exaggerated, and its spread is not.
+            return Prediction(guide(mean, plain_mean, guidance), guide(spread, plain_spread, min(guidance, 1.0)))
 
-        x = SAMPLERS[sampler](see, noise, grid(steps))
-        mel = x * self.std + self.mean
-        silence = self.config.mel.silence
-        return mel.clamp_min(silence).masked_fill(~mask, silence), frames
+        return denoise
 
     def _condition(
         self, cond: Cond
@@ -228,13 +250,13 @@ class FlowPrior(nn.Module):
     def _clean(
         self, x: Float[Tensor, "batch mels frames"], times: Float[Tensor, " batch"], *given: Tensor
     ) -> Float[Tensor, "batch mels frames"]:
-        """The mel to expect behind `x` at `times`, given what `_see` reads."""
-        outline, spread = self._see(x, times, *given)
+        """The mel to expect behind `x` at `times`, given what `_predict` reads."""
+        outline, spread = self._predict(x, times, *given)
         t, variance = times[:, None, None], spread.square()
         gain = t * variance / ((1 - t).square() + t.square() * variance)
         return outline + gain * (x - t * outline)
 
-    def _see(
+    def _predict(
         self,
         x: Float[Tensor, "batch mels frames"],
         times: Float[Tensor, " batch"],
@@ -243,7 +265,7 @@ class FlowPrior(nn.Module):
         token_mask: Bool[Tensor, "batch n"],
         vector: Float[Tensor, "batch dim"],
     ) -> tuple[Float[Tensor, "batch mels frames"], Float[Tensor, "batch mels frames"]]:
-        """The outline of the mel that the network sees behind `x` at `times`, and its spread around it."""
+        """The outline of the mel behind `x` at `times`, and its spread around it."""
         mask = self._mask(frames, x.shape[-1])
         patch = self.config.patch
         patches = pad(x * mask[:, None], (0, -x.shape[-1] % patch)).unflatten(-1, (-1, patch))

@@ -1,27 +1,31 @@
 """A GPT over the codes of a spectrogram or a picture: each code from the condition and all codes before it.
 
-Codes of a vector-quantised autoencoder as a language (Esser et al., 2020, arXiv 2012.09841), read column by column, so
-that time goes first (Iashin and Rahtu, 2021, arXiv 2110.08791). `p(codes | condition) = prod_i p(code_i | codes before
-i, condition)`.
+Codes of a vector-quantised autoencoder as a language (Esser et al., 2020, arXiv 2012.09841):
+`p(codes | condition) = prod_i p(code_i | codes before i, condition)`, in the order that `priors.order` says. The
+network is in `priors.trunk`, the loop that samples in `priors.decoding`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from cymatic.batch_shard import BatchShard
 from cymatic.cond import Cond
-from cymatic.errors import Error, ModelError
-from cymatic.nn.causal import GPTBlock
-from cymatic.priors.generation import Choice, generate
-from cymatic.priors.grid import flatten
+from cymatic.errors import Error
+from cymatic.nn.fast_step import FastStep
+from cymatic.nn.kv_cache import KVCache, padding_bias
+from cymatic.nn.linear import matrices_of
+from cymatic.nn.trained import refuse_untrained
+from cymatic.priors.decoding import CodeSampling, decode
+from cymatic.priors.order import flatten, unflatten
+from cymatic.priors.progress import OnStep
 from cymatic.priors.trunk import CodeShape, CodeTrunk, Prefix
 
 IGNORED = -100  # a target that the loss passes by
@@ -30,7 +34,7 @@ IGNORED = -100  # a target that the loss passes by
 class GPTConfig(CodeShape):
     """end: whether a sound says itself that it is over; without that it always has the columns asked for, or `longest`.
 
-    pkeep: each code that the network reads in training is kept with this probability and else is any code, so that it
+    A picture of one size is `rows` high and `longest` wide, with `order="row-major"` and `end=False`. pkeep: each code that the network reads in training is kept with this probability and else is any code, so that it
     learns to go on from its own mistakes. sizes: how many codes each row has to choose from, where some have fewer than
     `codes`.
     """
@@ -44,6 +48,8 @@ class GPTConfig(CodeShape):
     def _one_size_a_row(self) -> Self:
         if self.sizes and (len(self.sizes) != self.rows or min(self.sizes) < 1 or max(self.sizes) != self.codes):
             raise ValueError(f"sizes are {self.sizes}; give one for each of {self.rows} rows, up to {self.codes}")
+        if self.order == "row-major" and (self.end or self.sizes):
+            raise ValueError("a grid that is read row by row is always whole; give end false, and no sizes")
         return self
 
     def size(self, row: int) -> int:
@@ -60,6 +66,8 @@ class GPTPrior(nn.Module):
     """
 
     config_class: ClassVar[type[GPTConfig]] = GPTConfig
+    sampling: ClassVar[type[CodeSampling]] = CodeSampling
+    measured: ClassVar[str] = "nll"
     steps_trained: Tensor
 
     def __init__(self, config: GPTConfig) -> None:
@@ -69,6 +77,15 @@ class GPTPrior(nn.Module):
         self.trunk = CodeTrunk(config, config.depth)
         self.head = nn.Linear(config.width, config.codes + config.end, bias=False)
         nn.init.normal_(self.head.weight, std=0.02)
+
+    @property
+    def longest(self) -> int:
+        """Columns at most."""
+        return self.config.longest
+
+    def matrices(self) -> list[nn.Parameter]:
+        """The weights for orthogonal steps: those of the linear layers inside the blocks."""
+        return matrices_of(self.trunk.blocks)
 
     def forward(
         self, codes: Int[Tensor, "batch n"], cond: Cond | Prefix | None
@@ -104,7 +121,7 @@ class GPTPrior(nn.Module):
         """
         config = self.config
         self.check(codes, columns)
-        sequence = flatten(codes)
+        sequence = flatten(codes, config.order)
         counts = columns[:, None] * config.rows
         at = torch.arange(sequence.shape[1] + 1, device=codes.device)
         targets = torch.cat([sequence, sequence.new_full((len(codes), 1), IGNORED)], dim=1)
@@ -113,24 +130,26 @@ class GPTPrior(nn.Module):
             targets = targets.masked_fill((at == counts) & (columns[:, None] < config.longest), config.codes)
         # The last logits are wanted for an end only, and in a sound of the greatest length there is no place for them.
         last = None if config.end and codes.shape[2] < config.longest else -1
-        logits = self(flatten(codes if read is None else read)[:, :last], cond)
+        logits = self(flatten(codes if read is None else read, config.order)[:, :last], cond)
         return cross_entropy(logits.mT, targets[:, :last], ignore_index=IGNORED, reduction="none").sum(1)
 
     def loss(
         self,
-        codes: Int[Tensor, "batch rows columns"],
-        columns: Int[Tensor, " batch"],
+        target: Int[Tensor, "batch rows columns"],
+        lengths: Int[Tensor, " batch"],
         cond: Cond | None,
         generator: torch.Generator,
         shard: BatchShard | None = None,
+        *,
+        step: int | None = None,
     ) -> dict[str, Tensor]:
         """`nll` (and `loss`, the same): the mean of `-log p` in nats a code, what ends cost included.
 
-        columns: how many of each item are its own. A `share` of a batch has the columns' numbers as lengths; draws come
-        from `generator` on the CPU, as its items would draw in the whole batch.
+        lengths: how many columns of each item are its own. A `shard` of a batch has these numbers as lengths; draws
+        come from `generator` on the CPU, as its items would draw in the whole batch. The `step` changes nothing here.
         """
-        nll = self.item_nll(codes, columns, cond, self.corrupted(codes, generator, shard)).sum()
-        nll = nll / (columns.sum() * self.config.rows)
+        nll = self.item_nll(target, lengths, cond, self.corrupted(target, generator, shard)).sum()
+        nll = nll / (lengths.sum() * self.config.rows)
         if shard is not None:
             nll = nll * shard.frames_weight
         return {"loss": nll, "nll": nll}
@@ -155,25 +174,24 @@ class GPTPrior(nn.Module):
         cond: Cond | None,
         seeds: Sequence[int],
         *,
-        columns: Int[Tensor, " batch"] | None = None,
-        start: Int[Tensor, "batch rows begun"] | None = None,
-        guidance: float = 1.0,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        greedy: bool = False,
+        lengths: Int[Tensor, " batch"] | None = None,
+        start: Int[Tensor, "batch height width"] | None = None,
+        on_step: OnStep | None = None,
         allow_untrained: bool = False,
+        **settings: Any,
     ) -> tuple[Int[Tensor, "batch rows columns"], Int[Tensor, " batch"]]:
         """Codes and how many columns each item has; beyond an item's own codes are 0.
 
-        columns: how many to make, and then nothing ends earlier; start: codes to continue from, which come back with
-        the rest. Guidance other than 1 runs the network with and without the condition side by side. For the others
-        see `Choice`. Raises ModelError where the prior was never trained, Error for what can't be asked for.
+        lengths: how many columns to make, and then nothing ends earlier; start: codes to continue from, which come back
+        with the rest: whole columns, or whole rows where the order is row-major. settings: of `CodeSampling`; guidance
+        other than 1 runs the network with and without the condition side by side. Raises ModelError where the prior was
+        never trained, Error for what can't be asked for.
         """
-        self.require_training(allow_untrained)
-        choice = Choice(temperature, top_k, top_p, greedy)
-        prefixes = self.prefixes(cond, len(seeds), guidance)
-        return generate(self, prefixes, seeds, choice=choice, columns=columns, start=start, guidance=guidance)
+        how = CodeSampling.parse(settings, "the sampling")
+        if not allow_untrained:
+            refuse_untrained("model", self.steps_trained)
+        prefixes = self.prefixes(cond, len(seeds), how.guidance)
+        return self.sample_after(prefixes, seeds, how, lengths=lengths, start=start, on_step=on_step)
 
     def prefixes(self, cond: Cond | None, batch: int, guidance: float) -> list[Prefix]:
         """What stands before the codes with the condition and, where guidance asks for it, without."""
@@ -181,9 +199,42 @@ class GPTPrior(nn.Module):
             conds = [cond] if guidance == 1 or cond is None else [cond, cond.null()]
             return [self.trunk.prefix(one, batch) for one in conds]
 
-    def require_training(self, allow_untrained: bool) -> None:
-        if not (self.steps_trained or allow_untrained):
-            raise ModelError("this model was never trained (0 steps), so it can only make noise; train it first")
+    def sample_after(
+        self,
+        prefixes: Sequence[Prefix],
+        seeds: Sequence[int],
+        how: CodeSampling,
+        *,
+        lengths: Int[Tensor, " batch"] | None = None,
+        start: Int[Tensor, "batch height width"] | None = None,
+        on_step: OnStep | None = None,
+    ) -> tuple[Int[Tensor, "batch rows columns"], Int[Tensor, " batch"]]:
+        """`sample`, after one prefix for each item, or after two where the sampling is guided."""
+        config, begun = self.config, torch.zeros(len(seeds), 0, dtype=torch.int64, device=self.trunk.null.device)
+        whole = config.order == "row-major"
+        if start is not None:
+            self._check_grid(start, height=len(start[0]) if whole else config.rows)
+            begun = flatten(start.to(begun.device), config.order)
+        if whole and lengths is not None:
+            if lengths.tolist() != [config.longest] * len(seeds):
+                raise Error(f"lengths of {lengths.tolist()!s:.60} came; each item is {config.longest} columns wide")
+            lengths = None
+        decoding = _Decoding(self, prefixes)
+        sequence, lines = decode(
+            decoding.prefill,
+            decoding.step,
+            begun,
+            seeds,
+            sizes=[config.size(row) for row in range(config.line)] if config.sizes else [config.codes] * config.line,
+            longest=config.lines,
+            end=config.end,
+            sampling=how,
+            guided=len(prefixes) == 2,
+            lengths=lengths,
+            on_step=on_step,
+        )
+        codes = unflatten(sequence, config.order, height=config.rows)
+        return codes, torch.full_like(lines, config.longest) if whole else lines
 
     @torch.no_grad()
     def attention_maps(
@@ -191,36 +242,81 @@ class GPTPrior(nn.Module):
     ) -> list[Float[Tensor, "batch heads n n"]]:
         """For each block how much each place of condition and codes looks at each; the condition comes first."""
         self.check(codes)
-        x, rotary, mask = self.trunk.begin(self.trunk.prefix(cond, len(codes)), flatten(codes))
+        x, rotary, mask = self.trunk.begin(self.trunk.prefix(cond, len(codes)), flatten(codes, self.config.order))
         maps = []
-        for block in self.trunk.blocks:
-            assert isinstance(block, GPTBlock)
+        for block in self.trunk.stack:
             maps.append(block.weights(x, rotary, mask))
             x = block(x, rotary, mask)
         return maps
 
     def check(self, codes: Int[Tensor, "batch rows columns"], columns: Int[Tensor, " batch"] | None = None) -> None:
         """Raises Error for codes that are not this prior's, and for lengths that are not theirs."""
-        rows, most = self.config.rows, self.config.longest
-        if codes.shape[1] != rows or not 0 < codes.shape[2] <= most:
+        self._check_grid(codes, height=self.config.rows)
+        least = codes.shape[2] if self.config.order == "row-major" else 1
+        if columns is not None and not bool(((columns >= least) & (columns <= codes.shape[2])).all()):
+            raise Error(f"lengths of {columns.tolist()!s:.60} came with codes of {least} to {codes.shape[2]} columns")
+
+    def _check_grid(self, codes: Int[Tensor, "batch height width"], *, height: int) -> None:
+        config = self.config
+        least = config.longest if config.order == "row-major" else 1
+        if codes.shape[1] != height or not 0 < height <= config.rows or not least <= codes.shape[2] <= config.longest:
             raise Error(
-                f"codes of {codes.shape[1]} rows and {codes.shape[2]} columns came, where this prior knows {rows} rows "
-                f"and 1 to {most} columns; use the codec that it was trained with"
+                f"codes of {codes.shape[1]} rows and {codes.shape[2]} columns came, where this prior knows "
+                f"{config.rows} rows and {least} to {config.longest} columns; use the codec that it was trained with"
             )
-        for row, size in enumerate(self.config.sizes):
+        for row, size in enumerate(config.sizes):
             if int(codes[:, row].max()) >= size:
                 raise Error(
                     f"code {int(codes[:, row].max())} came in row {row + 1}, which has 0 to {size - 1}; use the codec "
                     "that this prior was trained with"
                 )
         low, high = (int(end) for end in codes.aminmax())
-        if low < 0 or high >= self.config.codes:
+        if low < 0 or high >= config.codes:
             raise Error(
-                f"codes from {low} to {high} came, where this prior knows 0 to {self.config.codes - 1}; use the codec "
+                f"codes from {low} to {high} came, where this prior knows 0 to {config.codes - 1}; use the codec "
                 "that it was trained with"
             )
-        if columns is not None and not bool(((columns > 0) & (columns <= codes.shape[2])).all()):
-            raise Error(f"columns of {columns.tolist()!s:.60} came with codes of 1 to {codes.shape[2]} columns")
+
+
+class GPTState(NamedTuple):
+    """What a GPT keeps from step to step: the blocks' caches, and how many places before each row's condition are
+    padding, as a number and as what is added to the attention's logits."""
+
+    caches: list[KVCache]
+    padding: Int[Tensor, " rows"]
+    bias: Float[Tensor, "rows 1 1 capacity"] | None
+
+    def narrow(self, kept: Bool[Tensor, " rows"]) -> GPTState:
+        bias = None if self.bias is None else self.bias[kept]
+        return GPTState([cache.narrow(kept) for cache in self.caches], self.padding[kept], bias)
+
+
+class _Decoding:
+    """A GPT after its condition, as the two functions that `decode` takes."""
+
+    def __init__(self, prior: GPTPrior, prefixes: Sequence[Prefix]) -> None:
+        self.prior, self.trunk = prior, prior.trunk
+        self.prefix = Prefix(*(torch.cat(parts) for parts in zip(*prefixes, strict=True)))
+
+    def prefill(self, codes: Int[Tensor, "rows begun"], room: int) -> tuple[Float[Tensor, "rows choices"], GPTState]:
+        config, (rows, before) = self.prior.config, self.prefix.valid.shape
+        capacity = before + room
+        if config.positions == "learned" and capacity - 1 > config.places:
+            raise Error(
+                f"the condition has {before} tokens and this prior was made for at most {config.prefix}; give it fewer"
+            )
+        self.fast = FastStep(self.trunk.stack, self.trunk.norm, self.prior.head, rows=rows, capacity=capacity)
+        caches = [block.new_cache(rows, capacity) for block in self.trunk.stack]
+        hidden = self.trunk(self.prefix, codes, caches=caches)[:, -1]
+        padding = (~self.prefix.valid).sum(1)
+        return self.fast.head(hidden), GPTState(caches, padding, padding_bias(padding, capacity))
+
+    def step(
+        self, codes: Int[Tensor, " rows"], at: int, state: GPTState
+    ) -> tuple[Float[Tensor, "rows choices"], GPTState]:
+        before = self.prefix.tokens.shape[1]
+        x = self.trunk.embed(codes, at, before, state.padding)
+        return self.fast(x, state.caches, before + at, state.bias), state
 
 
 def mingpt_vas(*, prefix: int = 1) -> GPTConfig:

@@ -20,12 +20,14 @@ from cymatic.batch_shard import BatchShard
 from cymatic.cond import Cond
 from cymatic.config import Config
 from cymatic.errors import Error
-from cymatic.nn.linear import Linear
-from cymatic.priors.generation import Choice, generate
+from cymatic.nn.linear import Linear, matrices_of
+from cymatic.nn.trained import refuse_untrained
+from cymatic.priors.decoding import CodeSampling
 from cymatic.priors.gpt import GPTConfig, GPTPrior
-from cymatic.priors.grid import flatten
+from cymatic.priors.order import flatten
+from cymatic.priors.progress import OnStep
 from cymatic.priors.trunk import CodeTrunk, Prefix
-from cymatic.priors.variational import divergence, drawn, free_bits, log_density
+from cymatic.priors.variational import divergence, drawn, free_bits, log_density, ramp
 from cymatic.seeds import mixed
 
 
@@ -34,7 +36,9 @@ class GPTVAEConfig(Config):
 
     encoder_depth: blocks of the encoder, else as many; pool: whether the last code's vector or the mean of all gives
     the latent; variance: that of every posterior, where it is not to be learned; reduction: whether the loss is in nats
-    an item (sum) or a code (mean), KL included. free_bits and target: see `variational.free_bits`.
+    an item (sum) or a code (mean), KL included. free_bits and target: see `variational.free_bits`. beta: weight of the
+    KL, which begins at `kl_start` of it and is whole after `warmup` steps; with 0 this is a plain autoencoder that
+    still draws its latent.
     """
 
     kind: Literal["gpt-vae"] = "gpt-vae"
@@ -46,12 +50,38 @@ class GPTVAEConfig(Config):
     free_bits: Literal[0, 1, 2, 3] = 0
     target: float = Field(default=0.0, ge=0)
     reduction: Literal["sum", "mean"] = "sum"
+    beta: float = Field(default=1.0, ge=0)
+    kl_start: float = Field(default=1.0, ge=0, le=1)
+    warmup: int = Field(default=0, ge=0)
+
+    # What every prior over codes says of itself in the same place.
+
+    @property
+    def cond_dim(self) -> int | None:
+        return self.decoder.cond_dim
+
+    @property
+    def codes(self) -> int:
+        return self.decoder.codes
+
+    @property
+    def rows(self) -> int:
+        return self.decoder.rows
+
+    @property
+    def longest(self) -> int:
+        return self.decoder.longest
+
+    def size(self, row: int) -> int:
+        return self.decoder.size(row)
 
 
 class GPTVAE(nn.Module):
     """Codes `[batch, rows, columns]` -> latent `[batch, latent]` -> codes, with or without a condition."""
 
     config_class: ClassVar[type[GPTVAEConfig]] = GPTVAEConfig
+    sampling: ClassVar[type[CodeSampling]] = CodeSampling
+    measured: ClassVar[str] = "nll"
 
     def __init__(self, config: GPTVAEConfig) -> None:
         super().__init__()
@@ -70,6 +100,15 @@ class GPTVAE(nn.Module):
         """The decoder's, as there is one training for both."""
         return self.decoder.steps_trained
 
+    @property
+    def longest(self) -> int:
+        """Columns at most."""
+        return self.decoder.longest
+
+    def matrices(self) -> list[nn.Parameter]:
+        """The weights for orthogonal steps: those of the linear layers inside the blocks."""
+        return [*self.decoder.matrices(), *matrices_of(self.encoder.blocks)]
+
     def encode(
         self, codes: Int[Tensor, "batch rows columns"], columns: Int[Tensor, " batch"], cond: Cond | None = None
     ) -> tuple[Float[Tensor, "batch latent"], Float[Tensor, "batch latent"]]:
@@ -78,7 +117,9 @@ class GPTVAE(nn.Module):
         count = columns * self.config.decoder.rows
         valid = torch.arange(codes.shape[1] * codes.shape[2], device=codes.device) < count[:, None]
         prefix = self.encoder.prefix(cond, len(codes))
-        hidden = self.encoder(prefix, flatten(codes), both_ways=valid)[:, prefix.tokens.shape[1] :]
+        hidden = self.encoder(prefix, flatten(codes, self.config.decoder.order), both_ways=valid)[
+            :, prefix.tokens.shape[1] :
+        ]
         if self.config.pool == "last":
             hidden = hidden[torch.arange(len(codes), device=codes.device), count - 1]
         else:
@@ -91,36 +132,35 @@ class GPTVAE(nn.Module):
 
     def loss(
         self,
-        codes: Int[Tensor, "batch rows columns"],
-        columns: Int[Tensor, " batch"],
+        target: Int[Tensor, "batch rows columns"],
+        lengths: Int[Tensor, " batch"],
         cond: Cond | None,
         generator: torch.Generator,
         shard: BatchShard | None = None,
         *,
-        weight: float = 1.0,
+        step: int | None = None,
     ) -> dict[str, Tensor]:
         """`loss`, `nll` in nats a code given the latent, and `kl`, the whole of it in nats an item.
 
-        weight: of the KL, as `variational.ramp` gives it; with 0 this is a plain autoencoder that still draws its
-        latent. The loss is in nats an item, or all of it in nats a code (`reduction`).
+        step: of the training, for the weight of the KL (`GPTVAEConfig`); without one it is whole. The loss is in nats
+        an item, or all of it in nats a code (`reduction`).
         """
-        mean, log_var = self.encode(codes, columns, cond)
-        noise = torch.randn(len(codes) if shard is None else shard.items, self.latent, generator=generator)
+        config = self.config
+        weight = config.beta * (1.0 if step is None else ramp(step, config.kl_start, config.warmup))
+        mean, log_var = self.encode(target, lengths, cond)
+        noise = torch.randn(len(target) if shard is None else shard.items, self.latent, generator=generator)
         z = drawn(mean, log_var, (noise if shard is None else shard.take(noise)).to(mean))
-        read = self.decoder.corrupted(codes, generator, shard)
-        nats = self.decoder.item_nll(codes, columns, self._prefix(cond, z), read)
+        read = self.decoder.corrupted(target, generator, shard)
+        nats = self.decoder.item_nll(target, lengths, self._prefix(cond, z), read)
         kl = divergence(mean, log_var)
-        count = columns.sum() * self.config.decoder.rows
-        nll, whole, counted = (
-            nats.sum() / count,
-            kl.sum(1).mean(),
-            free_bits(kl, self.config.free_bits, self.config.target),
-        )
+        count = lengths.sum() * config.decoder.rows
+        nll, whole = nats.sum() / count, kl.sum(1).mean()
+        counted = free_bits(kl, config.free_bits, config.target)
         by_item, by_code = (1.0, 1.0) if shard is None else (shard.items_weight, shard.frames_weight)
-        if self.config.reduction == "sum":
+        if config.reduction == "sum":
             loss = (nats.mean() + weight * counted) * by_item
         else:
-            loss = (nats.sum() + weight * counted * len(codes)) / count * by_code
+            loss = (nats.sum() + weight * counted * len(target)) / count * by_code
         return {"loss": loss, "nll": nll * by_code, "kl": whole * by_item}
 
     def sample(
@@ -129,25 +169,23 @@ class GPTVAE(nn.Module):
         seeds: Sequence[int],
         *,
         latent: Float[Tensor, "batch latent"] | None = None,
-        columns: Int[Tensor, " batch"] | None = None,
-        start: Int[Tensor, "batch rows begun"] | None = None,
-        guidance: float = 1.0,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        greedy: bool = False,
+        lengths: Int[Tensor, " batch"] | None = None,
+        start: Int[Tensor, "batch height width"] | None = None,
+        on_step: OnStep | None = None,
         allow_untrained: bool = False,
+        **settings: Any,
     ) -> tuple[Int[Tensor, "batch rows columns"], Int[Tensor, " batch"]]:
         """Codes and columns as `GPTPrior.sample` gives them, from `latent` or from one drawn for each seed."""
-        self.decoder.require_training(allow_untrained)
+        how = CodeSampling.parse(settings, "the sampling")
+        if not allow_untrained:
+            refuse_untrained("model", self.steps_trained)
         z = self.drawn_latents(seeds) if latent is None else latent.to(self.read_latent.weight.device)
         if z.shape != (len(seeds), self.latent):
             raise Error(f"latents of {list(z.shape)} came for {len(seeds)} items; give [{len(seeds)}, {self.latent}]")
         with torch.no_grad():
             token = self.read_latent(z)
-            prefixes = [prefix.then(token) for prefix in self.decoder.prefixes(cond, len(seeds), guidance)]
-        choice = Choice(temperature, top_k, top_p, greedy)
-        return generate(self.decoder, prefixes, seeds, choice=choice, columns=columns, start=start, guidance=guidance)
+            prefixes = [prefix.then(token) for prefix in self.decoder.prefixes(cond, len(seeds), how.guidance)]
+        return self.decoder.sample_after(prefixes, seeds, how, lengths=lengths, start=start, on_step=on_step)
 
     @torch.no_grad()
     def blend(
@@ -158,12 +196,12 @@ class GPTVAE(nn.Module):
         *,
         cond: Cond | None = None,
         seed: int = 0,
-        **how: Any,
+        **settings: Any,
     ) -> tuple[Int[Tensor, "steps rows columns"], Int[Tensor, " steps"]]:
         """From one sound to another in `steps` of `z = (1 - v) z_a + v z_b`, v from 0 to 1, their lengths likewise.
 
         z are the posteriors' means. All are drawn with one seed, so that only z tells them apart.
-        cond: one condition, for all; `how` goes to `sample`.
+        cond: one condition, for all; `settings` go to `sample`.
         """
         if steps < 2:
             raise Error(f"a blend of {steps} steps has no two ends; ask for 2 or more")
@@ -172,7 +210,7 @@ class GPTVAE(nn.Module):
         columns = ((1 - v) * codes_a.shape[1] + v * codes_b.shape[1]).round().long().squeeze(1)
         latent = (1 - v) * za + v * zb
         many = None if cond is None else cond.repeat(steps)
-        return self.sample(many, [seed] * steps, latent=latent, columns=columns, **how)
+        return self.sample(many, [seed] * steps, latent=latent, lengths=columns, **settings)
 
     @torch.no_grad()
     def vary(
@@ -183,7 +221,7 @@ class GPTVAE(nn.Module):
         *,
         cond: Cond | None = None,
         seed: int = 0,
-        **how: Any,
+        **settings: Any,
     ) -> tuple[Int[Tensor, "n rows columns"], Int[Tensor, " n"]]:
         """`n` sounds near one, of its length: `z = sqrt(1 - a²) z_0 + a noise`, so amount 0 stays and 1 forgets it.
 
@@ -195,7 +233,7 @@ class GPTVAE(nn.Module):
         seeds = [seed + i for i in range(n)]
         latent = (1 - amount**2) ** 0.5 * self._latent_of(codes, cond) + amount * self.drawn_latents(seeds)
         columns = torch.full((n,), codes.shape[1])
-        return self.sample(None if cond is None else cond.repeat(n), seeds, latent=latent, columns=columns, **how)
+        return self.sample(None if cond is None else cond.repeat(n), seeds, latent=latent, lengths=columns, **settings)
 
     @torch.no_grad()
     def importance_weighted_nll(

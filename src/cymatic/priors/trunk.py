@@ -1,9 +1,9 @@
-"""What every model of code sequences begins with: a condition and codes go in, one vector for each place comes out."""
+"""The network of every model of code sequences: a condition and codes go in, one vector for each place comes out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -14,6 +14,7 @@ from cymatic.cond import Cond
 from cymatic.config import Config
 from cymatic.errors import Error
 from cymatic.nn.causal import GPTBlock, causal_mask
+from cymatic.nn.kv_cache import KVCache
 from cymatic.nn.linear import Linear
 from cymatic.nn.transformer import rotary_tables
 
@@ -36,15 +37,17 @@ class Prefix(NamedTuple):
 class CodeShape(Config):
     """Which codes are read and how large the network is.
 
-    codes: how many different ones there are; rows: codes in a column; longest: columns at most; cond_dim: width of the
-    condition's tokens and vector, none where nothing is ever conditioned on; vector: whether its vector is read.
-    positions: `rotary`, or `learned` for each place of condition and codes together, of which `prefix` are the
-    condition's at most; published weights need the latter.
+    codes: how many different ones there are; rows: codes in a column; longest: columns at most; order: in which a grid
+    is read (`priors.order`). Column by column a grid may have any width up to `longest`, row by row all have that one,
+    as pictures do. cond_dim: width of the condition's tokens and vector, none where nothing is ever conditioned on;
+    vector: whether its vector is read. positions: `rotary`, or `learned` for each place of condition and codes
+    together, of which `prefix` are the condition's at most; published weights need the latter.
     """
 
     codes: int = Field(gt=1, le=2**20)
     rows: int = Field(gt=0, le=4096)
     longest: int = Field(gt=0, le=2**20)
+    order: Literal["column-major", "row-major"] = "column-major"
     width: int = Field(default=256, gt=0, le=16384)
     depth: int = Field(default=6, gt=0, le=256)
     heads: int = Field(default=4, gt=0)
@@ -66,9 +69,19 @@ class CodeShape(Config):
         return self
 
     @property
+    def line(self) -> int:
+        """Codes in a line of the sequence: a column, or a row where the order is row-major."""
+        return self.rows if self.order == "column-major" else self.longest
+
+    @property
+    def lines(self) -> int:
+        """Lines of the sequence at most."""
+        return self.longest if self.order == "column-major" else self.rows
+
+    @property
     def places(self) -> int:
-        """Rows of the table that says where a code stands."""
-        return self.rows if self.positions == "rotary" else self.prefix + self.rows * self.longest
+        """Rows of the table that says where a code stands: in its line, or in the whole sequence."""
+        return self.line if self.positions == "rotary" else self.prefix + self.rows * self.longest
 
 
 class CodeTrunk(nn.Module):
@@ -95,10 +108,13 @@ class CodeTrunk(nn.Module):
             if isinstance(layer, nn.Linear):
                 nn.init.zeros_(layer.bias)
         for name, weight in self.blocks.named_parameters():
-            if name.endswith(
-                ("out.weight", "narrow.weight")
-            ):  # the sum of all that blocks add is not to grow with them
+            if name.endswith(("out.weight", "narrow.weight")):  # so that what all blocks add doesn't grow with them
                 nn.init.normal_(weight, std=0.02 / (2 * depth) ** 0.5)
+
+    @property
+    def stack(self) -> list[GPTBlock]:
+        """The blocks, as what they are."""
+        return cast(list[GPTBlock], list(self.blocks))
 
     def prefix(self, cond: Cond | None, batch: int) -> Prefix:
         """The condition as what stands before the codes: its tokens, then its vector; the learned null where it was
@@ -143,14 +159,14 @@ class CodeTrunk(nn.Module):
         codes: Int[Tensor, "batch n"],
         *,
         both_ways: Bool[Tensor, "batch n"] | None = None,
-        caches: Sequence[Tensor | None] | None = None,
+        caches: Sequence[KVCache | None] | None = None,
     ) -> Float[Tensor, "batch all width"]:
         """A vector for each place of prefix and codes; the one before a code has read all but that code.
 
         both_ways: which codes are valid, where each place is to look at all valid ones. caches: as in `GPTBlock`.
         """
         x, rotary, mask = self.begin(prefix, codes, both_ways)
-        for block, cache in zip(self.blocks, caches or [None] * len(self.blocks), strict=True):
+        for block, cache in zip(self.stack, caches or [None] * len(self.blocks), strict=True):
             x = block(x, rotary, mask, cache)
         return self.norm(x)
 
@@ -164,8 +180,8 @@ class CodeTrunk(nn.Module):
         rotary = None
         if self.config.positions == "rotary":
             rotary = rotary_tables(torch.arange(n, device=device), self.config.width // self.config.heads)
-            rows = torch.arange(codes.shape[1], device=device) % self.config.rows
-            x = x + torch.cat([tokens.new_zeros(tokens.shape[1:]), self.place(rows)])
+            places = torch.arange(codes.shape[1], device=device) % self.config.line
+            x = x + torch.cat([tokens.new_zeros(tokens.shape[1:]), self.place(places)])
         else:
             if n > self.config.places:
                 raise Error(
@@ -185,5 +201,5 @@ class CodeTrunk(nn.Module):
     ) -> Float[Tensor, "batch width"]:
         """What a step reads of code number `at` of each item, after `prefix` places whose first `padding` are void."""
         if self.config.positions == "rotary":
-            return self.code(codes) + self.place.weight[at % self.config.rows]
+            return self.code(codes) + self.place.weight[at % self.config.line]
         return self.code(codes) + self.place(prefix + at - padding)

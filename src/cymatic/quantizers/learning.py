@@ -42,19 +42,6 @@ def _highest(scores: Tensor) -> Tensor:
     return inside.argmax(-1) * columns + column
 
 
-def sampled(rows: Tensor, vectors: Tensor, bias: Tensor | None, temperature: float, drawn: Tensor) -> Tensor:
-    """A code for each row, drawn from `softmax(-d / temperature)` by the number in 0..1 that was `drawn` for it.
-
-    With vectors and bias as in `nearest`, d is the squared distance up to what is the same for all codes.
-    """
-    size = max(1, MOST_SCORES // len(vectors))
-    found = []
-    for piece, u in zip(rows.split(size), drawn.flatten().split(size), strict=True):
-        ends = (linear(piece, vectors, bias) * (2 / temperature)).softmax(-1).cumsum(-1)
-        found.append(torch.searchsorted(ends, u[:, None] * ends[:, -1:], right=True)[:, 0])
-    return torch.cat(found).clamp(max=len(vectors) - 1)
-
-
 def check_codes(codes: Tensor, size: int) -> None:
     """Raises Error for a code that the codebook does not have."""
     if codes.numel() and not (int(codes.min()) >= 0 and int(codes.max()) < size):

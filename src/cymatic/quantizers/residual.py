@@ -6,13 +6,13 @@ ones of more, and the number of levels is the bit rate.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import cosine_similarity, embedding, normalize
+from torch.nn.functional import embedding, normalize
 
 from cymatic.batch_shard import BatchShard
 from cymatic.config import Config
@@ -28,7 +28,6 @@ from cymatic.quantizers.learning import (
     nearest,
     needed,
     restart,
-    sampled,
     some,
 )
 from cymatic.quantizers.maps import MapConfig, Neighbourhood
@@ -46,9 +45,6 @@ class ResidualQuantizerConfig(Config):
     decay: of the running means and counts, a batch.
     restart: whether a code that nobody uses is put on a residual of this batch; `restart_below`: hits a batch, or of an
     even share where that is less than one.
-    temperature: codes are drawn from `softmax(-d / temperature)` in training, d the squared distance; the nearest
-    without it.
-    decorrelation: the weight of a term that turns what a level chooses across what the level before it chose.
     map: where neighbouring codes of a level are to mean alike: each vector then teaches the codes around its own, too,
     and codes are counted so, which decides which are used.
     dropout: the share of a batch's items that in training use the first levels only, 1 to all of them alike.
@@ -65,16 +61,8 @@ class ResidualQuantizerConfig(Config):
     decay: float = Field(default=0.99, ge=0, lt=1)
     restart: bool = True
     restart_below: float = Field(default=0.1, gt=0, lt=1)
-    temperature: float | None = Field(default=None, gt=0)
-    decorrelation: float = Field(default=0.0, ge=0)
     map: MapConfig | None = None
     dropout: float = Field(default=0.0, ge=0, le=1)
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.decorrelation and self.learned == "ema":
-            raise ValueError("decorrelation turns codes by their gradient, and running means have none")
-        return self
 
 
 class ResidualQuantizer(nn.Module):
@@ -128,14 +116,14 @@ class ResidualQuantizer(nn.Module):
 
         `sg` stops the gradient. The mean over levels, not their sum, keeps the weight of these terms what it is when
         levels are added; the first ones still count most, for the residuals shrink. A codebook of running means has no
-        first term; with a map it counts the codes around e as well, weighed by the kernel. "decorrelation" is the
-        squared cosine between the vectors of neighbouring levels, a mean. The gradient goes straight through once:
-        without projections it reaches `z` as it is, and with them through each level's as if nothing were quantised.
+        first term; with a map it counts the codes around e as well, weighed by the kernel. The gradient goes
+        straight through once: without projections it reaches `z` as it is, and with them through each level's as if
+        nothing were quantised.
 
         Places where `mask` is False get codes, but count in no loss and no statistic. With dropout all codes of an item
         are given, and `z` is the sum of those levels that it was to use; the others count in no loss and no statistic
         for it. What is drawn (dropout, first and restarted codes) comes from `generator`, a `share` of a batch draws
-        what its items would in the whole one; codes are drawn by the first process. Raises Error where there is
+        what its items would in the whole one. Raises Error where there is
         something to draw and no generator. After a step the codebooks may have moved, so `lookup(codes)` is `z` exactly
         in eval mode.
         """
@@ -153,24 +141,17 @@ class ResidualQuantizer(nn.Module):
         dropout = config.dropout if self.training and not first else 0.0
         used = levels_used(config.levels, dropout, valid, generator, shard)
         around = self._neighbourhood()
-        drawn = self._drawn(z, generator, shard)
         residual, given, codes, seen = z, torch.zeros_like(z), [], []
-        of_codebook, of_encoder, alike = z.new_zeros(()), z.new_zeros(()), z.new_zeros(())
-        before = None
+        of_codebook, of_encoder = z.new_zeros(()), z.new_zeros(())
         for level, (codebook, here) in enumerate(zip(self.codebooks.unbind(), used, strict=True)):
             encoded = self.in_proj[level](residual) if config.lookup_dim else residual
-            codes.append(self._chosen(encoded, level, None if drawn is None else drawn[:, level]))
+            codes.append(self._nearest(encoded, level))
             chosen = embedding(codes[-1], codebook)
             of_encoder = of_encoder + _squares(encoded, chosen.detach(), here)
             if config.learned == "gradient" and around:
                 of_codebook = of_codebook + around.squares(codebook, encoded.detach()[here], codes[-1][here])
             elif config.learned == "gradient":
                 of_codebook = of_codebook + _squares(encoded.detach(), chosen, here)
-            if config.decorrelation:
-                vector = self.out_proj[level](chosen) if config.lookup_dim else chosen
-                if before is not None:
-                    alike = alike + (cosine_similarity(vector, before, dim=-1).square() * here).sum()
-                before = vector
             if config.lookup_dim:
                 # Adding a zero that carries the gradient leaves the vectors what they are, bit for bit.
                 part = self.out_proj[level](chosen.detach() + (encoded - encoded.detach()))
@@ -187,8 +168,6 @@ class ResidualQuantizer(nn.Module):
         losses = {"commitment": config.beta * of_encoder / terms}
         if config.learned == "gradient":
             losses["codebook"] = of_codebook / terms
-        if config.decorrelation:
-            losses["decorrelation"] = config.decorrelation * alike / (terms - terms / config.levels).clamp_min(1)
         return Quantized(given.movedim(-1, 1), torch.stack(codes, 1), losses)
 
     @torch.no_grad()
@@ -247,32 +226,12 @@ class ResidualQuantizer(nn.Module):
         chosen = embedding(codes, self.codebooks[level])
         return self.out_proj[level](chosen) if self.config.lookup_dim else chosen
 
-    def _compared(self, encoded: Tensor, level: int) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Rows, vectors and bias that `nearest` compares."""
-        vectors, rows = self.codebooks[level].detach(), encoded.detach().flatten(0, -2)
-        if self.config.metric == "cosine":  # the length of x is the same for all codes
-            return rows, normalize(vectors, dim=-1), None
-        return rows, vectors, -vectors.square().sum(-1) / 2
-
     @torch.no_grad()
     def _nearest(self, encoded: Tensor, level: int) -> Tensor:
-        return nearest(*self._compared(encoded, level)).view(encoded.shape[:-1])
-
-    @torch.no_grad()
-    def _chosen(self, encoded: Tensor, level: int, drawn: Tensor | None) -> Tensor:
-        if drawn is None or self.config.temperature is None:
-            return self._nearest(encoded, level)
-        rows, vectors, bias = self._compared(encoded, level)
-        rows = normalize(rows, dim=-1) if self.config.metric == "cosine" else rows
-        return sampled(rows, vectors, bias, self.config.temperature, drawn).view(encoded.shape[:-1])
-
-    def _drawn(self, z: Tensor, generator: torch.Generator | None, shard: BatchShard | None) -> Tensor | None:
-        """One number for each level and place, `[batch, levels, *places]`, by which codes are drawn."""
-        if not (self.training and self.config.temperature):
-            return None
-        items = len(z) if shard is None else shard.items
-        drawn = torch.rand(items, self.config.levels, *z.shape[1:-1], generator=needed(generator))
-        return (drawn if shard is None else shard.take(drawn)).to(z.device)
+        vectors, rows = self.codebooks[level].detach(), encoded.detach().flatten(0, -2)
+        if self.config.metric == "cosine":  # the length of x is the same for all codes
+            return nearest(rows, normalize(vectors, dim=-1), None).view(encoded.shape[:-1])
+        return nearest(rows, vectors, -vectors.square().sum(-1) / 2).view(encoded.shape[:-1])
 
     @torch.no_grad()
     def _begin(self, residual: Tensor, valid: Tensor, generator: torch.Generator | None) -> None:

@@ -28,12 +28,3 @@ def channel_average_distance(
         wanted = interpolate(waveform, size=mean.shape[-1], mode="linear", align_corners=False)
         terms.append(weight * mse_loss(mean, wanted))
     return torch.stack(terms).sum()
-
-
-def coarse_first(weights: Sequence[float], share: float) -> tuple[float, ...]:
-    """Weights of stages while `share` (0 to 1) of a curriculum is done: all on the coarsest first, `weights` last.
-
-    Stage s of n joins, from nought to its weight, while the share goes from `s / n` to `(s + 1) / n`.
-    """
-    count = len(weights)
-    return tuple(w * min(1.0, max(0.0, share * count - s + (s == 0))) for s, w in enumerate(weights))

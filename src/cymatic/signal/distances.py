@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from cymatic.nn.linear import linear
-from cymatic.signal.filters import pre_emphasis
 from cymatic.signal.magnitudes import magnitudes
 from cymatic.signal.mel import MelSpec, filterbank, framed, from_magnitude
 
@@ -88,40 +87,6 @@ def phase_distance(
         return torch.stack(terms).mean()
 
     return by_items(distance, real, fake)
-
-
-def multi_scale_stft_distance(
-    real: Float[Tensor, "batch 1 samples"],
-    fake: Float[Tensor, "batch 1 samples"],
-    windows: Sequence[int] = (2048, 1024, 512, 256, 128),
-) -> Float[Tensor, ""]:
-    """Spectral convergence and log magnitude (Yamamoto et al., 2020, arXiv 1910.11480), averaged over windows.
-
-    `|| |R| - |F| || / || |R| ||` (Frobenius norms of each item) and the mean of `| ln |R| - ln |F| |`, with hops of a
-    quarter. Phases don't count. A gradient passes, but no gradient of a gradient.
-    """
-
-    def distance(real: Tensor, fake: Tensor) -> Tensor:
-        terms = []
-        for window in windows:
-            r, f = (magnitudes(_framed(x, window), window, window // 4) for x in (real, fake))
-            loud = r.flatten(1).norm(dim=1).clamp_min(FLOOR)
-            terms.append(((r - f).flatten(1).norm(dim=1) / loud).mean())
-            terms.append((r.clamp_min(FLOOR).log() - f.clamp_min(FLOOR).log()).abs().mean())
-        return 2 * torch.stack(terms).mean()
-
-    return by_items(distance, real, fake)
-
-
-def waveform_distance(
-    a: Float[Tensor, "*shape"], b: Float[Tensor, "*shape"], *, emphasis: float = 0.0
-) -> Float[Tensor, ""]:
-    """Mean square of the difference of samples, after a pre-emphasis of it if there is one.
-
-    The emphasis is in this term alone: no other sees a sound whose bass is gone.
-    """
-    difference = a - b
-    return (pre_emphasis(difference, emphasis) if emphasis else difference).square().mean()
 
 
 def by_items(

@@ -1,4 +1,4 @@
-"""Filters of waveforms that a gradient passes through: pre-emphasis, a low-pass, and when it opens."""
+"""Filters of waveforms that a gradient passes through: a low-pass, and when it opens."""
 
 from __future__ import annotations
 
@@ -8,12 +8,6 @@ from torch import Tensor
 
 EDGE = 0.1  # of the cut-off: how far above it all is gone
 MARGIN = 1024  # samples of silence in between, where a transform of the whole goes round
-
-
-def pre_emphasis(waveform: Float[Tensor, "*batch samples"], share: float = 0.97) -> Float[Tensor, "*batch samples"]:
-    """`y_t = x_t - share * x_(t-1)`, which lifts treble; the first sample stays as it is."""
-    before = torch.nn.functional.pad(waveform, (1, 0))[..., :-1]
-    return waveform - share * before
 
 
 def low_pass(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from cymatic.data.batches import Sequenced
 from cymatic.errors import ModelError
 from cymatic.seeds import mixed
-from cymatic.training.muon import Muon
+from cymatic.training.muon import Muon, clip_each_side
 from cymatic.training.pace import Pace
 from cymatic.training.settings import TrainingSettings
 from cymatic.training.state import STATE, Progress, has_state, load_state, save_state
@@ -205,8 +205,8 @@ def _step(
         group["lr"] = share * group["rate"]
     losses: dict[str, Tensor] = model(batches[step], mixed(settings.seed, 2, step))
     fabric.backward(losses["loss"])
-    norm = fabric.clip_gradients(model, optimizer, max_norm=settings.clip, error_if_nonfinite=False)
-    if not (losses["loss"].isfinite() and norm is not None and norm.isfinite()):
+    norm = clip_each_side(optimizer, settings.clip)
+    if not (losses["loss"].isfinite() and norm.isfinite()):
         raise ModelError(
             f"the loss is {losses['loss'].item():g} at step {step} and its gradient is not finite; train anew with a "
             f"lower training.learning_rate than {settings.learning_rate:g} (the last checkpoint is intact)"

@@ -34,13 +34,16 @@ class Muon(torch.optim.Optimizer):
     """Steps of equal size in every direction of a matrix (Jordan et al., 2024, "Muon: an optimizer for the hidden
     layers of neural networks"); groups without `orthogonal=True` take AdamW's steps (arXiv 1711.05101).
 
+    A group's `side` says who is clipped with whom, see `clip_each_side`.
+
     An orthogonal step is `lr * sqrt(max(1, rows / columns)) * orthogonalised(Nesterov momentum)`. Matrices of one shape
     are orthogonalised together.
     """
 
     def __init__(self, groups: Iterable[dict[str, Any]], *, betas: tuple[float, float], momentum: float = 0.95) -> None:
         defaults = {
-            "lr": 0.0, "betas": betas, "momentum": momentum, "eps": 1e-8, "weight_decay": 0.0, "orthogonal": False
+            "lr": 0.0, "betas": betas, "momentum": momentum, "eps": 1e-8, "weight_decay": 0.0, "orthogonal": False,
+            "side": "model",
         }  # fmt: skip
         super().__init__(groups, defaults)
 
@@ -71,15 +74,21 @@ class Muon(torch.optim.Optimizer):
                 p.add_(way.view(shape), alpha=-size)
 
     def _step_adam(self, some: Pairs, group: dict[str, Any]) -> None:
-        near, far = group["betas"]
-        weights, gradients = [p for p, _ in some], [gradient for _, gradient in some]
-        for p in weights:
+        """One step for all; those of one age together, since a weight that had no gradient at times is younger."""
+        ages: dict[float, Pairs] = {}
+        for p, gradient in some:
             state = self.state[p]
             if not state:
                 state.update(step=torch.zeros(()), mean=torch.zeros_like(p), square=torch.zeros_like(p))
             state["step"] += 1
+            ages.setdefault(state["step"].item(), []).append((p, gradient))
+        for count, pairs in ages.items():
+            self._step_adam_at(count, pairs, group)
+
+    def _step_adam_at(self, count: float, pairs: Pairs, group: dict[str, Any]) -> None:
+        near, far = group["betas"]
+        weights, gradients = [p for p, _ in pairs], [gradient for _, gradient in pairs]
         means, squares = ([self.state[p][name] for p in weights] for name in ("mean", "square"))
-        count = self.state[weights[0]]["step"].item()
         torch._foreach_lerp_(means, gradients, 1 - near)
         torch._foreach_mul_(squares, far)
         torch._foreach_addcmul_(squares, gradients, gradients, 1 - far)
@@ -89,7 +98,21 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_addcdiv_(weights, means, below, -group["lr"] / (1 - near**count))
 
 
-def groups_of(module: nn.Module, settings: TrainingSettings, matrices: Sequence[nn.Parameter]) -> list[dict[str, Any]]:
+def clip_each_side(optimizer: torch.optim.Optimizer, most: float) -> Float[Tensor, ""]:
+    """Scales the gradients of each side to a norm of `most` at most, all groups of one `side` by one factor.
+
+    So what discriminators get does not shorten the steps of what they judge, nor the other way round. Gives the norm of
+    all gradients before, which is not finite where one of them isn't.
+    """
+    sides: dict[str, list[Tensor]] = {}
+    for group in optimizer.param_groups:
+        sides.setdefault(group["side"], []).extend(group["params"])
+    return torch.stack([torch.nn.utils.clip_grad_norm_(side, most) for side in sides.values()]).norm()
+
+
+def groups_of(
+    module: nn.Module, settings: TrainingSettings, matrices: Sequence[nn.Parameter], side: str = "model"
+) -> list[dict[str, Any]]:
     """`matrices` for Muon's steps, the rest of `module` for AdamW's; biases, norms and single vectors do not decay."""
     chosen = {id(p) for p in matrices}
     rest = [p for p in module.parameters() if p.requires_grad and id(p) not in chosen]
@@ -99,4 +122,4 @@ def groups_of(module: nn.Module, settings: TrainingSettings, matrices: Sequence[
         {"params": [p for p in rest if p.dim() > 1], "rate": rate, "weight_decay": decay},
         {"params": [p for p in rest if p.dim() <= 1], "rate": rate},
     ]
-    return [group for group in groups if group["params"]]
+    return [{**group, "side": side} for group in groups if group["params"]]

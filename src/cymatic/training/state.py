@@ -1,7 +1,8 @@
 """A run's state on disk: everything that makes a resumed run equal to an uninterrupted one, bit for bit.
 
 `state/step-N/` holds `state.safetensors` (weights, their average, the optimiser) and `state.json` (step, best score,
-time spent). A new folder is written beside the old one and renamed into place, so a kill at any moment leaves one.
+time spent). A new folder is written beside the old one and renamed into place, and the old one goes only when that is
+on the disk: a kill or a power cut at any moment leaves one.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from cymatic.errors import ModelError
-from cymatic.files import write_atomically
+from cymatic.files import sync, write_atomically
 from cymatic.hub.parts import read_json, read_tensors
 
 STATE = "state"  # the folder, in that of the part that gives a stage its name
@@ -57,6 +58,7 @@ def save_state(
     final = folder / f"step-{at.step}"
     shutil.rmtree(final, ignore_errors=True)
     temporary.rename(final)
+    sync(folder)
     for other in folder.glob("step-*"):
         if other != final:
             shutil.rmtree(other, ignore_errors=True)

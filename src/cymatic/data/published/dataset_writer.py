@@ -18,7 +18,7 @@ import soundfile
 
 from cymatic.data.published.catalogue import Published
 from cymatic.errors import Error
-from cymatic.files import reason, write_atomically
+from cymatic.files import reason, sync, write_atomically
 
 Row = dict[str, Any]  # one line of a manifest: id, audio, caption, seconds, split and what else is known
 
@@ -58,7 +58,7 @@ class DatasetWriter:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise Error(f"{path.parent} can't be made: {reason(error)}; give another folder with -o") from error
-        write_atomically(path, data)
+        write_atomically(path, data, durable=False)  # thousands of them; `close` waits for the disk once
 
     def count(self, sounds: int = 1) -> None:
         self.done += sounds
@@ -71,7 +71,10 @@ class DatasetWriter:
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         self.put("manifest.jsonl", lines.encode())
         try:
+            for path in (self.work, *self.work.rglob("*")):
+                sync(path)
             os.rename(self.work, self.target)
+            sync(self.target.parent)
         except OSError as error:
             raise Error(
                 f"{self.work} is whole but can't be called {self.target} ({reason(error)}); rename it yourself"

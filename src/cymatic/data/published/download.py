@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from cymatic.errors import Error
-from cymatic.files import reason
+from cymatic.files import reason, sync
 from cymatic.version import __version__
 
 TRIES = 5
@@ -100,7 +100,9 @@ def fetch(
             )
         if checksum is not None:
             checksum.check(part)
+        sync(part)
         os.replace(part, path)
+        sync(path.parent)
     except OSError as error:
         raise Error(
             f"{part} can't be written: {reason(error)}; mend that and run again, and it goes on where it stopped"
