@@ -2,13 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.functional import pad
 
 from cymatic.batch_shard import BatchShard
+from cymatic.config import Config
+
+
+@dataclass(frozen=True)
+class TargetFacts:
+    """What a recipe can't know of a part, since the data or other parts decide it.
+
+    spec: what the part reads (a MelSpec, a WaveSpec, ...). For a prior over codes also sizes: how many codes each of
+    the `rows` has to choose from, and longest: columns of the longest target. cond_dim: width of the condition.
+    """
+
+    spec: Config
+    sizes: tuple[int, ...] = ()
+    rows: int = 0
+    longest: int = 0
+    cond_dim: int | None = None
+
+
+@dataclass(frozen=True)
+class Padded:
+    """Items that differ in their last axis as one batch: `values` `[batch, ..., longest]`, `lengths` int64 `[batch]`."""
+
+    values: Float[Tensor, "batch *shape"]
+    lengths: Int[Tensor, " batch"]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def to(self, device: torch.device | str) -> Padded:
+        return Padded(self.values.to(device), self.lengths.to(device))
+
+    @property
+    def mask(self) -> Bool[Tensor, "batch longest"]:
+        """True at places that hold something."""
+        places = torch.arange(self.values.shape[-1], device=self.values.device)
+        return places < self.lengths.to(self.values.device)[:, None]
+
+    def items(self) -> list[Float[Tensor, "*shape"]]:
+        """Each item, cut to its own length."""
+        return [one[..., :length] for one, length in zip(self.values, self.lengths.tolist(), strict=True)]
+
+
+def padded(items: Sequence[Float[Tensor, "*shape"]], value: float = 0.0) -> Padded:
+    """Items that differ in their last axis only, filled up with `value`."""
+    longest = max(item.shape[-1] for item in items)
+    values = torch.stack([pad(item, (0, longest - item.shape[-1]), value=value) for item in items])
+    return Padded(values, torch.tensor([item.shape[-1] for item in items], device=values.device))
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def small(**changes: object) -> WaveformCodec:
         "rate": RATE,
         "network": FastShape(width=16, pitch=PitchShape()),
         "quantizer": ResidualQuantizerConfig(levels=2, size=8, dim=4),
-        "tile": 8,
+        "block": 8,
         **changes,
     }
     torch.manual_seed(0)

@@ -23,7 +23,7 @@ SHAPE = FastShape(hop=40, split=2, width=16, encoder=(1, 1), decoder=(1, 1))
 
 def config(levels=3, **changes) -> WaveformCodecConfig:
     quantizer = ResidualQuantizerConfig(levels=levels, size=16, dim=8)
-    values = {"rate": 2000, "network": SHAPE, "quantizer": quantizer, "tile": 4}
+    values = {"rate": 2000, "network": SHAPE, "quantizer": quantizer, "block": 4}
     return WaveformCodecConfig(**{**values, **changes})
 
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from cymatic.config import Config
 from cymatic.errors import ModelError
 from cymatic.files import reason, write_atomically
+from cymatic.hub.earlier import todays_config
 
 FORMAT = 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -50,12 +51,14 @@ def _stored(tensor: Tensor, half: bool) -> Tensor:
 
 def load_part(folder: Path, kinds: tuple[type[P], ...]) -> P:
     """The part in `folder`, which must be one of `kinds`: float32, in eval mode, with every tensor accounted for.
+    Configs of earlier versions are read, see `hub.earlier`.
 
     Raises ModelError for a missing, foreign, damaged or newer file, for another kind, and for tensors that are missing,
     unexpected, of another shape or not finite.
     """
     values = read_json(folder / CONFIG)
     check_format(values, folder / CONFIG)
+    values = todays_config(values, str(folder / CONFIG))
     by_kind = {_kind(cls): cls for cls in kinds}
     kind = values.get("kind")
     if kind not in by_kind:

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from torch.nn.functional import layer_norm, scaled_dot_product_attention
 
 from cymatic.nn.linear import Linear, PackedLinear, gelu_linear
-from cymatic.nn.transformer import RotaryTables, rotary_tables, rotate
+from cymatic.nn.rotary import RotaryTables, rotary_tables, rotate
 
 
 class GPTBlock(nn.Module):
     """Causal self-attention and a GELU layer.
 
-    rotary: turn queries and keys by their places and normalise them (as `nn.transformer.Attention` does); without it
+    rotary: turn queries and keys by their places and normalise them (as `nn.adaln.Attention` does); without it
     places must be in `x` already, as in GPT-2 and minGPT. Dropout acts on the attention's weights and on both results.
     """
 

@@ -25,9 +25,10 @@ from cymatic.batch_shard import BatchShard
 from cymatic.cond import Cond, concatenate, guide
 from cymatic.config import Config
 from cymatic.errors import ModelError
+from cymatic.nn.adaln import AdaLNBlock, modulated_norm
 from cymatic.nn.embeddings import harmonics, sinusoids
 from cymatic.nn.linear import Linear
-from cymatic.nn.transformer import AdaLNBlock, modulated_norm, rotary_tables
+from cymatic.nn.rotary import rotary_tables
 from cymatic.priors.samplers import SAMPLERS, Seen, grid
 from cymatic.signal.mel import MelSpec
 

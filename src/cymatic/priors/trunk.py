@@ -15,7 +15,7 @@ from cymatic.config import Config
 from cymatic.errors import Error
 from cymatic.nn.causal import GPTBlock, causal_mask
 from cymatic.nn.linear import Linear
-from cymatic.nn.transformer import rotary_tables
+from cymatic.nn.rotary import rotary_tables
 
 MOST_WEIGHTS = 2_000_000_000  # so that a damaged or hostile config can't take all memory
 
