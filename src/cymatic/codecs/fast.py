@@ -10,7 +10,7 @@ and the decoder filters them and adds what does not belong to a note.
 from __future__ import annotations
 
 import math
-from typing import Literal, Self
+from typing import Literal, Self, cast
 
 import torch
 from jaxtyping import Complex, Float
@@ -237,7 +237,7 @@ class FastNet(nn.Module):
     def matrices(self) -> list[nn.Parameter]:
         """The matrices inside the blocks, for Muon."""
         return [
-            layer.weight
+            cast(nn.Parameter, layer.weight)
             for block in self.modules()
             if isinstance(block, CausalMix)
             for layer in (block.widen, block.narrow)

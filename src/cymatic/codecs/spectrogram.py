@@ -127,7 +127,7 @@ class SpectrogramCodec(nn.Module):
     def matrices(self) -> list[nn.Parameter]:
         """The 3 x 3 convolutions inside both halves, for Muon; the last one is left out."""
         return [
-            layer.weight
+            cast(nn.Parameter, layer.weight)
             for half in (self.encoder, self.decoder)
             for layer in half.modules()
             if isinstance(layer, nn.Conv2d) and layer.weight is not self.last and layer.kernel_size == (3, 3)

@@ -182,8 +182,8 @@ class WaveformCodec(nn.Module):
         self, made: Float[Tensor, "batch channels samples"], wanted: Float[Tensor, "batch channels samples"]
     ) -> Float[Tensor, ""]:
         """The multi-scale mel distance (see `signal.distances`), each channel on its own."""
-        apart = (wave.flatten(0, 1)[:, None] for wave in (made, wanted))
-        return multi_scale_mel_distance(*apart, self.config.rate)
+        made, wanted = made.flatten(0, 1)[:, None], wanted.flatten(0, 1)[:, None]
+        return multi_scale_mel_distance(made, wanted, self.config.rate)
 
     def forward(
         self,

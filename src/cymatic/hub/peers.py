@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, NoReturn, Protocol
+from typing import Any, ClassVar, NoReturn, Protocol, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -84,12 +84,13 @@ class PeerConfig(Config):
     """What the configs of other projects' codecs share; each has a `rate` and `channels`."""
 
     @property
-    def reads(self: Sampled) -> WaveSpec:
+    def reads(self) -> WaveSpec:
         """What the codec encodes."""
-        return WaveSpec(rate=self.rate, channels=self.channels)
+        own = cast(Sampled, self)
+        return WaveSpec(rate=own.rate, channels=own.channels)
 
     @property
-    def gives(self: Sampled) -> WaveSpec:
+    def gives(self) -> WaveSpec:
         """What the codec decodes to."""
         return self.reads
 
@@ -134,8 +135,8 @@ class PeerCodec(nn.Module, ABC):
         self, made: Float[Tensor, "batch channels samples"], wanted: Float[Tensor, "batch channels samples"]
     ) -> Float[Tensor, ""]:
         """The multi-scale mel distance (see `signal.distances`), each channel on its own."""
-        apart = (wave.flatten(0, 1)[:, None] for wave in (made, wanted))
-        return multi_scale_mel_distance(*apart, self.config.rate)
+        made, wanted = made.flatten(0, 1)[:, None], wanted.flatten(0, 1)[:, None]
+        return multi_scale_mel_distance(made, wanted, self.config.rate)
 
     def levels_at(self, kbps: float) -> int:
         """Levels whose codes fit into `kbps` thousand bits a second; at least the fewest that the codec has."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, cast, overload
+from typing import ClassVar, overload
 
 import torch
 
@@ -68,7 +68,7 @@ class TextToSound:
         return cls(
             load_part(places["text"], (TextEncoder,)).to(device),
             load_part(places["prior"], PRIORS).to(device),
-            cast(Vocoder, load_part(places["vocoder"], VOCODERS)).to(device),
+            load_part(places["vocoder"], VOCODERS).to(device),
             file,
             name=name or folder.name,
             sha256=fingerprint(list(places.values())),
