@@ -160,7 +160,7 @@ def test_what_can_not_be() -> None:
     codec.steps_trained.fill_(1)
     with pytest.raises(Error, match="3 levels were asked for; this codec has 4 to 5"):
         codec.encode(harmonics(220), levels=3)
-    with pytest.raises(Error, match="3 codes a frame were given; this codec says a sound in 4 or more"):
+    with pytest.raises(Error, match="3 codes a frame were given; this codec needs 4 or more"):
         codec.decode_codes(torch.zeros(1, 3, 5, dtype=torch.int64))
     codes = torch.zeros(1, 5, 5, dtype=torch.int64)
     codes[0, 1, 3] = 64

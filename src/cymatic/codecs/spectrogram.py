@@ -6,11 +6,11 @@ Iashin and Rahtu (2021, arXiv 2110.08791) after Esser et al. (2021, arXiv 2012.0
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal, Self, cast
+from typing import Any, ClassVar, Literal, Self, cast
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
@@ -39,6 +39,11 @@ class SpectrogramCodecShape(SpectrogramShape):
 
     kind: Literal["spectrogram"] = "spectrogram"
     quantizer: GridQuantizerConfig
+
+    @field_validator("quantizer", mode="before")
+    @classmethod
+    def _vector_by_default(cls, values: Any) -> Any:
+        return {"kind": "vector", **values} if isinstance(values, dict) else values
 
     @model_validator(mode="after")
     def _one_code_a_place(self) -> Self:

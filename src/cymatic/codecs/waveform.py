@@ -8,11 +8,11 @@ are causal.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, ClassVar, Literal, Self, cast
+from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
@@ -47,6 +47,16 @@ class WaveformCodecShape(Config):
     quantizer: LevelsQuantizerConfig
     energy: EnergyTransformerConfig | None = None
     block: int = Field(default=64, ge=1, le=4096)
+
+    @field_validator("network", mode="before")
+    @classmethod
+    def _fast_by_default(cls, values: Any) -> Any:
+        return {"kind": "fast", **values} if isinstance(values, dict) else values
+
+    @field_validator("quantizer", mode="before")
+    @classmethod
+    def _residual_by_default(cls, values: Any) -> Any:
+        return {"kind": "residual", **values} if isinstance(values, dict) else values
 
     @model_validator(mode="after")
     def _fitting(self) -> Self:

@@ -216,15 +216,13 @@ class FlowPrior(nn.Module):
         if cond.tokens is None or cond.mask is None or cond.vector is None:
             raise ValueError("a flow prior reads tokens and a vector; this condition lacks one of them")
         tokens, mask, vector = cond.tokens, cond.mask, cond.vector * self.config.cond_dim**0.5
-        if cond.dropped is None:
-            return tokens, mask, vector
-        gone = cond.dropped[:, None]
-        first = torch.arange(mask.shape[1], device=mask.device) == 0
-        return (
-            torch.where(gone[..., None], self.null, tokens),
-            torch.where(gone, first, mask),
-            torch.where(gone, self.null, vector),
-        )
+        if cond.tokens_dropped is not None:
+            gone = cond.tokens_dropped[:, None]
+            first = torch.arange(mask.shape[1], device=mask.device) == 0
+            tokens, mask = torch.where(gone[..., None], self.null, tokens), torch.where(gone, first, mask)
+        if cond.vector_dropped is not None:
+            vector = torch.where(cond.vector_dropped[:, None], self.null, vector)
+        return tokens, mask, vector
 
     def _clean(
         self, x: Float[Tensor, "batch mels frames"], times: Float[Tensor, " batch"], *given: Tensor
