@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, cast, overload
+from typing import Any, ClassVar, overload
 
 import numpy as np
 import torch
@@ -66,7 +66,7 @@ class CodesToSound:
                 f"{name}: its condition has tokens of {condition.config.dim} numbers and its prior reads "
                 f"{shape.cond_dim}; take parts that were trained together"
             )
-        size = codec.config.quantizer.size
+        size = codec.size
         if (shape.codes, shape.rows) != (size, codec.rows):
             raise ModelError(
                 f"{name}: its codec has {size} codes in columns of {codec.rows}, and its prior speaks of "
@@ -86,7 +86,7 @@ class CodesToSound:
             load_part(places["condition"], ENCODERS).to(device),
             load_part(places["prior"], CODE_PRIORS).to(device),
             load_part(places["codec"], (SpectrogramCodec,)).to(device),
-            cast(Vocoder, load_part(places["vocoder"], VOCODERS)).to(device),
+            load_part(places["vocoder"], VOCODERS).to(device),
             file,
             name=name or folder.name,
             sha256=fingerprint(list(places.values())),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, cast, overload
+from typing import ClassVar, overload
 
 import torch
 

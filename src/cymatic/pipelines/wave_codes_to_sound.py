@@ -147,17 +147,17 @@ class WaveCodesToSound:
 
     def sound(self, codes: Int[Tensor, "levels frames"]) -> Sound:
         """What codes stand for. Raises ModelError where that is no finite sound."""
-        least = self.wave_codec.frames(1)
-        if codes.shape[1] < least:  # fewer frames than the decoder is late say nothing
-            codes = torch.cat([codes, codes[:, -1:].expand(-1, least - codes.shape[1])], dim=1)
+        fewest = self.wave_codec.columns(1)
+        if codes.shape[1] < fewest:  # the decoder's delay is longer than these frames
+            codes = torch.cat([codes, codes[:, -1:].expand(-1, fewest - codes.shape[1])], dim=1)
         wave = self.wave_codec.decode_codes(codes[None])[0].cpu()
         if not wave.isfinite().all():
             raise ModelError(f"{self.name} made NaN or infinity instead of sound; lower the guidance or mend the model")
         return Sound(wave.numpy(), self.rate)
 
     def _samples(self, frames: int) -> int:
-        return frames * self.wave_codec.hop - self.wave_codec.delay
+        return self.wave_codec.length(frames)
 
     def _columns(self, seconds: float) -> int:
         check_seconds(seconds, self.longest)
-        return self.wave_codec.frames(round(seconds * self.rate))
+        return self.wave_codec.columns(round(seconds * self.rate))

@@ -89,7 +89,7 @@ def _read(
     recipe: CodecGPTRecipe, codec: SoundCodec, strict: bool, say: Callable[[str], None], run: Path
 ) -> tuple[Shards, Survey, Wanted]:
     place = Path(recipe.data.folder or ".")
-    levels, least = recipe.levels, codec.codec.least
+    levels, least = recipe.levels, codec.codec.min_levels
     if levels is not None and not least <= levels <= len(codec.rates):
         raise Error(
             f"{levels} levels of codes are wanted, and {codec.name} says a sound in {least} to {len(codec.rates)}; set "
@@ -109,7 +109,7 @@ def _read(
     if levels is None:
         first = next(iter(shards), None)
         levels = len(first.codes) if first is not None else 1
-    longest = codec.codec.frames(round(recipe.data.longest * codec.rate))
+    longest = codec.codec.columns(round(recipe.data.longest * codec.rate))
     wanted = Wanted(codec.sha256, levels, longest, recipe.data.long)
     found = survey(shards, wanted)
     for one in shards.skipped[:MOST_NAMED]:

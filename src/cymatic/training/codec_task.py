@@ -58,7 +58,7 @@ class CodecTask(nn.Module):
         settings, step = self.settings, int(self.steps)
         torch.manual_seed(seed)  # dropout draws from the global generator
         mel, generator = batch.mel.to(self.steps.device), torch.Generator().manual_seed(seed)
-        wanted, made, quantized = self.codec(mel, generator, shard=batch.shard)
+        wanted, made, _, quantized = self.codec(mel, generator, shard=batch.shard)
         own = (wanted - made).abs().mean()
         terms = {"mel": own, **quantized.losses, "loss": own + sum(quantized.losses.values())}
         factor = ramp(step, settings.start, settings.warmup)
@@ -92,7 +92,7 @@ class CodecTask(nn.Module):
         some.sort(key=lambda clip: clip.mel.shape[1])
         trained, distance = int(self.codec.steps_trained), 0.0
         self.codec.steps_trained.fill_(max(1, trained))
-        counts = torch.zeros(self.codec.config.quantizer.size, dtype=torch.int64)
+        counts = torch.zeros(self.codec.size, dtype=torch.int64)
         for clip in some:
             mel = clip.mel[None].to(self.steps.device)
             latent = self.codec.encode(mel)

@@ -78,7 +78,7 @@ def codes_job(recipe: MelGPTRecipe, fabric: Fabric, *, strict: bool, say: Callab
     coded = dict(zip(once, encoded(list(once.values()), codec, recipe.codes.variants), strict=True))
     train, valid = [coded[id(clip)] for clip in data.train], encoded(data.valid, codec, 1)
     longest = max(one.columns for one in train)
-    task = CodesTask(recipe, train, codes=codec.config.quantizer.size, rows=codec.rows, longest=longest)
+    task = CodesTask(recipe, train, codes=codec.size, rows=codec.rows, longest=longest)
     if isinstance(recipe.prior, GPTVAESettings) and recipe.prior.start is not None:
         assert isinstance(task.prior, GPTVAE)
         task.prior.take_encoder(load_latent_prior(recipe.prior.start))
@@ -95,7 +95,7 @@ def codes_job(recipe: MelGPTRecipe, fabric: Fabric, *, strict: bool, say: Callab
     about = (
         *describe_data(data),
         f"model  {parameters(task) / 1e6:.1f} M parameters, batches of {batches.batch}",
-        f"codes  {codec.config.quantizer.size} of them, {codec.rows} in a column, at most {longest} columns",
+        f"codes  {codec.size} of them, {codec.rows} in a column, at most {longest} columns",
     )
     return Job(recipe, data, task, batches, valid, about, complete, share=1 - recipe.codes.codec_share if own else 1.0)
 

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from cymatic.codecs.fast import FastShape
 from cymatic.codecs.soundstream import SoundStreamShape
 from cymatic.codecs.spectrogram import SpectrogramShape
-from cymatic.codecs.waveform import BottleneckConfig, WaveformCodecConfig
+from cymatic.codecs.waveform import WaveformCodecConfig
 from cymatic.config import Config, nearest
 from cymatic.data.augment import Augmentation
 from cymatic.data.augment_waves import WaveAugmentation
@@ -22,6 +22,7 @@ from cymatic.errors import ModelError
 from cymatic.nn.energy_transformer import EnergyTransformerConfig
 from cymatic.priors.flow import FlowShape
 from cymatic.priors.samplers import Interval, SamplerName
+from cymatic.quantizers import LevelsQuantizerConfig
 from cymatic.quantizers.residual import ResidualQuantizerConfig
 from cymatic.quantizers.vector import VectorQuantizerConfig
 from cymatic.signal.mel import PRESETS, MelSpec
@@ -169,7 +170,7 @@ class CodecRecipe(Config):
     channels: int = Field(default=1, ge=1, le=64)
     data: DataSettings = DataSettings(longest=15.0, long="cut")
     network: Annotated[FastShape | SoundStreamShape, Field(discriminator="kind")] = FastShape()
-    quantizer: BottleneckConfig = ResidualQuantizerConfig(levels=12, dim=32, dropout=0.5)
+    quantizer: LevelsQuantizerConfig = ResidualQuantizerConfig(levels=12, dim=32, dropout=0.5)
     tile: int = Field(default=64, ge=1, le=4096)  # frames
     energy: EnergyTransformerConfig | None = None
     piece: float = Field(default=0.96, gt=0, le=10)  # seconds
@@ -197,7 +198,7 @@ class CodecRecipe(Config):
             "network": self.network,
             "energy": self.energy,
             "quantizer": self.quantizer,
-            "tile": self.tile,
+            "block": self.tile,
         }
         return WaveformCodecConfig.parse(values, "this recipe's codec")
 

@@ -179,7 +179,7 @@ class WaveCodecTask(nn.Module):
         """On waveforms held out: the distance with all levels and with half of them, the perplexity of the level that
         is used least, as a share of its size, and how many judges have collapsed."""
         codec = self.codec
-        trained, half = int(codec.steps_trained), max(codec.least, codec.levels // 2)
+        trained, half = int(codec.steps_trained), max(codec.min_levels, codec.levels // 2)
         codec.steps_trained.fill_(max(1, trained))
         some = waves[:: max(1, len(waves) // MOST_MEASURED)][:MOST_MEASURED]
         scores = {"loss": 0.0, "half": 0.0}
@@ -187,9 +187,9 @@ class WaveCodecTask(nn.Module):
         for wave in some:
             real = wave.to(self.steps.device).expand(-1, codec.config.channels, -1)
             latent = codec.encode(real)
-            made = {"loss": codec.decode(latent, real.shape[-1])}
+            made = {"loss": codec.decode(latent)}
             if latent.codes is not None:
-                made["half"] = codec.decode_codes(latent.codes[:, :half], real.shape[-1])
+                made["half"] = codec.decode_codes(latent.codes[:, :half], latent.lengths)
                 for level, count in enumerate(counts):
                     count += torch.bincount(latent.codes[:, level].flatten().cpu(), minlength=len(count))
             for name, fake in made.items():
