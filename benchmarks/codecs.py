@@ -125,7 +125,7 @@ def ours(model: str, kbps: float) -> Contender:
     levels = levels_at(codec, kbps)
     return Contender(
         lambda wave: codec.encode(wave, levels=levels),
-        lambda latent: codec.decode(latent, int(SECONDS * RATE)),
+        codec.decode,
         levels, size(codec), rate_of(codec, levels),
     )  # fmt: skip
 
@@ -161,7 +161,7 @@ def rate_of(codec: Any, levels: int) -> float:
 
 def levels_at(codec: Any, kbps: float) -> int:
     fitting = [n for n in range(1, codec.levels + 1) if rate_of(codec, n) <= kbps + 1e-6]
-    return max(fitting, default=codec.least)
+    return max(fitting, default=codec.min_levels)
 
 
 def ten_seconds() -> Tensor:
@@ -303,9 +303,9 @@ def by_codec(codec: Any, levels: int, clip: Clip) -> Heard:
     sound = Sound(clip.wave[None], RATE).resample(codec.config.rate)
     given = torch.from_numpy(sound.samples)[None].expand(1, codec.config.channels, -1)
     latent = codec.encode(given, levels=levels)
-    made = codec.decode(latent, given.shape[-1])[0].numpy()
+    made = codec.decode(latent)[0].numpy()
     back = Sound(made, codec.config.rate).mono().resample(RATE).samples[0]
-    return Heard(fitted(back, len(clip.wave)), int(latent.lengths) * bits(codec, levels))
+    return Heard(fitted(back, len(clip.wave)), codec.columns(int(latent.lengths)) * bits(codec, levels))
 
 
 def by_opus(kbps: float, clip: Clip) -> Heard:

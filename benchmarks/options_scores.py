@@ -80,12 +80,12 @@ def coded(codec: WaveformCodec, waves: Sequence[Tensor]) -> tuple[list[Tensor], 
         lengths = torch.tensor([len(wave) for wave in some])
         padded = nn.utils.rnn.pad_sequence(list(some), batch_first=True)[:, None]
         latent = codec.encode(padded, lengths)
-        made = codec.decode(latent, padded.shape[-1])
+        made = codec.decode(latent)
         full += [one[0, :n] for one, n in zip(made, lengths, strict=True)]
         if latent.codes is not None:
-            fewer = codec.decode_codes(latent.codes[:, : max(1, codec.levels // 2)], padded.shape[-1])
+            fewer = codec.decode_codes(latent.codes[:, : max(1, codec.levels // 2)], latent.lengths)
             half += [one[0, :n] for one, n in zip(fewer, lengths, strict=True)]
-            codes += [one[:, :n] for one, n in zip(latent.codes, latent.lengths, strict=True)]
+            codes += [one[:, : codec.columns(n)] for one, n in zip(latent.codes, lengths.tolist(), strict=True)]
     return full, half, codes
 
 

@@ -100,7 +100,7 @@ def tiny_codec(
     torch.manual_seed(seed)
     shape = FastShape(hop=rate // 50, split=2, width=16, encoder=(1, 1), decoder=(1, 1))
     quantizer = quantizer or ResidualQuantizerConfig(levels=3, size=16, dim=8)
-    config = WaveformCodecConfig(rate=rate, channels=channels, network=shape, quantizer=quantizer, tile=32)
+    config = WaveformCodecConfig(rate=rate, channels=channels, network=shape, quantizer=quantizer, block=32)
     codec = WaveformCodec(config)
     for p in codec.network.parameters():
         p.data.add_(0.2 * torch.randn_like(p))

@@ -47,7 +47,7 @@ def test_padded_columns_count_in_no_loss_of_the_quantizer():
     mel = torch.randn(2, 10, 24)
     seen = {}
     codec.quantizer.register_forward_pre_hook(lambda module, inputs: seen.update(mask=inputs[2]))
-    step = codec(mel, frames=torch.tensor([24, 9]))
+    step = codec(mel, lengths=torch.tensor([24, 9]))
     rows = torch.ones(codec.rows, dtype=torch.bool)
     columns = torch.tensor([[True] * 6, [True, True, True, False, False, False]])
     assert torch.equal(seen["mask"], columns[:, None] & rows[:, None])
@@ -89,7 +89,7 @@ def test_it_learns_eight_mels():
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"quantizer": {"size": 4}}, '"quantizer.dim" is missing'),
+        ({"quantizer": {"size": 4}}, '"quantizer.vector.dim" is missing'),
         ({"mel": None}, "mel"),
         ({"width": 0}, "width"),
         ({"widht": 4}, 'did you mean "width"'),

@@ -163,7 +163,7 @@ def test_padding_does_not_reach_the_loss(prior):
 @every_prior
 def test_a_gradient_reaches_every_parameter(prior):
     cond = conds([3, 5, 4, 2]).drop(0.5, torch.Generator().manual_seed(0))
-    assert cond.dropped.any() and not cond.dropped.all()
+    assert cond.tokens_dropped.any() and not cond.tokens_dropped.all()
     prior.zero_grad()
     prior.loss(grids(4), torch.tensor([6, 5, 1, 6]), cond, torch.Generator())["loss"].backward()
     without = [name for name, p in prior.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]

@@ -112,7 +112,7 @@ def test_padding_does_not_reach_the_loss(prior):
 @every_prior
 def test_a_gradient_reaches_every_parameter(prior):
     cond = conds([3, 5, 4, 2]).drop(0.5, torch.Generator().manual_seed(0))
-    assert cond.dropped.any() and not cond.dropped.all()
+    assert cond.tokens_dropped.any() and not cond.tokens_dropped.all()
     prior.zero_grad()
     prior.loss(torch.randn(4, 10, 9), torch.tensor([9, 5, 7, 8]), cond, torch.Generator())["loss"].backward()
     without = [name for name, p in prior.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]

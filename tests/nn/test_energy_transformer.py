@@ -7,7 +7,7 @@ from torch.nn.functional import pad
 
 from cymatic.errors import ModelError
 from cymatic.nn.energy_transformer import EnergyTransformer, EnergyTransformerConfig
-from cymatic.nn.transformer import rotary_tables, rotate
+from cymatic.nn.rotary import rotary_tables, rotate
 
 KINDS = ("relu", "softmax")
 

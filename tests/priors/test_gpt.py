@@ -14,7 +14,7 @@ from cymatic.batch_shard import BatchShard
 from cymatic.cond import Cond, guide
 from cymatic.errors import Error
 from cymatic.nn.causal import GPTBlock, new_cache, pack, step
-from cymatic.nn.transformer import rotary_tables
+from cymatic.nn.rotary import rotary_tables
 from cymatic.priors.gpt import GPTConfig, GPTPrior, mingpt_vas, vggsound_large, vggsound_xl
 
 

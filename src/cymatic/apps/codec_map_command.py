@@ -59,7 +59,7 @@ def map_command(
     made = load_codec(model)
     if not isinstance(made.codec, WaveformCodec):
         raise ModelError(f"{model} is another project's codec, and maps are of codecs trained here; give one of these")
-    level = made.codec.least if level is None else level
+    level = made.codec.min_levels if level is None else level
     check_level(made.codec, level)
     sources, longest, _ = clips_of(model, data)
     split = "valid" if sources.of("valid") else "train"

@@ -1,6 +1,15 @@
 """Signals -> a coarse grid of codes, and back."""
 
-from cymatic.codecs.spectrogram import SpectrogramCodec
-from cymatic.codecs.waveform import WaveformCodec
+from __future__ import annotations
 
-CODECS = (SpectrogramCodec, WaveformCodec)  # every kind that a model folder may hold
+from typing import Annotated
+
+from pydantic import Field
+
+from cymatic.codecs.spectrogram import SpectrogramCodec, SpectrogramCodecConfig, SpectrogramCodecShape
+from cymatic.codecs.waveform import WaveformCodec, WaveformCodecConfig, WaveformCodecShape
+
+Codec = SpectrogramCodec | WaveformCodec
+CODECS: tuple[type[Codec], ...] = (SpectrogramCodec, WaveformCodec)  # every kind that a model folder may hold
+CodecConfig = Annotated[SpectrogramCodecConfig | WaveformCodecConfig, Field(discriminator="kind")]
+CodecShape = Annotated[SpectrogramCodecShape | WaveformCodecShape, Field(discriminator="kind")]

@@ -1,16 +1,16 @@
 """The fast family: an STFT in front, ConvNeXt blocks at the frame rate, an inverse STFT behind; all of it causal.
 
-The decoder is Vocos' (Siuzdak, 2023, arXiv 2306.00814) made causal, the encoder its mirror image. Nothing runs at the
-rate of the samples but the transforms, which is why it is many times faster than a stack of strided convolutions.
+The decoder is Vocos' (Siuzdak, 2023, arXiv 2306.00814) made causal, the encoder its mirror image. Only the transforms
+run at the rate of the samples, so it is many times faster than a stack of strided convolutions.
 
-With a pitch (see `codecs/pitch.py`) both halves know the same pulses: the encoder reads phases as they are seen from
-them, and the decoder filters them and adds what is no part of a note.
+With a pitch (see `codecs/pitch.py`) both halves compute the same pulses: the encoder reads phases relative to theirs,
+and the decoder filters them and adds what does not belong to a note.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Literal, Self
+from typing import Literal, Self, cast
 
 import torch
 from jaxtyping import Complex, Float
@@ -26,15 +26,15 @@ from cymatic.signal.stft import overlap_add
 
 KERNEL = 7  # frames that a block looks at
 MOST_MAGNITUDE = 100.0  # of a bin, as in `vocoders/vocos.py`
-FIRST_LOUDNESS = 0.1  # of pulses in a network that has learnt nothing
-FAINT = 1e-3  # magnitudes of pulses that are as loud as 1; what is below it is between them
+FIRST_LOUDNESS = 0.1  # of the pulses before training
+FAINT = 1e-3  # bins of the pulses (of root mean square 1) with a smaller magnitude lie between harmonics
 
 
 class FastShape(Config):
     """`hop`: samples of a frame; `split`: transforms a frame; `overlap`: how many of their windows cover a sample.
 
-    `encoder` and `decoder`: blocks at the rate of the transforms and at that of the frames, in their order on the way.
-    `pitch`: a frame says its pitch and how loud it is in three codes of their own.
+    `encoder` and `decoder`: blocks at the rate of the transforms and at that of the frames, in the order of the signal.
+    `pitch`: pitch and loudness of a frame are coded on their own, as three side codes.
     """
 
     kind: Literal["fast"] = "fast"
@@ -57,10 +57,10 @@ class FastShape(Config):
 
 
 class CausalMix(nn.Module):
-    """A ConvNeXt block (Liu et al., 2022, arXiv 2201.03545) that looks back.
+    """A causal ConvNeXt block (Liu et al., 2022, arXiv 2201.03545).
 
-    `x + gain * narrow(gelu(widen(norm(near(x)))))`: each channel looks at this frame and the six before it on its own,
-    then each frame mixes its channels.
+    `x + gain * narrow(gelu(widen(norm(near(x)))))`: a depthwise convolution over this frame and the six before it, then
+    each frame mixes its channels.
     """
 
     def __init__(self, width: int, hidden: int, gain: float) -> None:
@@ -74,14 +74,14 @@ class CausalMix(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch frames width"], state: StreamingState | None = None
     ) -> Float[Tensor, "batch frames width"]:
-        seen = extend_left(state, self, x, KERNEL - 1, dim=1)
+        extended = extend_left(state, self, x, KERNEL - 1, dim=1)
         # As a picture one pixel high whose channels lie side by side, which needs no transpose in memory.
-        near = conv2d(seen.mT[:, :, None], self.near.weight[:, :, None], self.near.bias, groups=x.shape[-1])
+        near = conv2d(extended.mT[:, :, None], self.near.weight[:, :, None], self.near.bias, groups=x.shape[-1])
         return torch.addcmul(x, self.gain, self.narrow(gelu_linear(self.norm(near[:, :, 0].mT), self.widen)))
 
 
 class Excitation(nn.Module):
-    """What frames say of their pitch -> the spectra of its pulses, in the windows of the transforms."""
+    """Side information -> the spectra of its pulses, in the windows of the transforms."""
 
     def __init__(self, shape: FastShape, pitch: Pitch) -> None:
         super().__init__()
@@ -90,23 +90,24 @@ class Excitation(nn.Module):
         self.window = shape.overlap * self.step
 
     def forward(
-        self, said: Float[Tensor, "batch 4 frames"], state: StreamingState | None = None
+        self, side: Float[Tensor, "batch 4 frames"], state: StreamingState | None = None
     ) -> Complex[Tensor, "batch transforms bins"]:
-        seen = extend_left(state, self, self.pitch.pulses(said, state), self.window - self.step)
-        return _spectra(seen, self.window, self.step)
+        extended = extend_left(state, self, self.pitch.pulses(side, state), self.window - self.step)
+        return _spectra(extended, self.window, self.step)
 
-    def gain(self, said: Float[Tensor, "batch 4 frames"]) -> Float[Tensor, "batch 1 transforms 1"]:
+    def gain(self, side: Float[Tensor, "batch 4 frames"]) -> Float[Tensor, "batch 1 transforms 1"]:
         """Of each transform."""
-        return self.pitch.gain(said).repeat_interleave(self.pitch.hop // self.step, 1)[:, None, :, None]
+        return self.pitch.gain(side).repeat_interleave(self.pitch.hop // self.step, 1)[:, None, :, None]
 
 
 class FastEncoder(nn.Module):
-    """Waveform `[batch, channels, frames * hop]` -> latent `[batch, dim, frames]`, and four numbers more of its pitch.
+    """Waveform `[batch, channels, frames * hop]` -> latent `[batch, dim, frames]`; with a pitch its side information
+    follows as four more rows.
 
-    Each transform sees `overlap` hops up to the frame's own last sample. It gives the logarithm of each bin's
-    magnitude, and real and imaginary part, made as small as ears hear them: divided by the magnitude to the power of
-    0.7. With a pitch, phases count from those of its pulses: there they hardly change from frame to frame. And every
-    frame is as loud as any other.
+    Each transform covers `overlap` hops up to the frame's own last sample. The network reads the logarithm of each
+    bin's magnitude, and its real and imaginary parts divided by the magnitude to the power of 0.7, which compresses
+    them as ears do. With a pitch, phases are relative to those of its pulses, so that they hardly change from frame to
+    frame, and all frames are scaled to one loudness.
     """
 
     def __init__(self, shape: FastShape, channels: int, dim: int, excitation: Excitation | None) -> None:
@@ -127,13 +128,13 @@ class FastEncoder(nn.Module):
     def forward(
         self, wave: Float[Tensor, "batch channels samples"], state: StreamingState | None = None
     ) -> Float[Tensor, "batch numbers frames"]:
-        seen = extend_left(state, self, wave, self.window - self.step)
-        spectra = _spectra(seen, self.window, self.step)  # [batch, channels, transforms, bins]
-        said = None
+        extended = extend_left(state, self, wave, self.window - self.step)
+        spectra = _spectra(extended, self.window, self.step)  # [batch, channels, transforms, bins]
+        side = None
         if self.excitation is not None:
-            said = self.excitation.pitch.track(wave, state)
-            turn = _turned_back(self.excitation(said, state), self.excitation.gain(said)[:, 0])
-            spectra = spectra * turn[:, None]
+            side = self.excitation.pitch.track(wave, state)
+            relative = _relative_to(self.excitation(side, state), self.excitation.gain(side)[:, 0])
+            spectra = spectra * relative[:, None]
         loud = _energy(spectra).add_(1e-10).log_()
         parts = torch.view_as_real(spectra * (-0.35 * loud).exp_())
         features = torch.cat([loud / 8, parts.flatten(-2)], -1)
@@ -144,15 +145,15 @@ class FastEncoder(nn.Module):
         for block in self.coarse:
             x = block(x, state)
         z: Tensor = self.write(self.last_norm(x)).mT
-        return z if said is None else torch.cat([z, said], 1)
+        return z if side is None else torch.cat([z, side], 1)
 
 
 class FastDecoder(nn.Module):
     """Latent `[batch, dim, frames]` -> waveform `[batch, channels, frames * hop]`, late by a window less its hop.
 
     Each transform's magnitude and phase come from the network, `exp(m) * (cos p + i sin p)`; a sample is done when the
-    last window that covers it is there. With a pitch, whose four numbers come behind the latent, its pulses are
-    filtered in the same way, bin by bin, and added; and the sum is made as loud as the frame says.
+    last window that covers it is there. With a pitch, whose four rows of side information come after the latent, its
+    pulses are filtered in the same way, bin by bin, and added, and the sum is scaled to the loudness of the frame.
     """
 
     def __init__(self, shape: FastShape, channels: int, dim: int, excitation: Excitation | None) -> None:
@@ -175,7 +176,7 @@ class FastDecoder(nn.Module):
     def forward(
         self, z: Float[Tensor, "batch numbers frames"], state: StreamingState | None = None
     ) -> Float[Tensor, "batch channels samples"]:
-        # None of the network's business are the last two: loudness, which it would only get wrong, and phase.
+        # The network does not see loudness and phase: what it makes is scaled and placed by them afterwards.
         x = self.first_norm(self.read((z if self.excitation is None else z[:, :-2]).mT))
         for block in self.coarse:
             x = block(x, state)
@@ -185,14 +186,19 @@ class FastDecoder(nn.Module):
         x = self.last_norm(x)
         spectrum = self._polar(self.write(x))
         if self.excitation is not None and self.filter is not None:
-            said = z[:, -Pitch.numbers :]
-            pulses = self.excitation(said, state)[:, None]
-            spectrum = torch.addcmul(spectrum, self._polar(self.filter(x)), pulses) * self.excitation.gain(said)
+            side = z[:, -Pitch.numbers :]
+            pulses = self.excitation(side, state)[:, None]
+            spectrum = torch.addcmul(spectrum, self._polar(self.filter(x)), pulses) * self.excitation.gain(side)
         window = torch.hann_window(self.window, device=z.device)
-        # Hann windows squared, `overlap` of them a window, add up to 3/8 of that many everywhere.
-        pieces = torch.fft.irfft(spectrum.flatten(0, 1), n=self.window) * (window * (8 / 3 / self.shape.overlap))
-        wave = overlap_add(pieces, self.step).unflatten(0, (-1, self.channels))
+        # Squared Hann windows, `overlap` of them over each sample, add up to 3/8 of their number everywhere.
+        segments = torch.fft.irfft(spectrum.flatten(0, 1), n=self.window) * (window * (8 / 3 / self.shape.overlap))
+        wave = overlap_add(segments, self.step).unflatten(0, (-1, self.channels))
         return add_overlap(state, self, wave, self.window - self.step)
+
+    @property
+    def last(self) -> nn.Parameter | None:
+        """The last weights where all of the output comes through them: not with a pitch, which has a filter beside."""
+        return self.write.weight if self.filter is None else None  # type: ignore[return-value]
 
     def _polar(
         self, written: Float[Tensor, "batch transforms numbers"]
@@ -203,9 +209,9 @@ class FastDecoder(nn.Module):
 
 
 class FastNet(nn.Module):
-    """Both halves. `delay`: samples by which what `decoder` gives lags behind what `encoder` got.
+    """Both halves. `delay`: samples by which the decoder's output lags behind the encoder's input.
 
-    `pitch`: what frames say beside the latent's `dim` numbers, four numbers behind them, or None.
+    `pitch`: what makes the four rows of side information that follow the latent's `dim`, or None.
     """
 
     streamable = True
@@ -228,22 +234,32 @@ class FastNet(nn.Module):
             bias = self.decoder.filter.bias.view(channels, 2, -1)
             nn.init.constant_(bias[:, 0], math.log(FIRST_LOUDNESS))
 
+    def matrices(self) -> list[nn.Parameter]:
+        """The matrices inside the blocks, for Muon."""
+        return [
+            cast(nn.Parameter, layer.weight)
+            for block in self.modules()
+            if isinstance(block, CausalMix)
+            for layer in (block.widen, block.narrow)
+        ]
+
 
 def _spectra(
-    seen: Float[Tensor, "*batch samples"], window: int, step: int
+    wave: Float[Tensor, "*batch samples"], window: int, step: int
 ) -> Complex[Tensor, "*batch transforms bins"]:
-    return torch.fft.rfft(seen.unfold(-1, window, step) * torch.hann_window(window, device=seen.device))
+    return torch.fft.rfft(wave.unfold(-1, window, step) * torch.hann_window(window, device=wave.device))
 
 
-def _turned_back(
+def _relative_to(
     spectra: Complex[Tensor, "batch transforms bins"], gain: Float[Tensor, "batch transforms 1"]
 ) -> Complex[Tensor, "batch transforms bins"]:
-    """A factor for each bin that takes its phase and the gain off it; the gain alone where there is nothing."""
+    """A factor for each bin that subtracts the phase of `spectra` there and divides by the gain; by the gain alone
+    where `spectra` are faint."""
     energy = _energy(spectra)
-    there = (energy > FAINT**2).to(energy)
+    loud = (energy > FAINT**2).to(energy)
     size = 1 / gain
-    shrink = energy.clamp_min_(FAINT**2).rsqrt_().mul_(there).mul_(size)
-    return spectra.conj_physical().mul_(shrink).add_(there.sub_(1).mul_(-size))
+    shrink = energy.clamp_min_(FAINT**2).rsqrt_().mul_(loud).mul_(size)
+    return spectra.conj_physical().mul_(shrink).add_(loud.sub_(1).mul_(-size))
 
 
 def _energy(spectra: Complex[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

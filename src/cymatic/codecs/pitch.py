@@ -1,12 +1,12 @@
-"""Pitch and loudness as codes of their own, and the pulses that they stand for.
+"""Side information: pitch and loudness as codes of their own, and the pulses that are made from them.
 
-A network that writes spectra frame by frame must get the phases of neighbouring frames right to hold a note, and what
-it learns first is to get them wrong: notes came back 13 semitones off. So the pitch is measured, sent, and made again
+A network that writes spectra frame by frame must match the phases of neighbouring frames to hold a note, which it
+learns late: without side information notes came back 13 semitones off. So the pitch is measured, coded, and made again
 by an oscillator, as in speech codecs since Atal and Schroeder's (1985), and in neural ones since NSF (Wang et al.,
-2019, arXiv 1904.12088); the network only filters it.
+2019, arXiv 1904.12088); the network only filters the pulses.
 
-Loudness goes the same way. Norms inside the networks take it off what they read, and sounds came back 9 dB softer if
-they were loud and 2 dB if they were soft; so it is measured, taken off before the networks and put back after them.
+Loudness is side information too. Norms inside the networks remove it from what they read: without it loud sounds came
+back 9 dB softer and soft ones 2 dB. So it is measured, divided out before the networks, and multiplied in after them.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from cymatic.config import Config
 from cymatic.nn.streaming import StreamingState, extend_left
 from cymatic.signal.yin import difference, normalised, period
 
-WINDOW = 0.025  # seconds of sound that are compared with what was a period before
+WINDOW = 0.025  # seconds of sound that are compared with those one period earlier
 PERIODS = 4  # of the fundamental, from which its phase is read
 VOICED = 0.35  # frames whose dip is no deeper have no pitch
 QUIETEST = 1e-7  # mean square; a frame below it has no pitch
 USUAL = 0.1  # root mean square of what the networks see
-LEAP = 0.25  # octaves: two frames further apart than this are two notes, and no glide
-HIGHEST = 0.98  # of the Nyquist frequency: no harmonic above it
+LEAP = 0.25  # octaves: neighbouring frames further apart than this are two notes, not a glide
+HIGHEST = 0.98  # of the Nyquist frequency: there is no harmonic above it
 
 
 class PitchShape(Config):
@@ -54,11 +54,11 @@ class PitchShape(Config):
 
 
 class Pitch(nn.Module):
-    """Waveform -> what a frame says of its pitch and loudness -> a waveform of pulses. It has no weights.
+    """Waveform -> side information of each frame -> a waveform of pulses. It has no weights.
 
-    What a frame says is four numbers: 1 where there is a pitch and 0 where there is none, octaves above the lowest, how
-    loud it is from 0 (softest) to 1, and the fundamental's phase in cycles at the frame's last sample. Three codes hold
-    them, see `encode`. Octaves and phase are 0 where there is no pitch.
+    The side information of a frame is four numbers: voiced (1 where there is a pitch, else 0), octaves above the
+    lowest, loudness from 0 (softest) to 1, and the fundamental's phase in cycles at the frame's last sample. Three
+    codes hold them, see `encode`. Octaves and phase are 0 where there is no pitch.
     """
 
     numbers = 4
@@ -69,15 +69,15 @@ class Pitch(nn.Module):
         self.window, self.longest = round(WINDOW * rate), round(rate / shape.lowest)
         self.octaves = math.log2(shape.highest / shape.lowest)
         self.sizes = (shape.pitches + 1, shape.phases, shape.levels)
-        self.before = max(0, self.window + self.longest - hop)  # samples in front of a frame that are listened to
+        self.before = max(0, self.window + self.longest - hop)  # samples before a frame that its pitch depends on
 
     @torch.no_grad()
     def track(
         self, wave: Float[Tensor, "batch channels samples"], state: StreamingState | None = None
     ) -> Float[Tensor, "batch 4 frames"]:
-        """What each frame says of the mean of all channels, rounded as codes round it."""
-        seen = extend_left(state, self, wave, self.before)
-        frames = seen.unfold(-1, self.before + self.hop, self.hop)[..., -self.window - self.longest :]
+        """The side information of the mean of all channels, rounded to what the codes can hold."""
+        extended = extend_left(state, self, wave, self.before)
+        frames = extended.unfold(-1, self.before + self.hop, self.hop)[..., -self.window - self.longest :]
         level = 10 * frames.square().mean((1, 3)).clamp_min(1e-20).log10()
         level = ((level - self.shape.softest) / (self.shape.loudest - self.shape.softest)).clamp(0, 1)
         newest = frames.mean(1).flip(-1)  # so that lags count back from now
@@ -88,37 +88,37 @@ class Pitch(nn.Module):
         octaves = (hz / self.shape.lowest).log2().clamp(0, self.octaves)
         return self.decode(self.encode(torch.stack([voiced, octaves, level, self._phase(newest, hz)], 1)))
 
-    def encode(self, said: Float[Tensor, "batch 4 frames"]) -> Int[Tensor, "batch 3 frames"]:
-        """A code of the pitch, 0 where there is none, one of the phase, and one of the loudness."""
-        voiced, octaves, level, phase = said.unbind(1)
+    def encode(self, side: Float[Tensor, "batch 4 frames"]) -> Int[Tensor, "batch 3 frames"]:
+        """Codes of the pitch (0 where there is none), the phase and the loudness."""
+        voiced, octaves, level, phase = side.unbind(1)
         pitch = 1 + (octaves / self.octaves * (self.shape.pitches - 1)).round()
         phase = (phase * self.shape.phases).round() % self.shape.phases
         return torch.stack([voiced * pitch, voiced * phase, (level * (self.shape.levels - 1)).round()], 1).long()
 
     def decode(self, codes: Int[Tensor, "batch 3 frames"]) -> Float[Tensor, "batch 4 frames"]:
-        """What the three codes stand for."""
+        """The side information that the three codes stand for."""
         pitch, phase, level = codes.unbind(1)
         voiced = (pitch > 0).double()
         octaves = (pitch - 1) * (self.octaves / (self.shape.pitches - 1))
         level = level / (self.shape.levels - 1)
         return torch.stack([voiced, voiced * octaves, level, voiced * phase / self.shape.phases], 1).float()
 
-    def gain(self, said: Float[Tensor, "batch 4 frames"]) -> Float[Tensor, "batch frames"]:
-        """By how much a frame is louder than what the networks see."""
-        level = self.shape.softest + said[:, 2] * (self.shape.loudest - self.shape.softest)
+    def gain(self, side: Float[Tensor, "batch 4 frames"]) -> Float[Tensor, "batch frames"]:
+        """By what factor a frame is louder than what the networks see."""
+        level = self.shape.softest + side[:, 2] * (self.shape.loudest - self.shape.softest)
         return 10 ** (level / 20) / USUAL
 
     def pulses(
-        self, said: Float[Tensor, "batch 4 frames"], state: StreamingState | None = None
+        self, side: Float[Tensor, "batch 4 frames"], state: StreamingState | None = None
     ) -> Float[Tensor, "batch samples"]:
-        """All harmonics up to the Nyquist frequency, equally loud and in phase with the fundamental, together as loud
-        as 1; silence where there is no pitch.
+        """All harmonics up to the Nyquist frequency, equally loud and in phase with the fundamental, with a root mean
+        square of 1 together; silence where there is no pitch.
 
-        From frame to frame pitch and loudness go in straight lines, and the fundamental arrives at the phase that the
-        frame says. The sum of K cosines is `sin((K + 1/2) x) / (2 sin(x / 2)) - 1/2`.
+        Pitch and loudness are interpolated linearly from frame to frame, and the fundamental arrives at the phase of
+        the frame. The sum of K cosines is `sin((K + 1/2) x) / (2 sin(x / 2)) - 1/2`.
         """
-        here = said.device
-        exact = said.cpu() if here.type == "mps" else said  # Apple's GPUs have no float64, which phases need
+        here = side.device
+        exact = side.cpu() if here.type == "mps" else side  # Apple's GPUs have no float64, which phases need
         voiced, octaves, _, phase = exact.double().unbind(1)
         hz = self.shape.lowest * 2**octaves
         ends = torch.stack([voiced, hz, phase], 1)
@@ -133,8 +133,8 @@ class Pitch(nn.Module):
         bend = torch.where(both, missing - missing.round(), 0.0)[..., None] / self.hop
         # Where a note begins the phases are counted back from its first frame's.
         origin = torch.where(both | (voiced == 0), from_phase, from_phase + missing)[..., None]
-        turn = torch.addcmul(origin, n, (rise / self.rate * n).add_((start + rise) / self.rate + bend))
-        half = (turn - turn.round()).float().mul_(math.pi)  # sums are over, so that less digits will do
+        cycles = torch.addcmul(origin, n, (rise / self.rate * n).add_((start + rise) / self.rate + bend))
+        half = (cycles - cycles.round()).float().mul_(math.pi)  # no more sums follow, so float32 is enough
         along = (n / self.hop).float()
         now = torch.lerp(start.float(), end.float(), along)
         twice = (now.clamp_min_(1.0).reciprocal_() * (HIGHEST * self.rate / 2)).floor_().mul_(2)
@@ -150,6 +150,6 @@ class Pitch(nn.Module):
         back = torch.arange(newest.shape[-1], device=newest.device, dtype=newest.dtype)
         spread = (PERIODS * self.rate / hz).clamp(max=newest.shape[-1])[..., None]
         window = 1 - (back * (2 * math.pi / spread)).clamp_(max=2 * math.pi).cos_()
-        turn = (2 * math.pi / self.rate * hz)[..., None] * back
-        heard = newest * window
-        return torch.atan2((heard * turn.sin()).sum(-1), (heard * turn.cos()).sum(-1)) / (2 * math.pi)
+        angle = (2 * math.pi / self.rate * hz)[..., None] * back
+        windowed = newest * window
+        return torch.atan2((windowed * angle.sin()).sum(-1), (windowed * angle.cos()).sum(-1)) / (2 * math.pi)

@@ -1,4 +1,4 @@
-"""The network of a waveform codec that is convolutions alone, causal on the way down and on the way up.
+"""The network of a waveform codec from causal convolutions alone.
 
 SoundStream (Zeghidour et al., 2021, arXiv 2107.03312): stages of residual units at one rate, each followed by a strided
 convolution to a lower one; the decoder is the mirror. It computes at the rate of the samples, so it takes many times
@@ -203,8 +203,8 @@ class Decoder(nn.Module):
 class SoundStreamNet(nn.Module):
     """Both halves, for waveforms of `channels` channels and latents of `dim` numbers.
 
-    hop: samples of a frame. delay: samples by which the decoder is late: none. streamable: whether tiles of whole
-    frames with a `Past` give what the whole signal gives.
+    hop: samples of a frame. delay: samples by which the decoder is late: none. streamable: whether blocks of
+    whole frames with a `StreamingState` give what the whole signal gives.
     """
 
     def __init__(self, shape: SoundStreamShape, channels: int, dim: int) -> None:
@@ -213,6 +213,10 @@ class SoundStreamNet(nn.Module):
         self.streamable = not shape.wavelets or shape.wavelet == "overlap-add"
         self.encoder = Encoder(shape, channels, dim)
         self.decoder = Decoder(shape, channels, dim)
+
+    def matrices(self) -> list[nn.Parameter]:
+        """The weights that Muon's steps are for: none, as all are convolutions."""
+        return []
 
 
 def activation(shape: SoundStreamShape, channels: int) -> nn.Module:

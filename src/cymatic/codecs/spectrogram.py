@@ -6,19 +6,22 @@ Iashin and Rahtu (2021, arXiv 2110.08791) after Esser et al. (2021, arXiv 2012.0
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, Self, cast
 
 import torch
 from jaxtyping import Float, Int
+from pydantic import field_validator, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from cymatic.batch_shard import BatchShard
-from cymatic.codecs.latent import Latent
-from cymatic.errors import Error, ModelError
+from cymatic.codecs.latent import Latent, Reconstruction
+from cymatic.cond import TargetFacts
+from cymatic.errors import Error
 from cymatic.nn.pyramid import Down, PyramidShape, Up
-from cymatic.quantizers.quantized import Quantized
-from cymatic.quantizers.vector import VectorQuantizer, VectorQuantizerConfig
+from cymatic.nn.trained import refuse_untrained
+from cymatic.quantizers import GridQuantizer, GridQuantizerConfig, build_quantizer
+from cymatic.quantizers.vector import VectorQuantizerConfig
 from cymatic.signal.mel import MelSpec
 
 
@@ -31,32 +34,54 @@ def specvqgan() -> SpectrogramShape:
     return SpectrogramShape(width=128, multiples=(1, 1, 2, 2, 4), blocks=2, attention=(4,), latent=256)
 
 
-class SpectrogramCodecConfig(SpectrogramShape):
-    """A size, the mel it speaks of, and its quantizer."""
+class SpectrogramCodecShape(SpectrogramShape):
+    """What a recipe says of the codec: a size and a quantizer that gives one code for each place."""
 
     kind: Literal["spectrogram"] = "spectrogram"
+    quantizer: GridQuantizerConfig
+
+    @field_validator("quantizer", mode="before")
+    @classmethod
+    def _vector_by_default(cls, values: Any) -> Any:
+        return {"kind": "vector", **values} if isinstance(values, dict) else values
+
+    @model_validator(mode="after")
+    def _one_code_a_place(self) -> Self:
+        if not isinstance(self.quantizer, VectorQuantizerConfig) and self.quantizer.levels != 1:
+            raise ValueError(f"a place of a grid has one code, and the quantizer gives {self.quantizer.levels} levels")
+        return self
+
+    def config(self, facts: TargetFacts) -> SpectrogramCodecConfig:
+        """For the mels that `facts.spec` tells of."""
+        return SpectrogramCodecConfig.model_validate({**dict(self), "mel": facts.spec})
+
+
+class SpectrogramCodecConfig(SpectrogramCodecShape):
+    """A size, a quantizer, and the mel that the codec is for."""
+
     mel: MelSpec
-    quantizer: VectorQuantizerConfig
 
+    @property
+    def reads(self) -> MelSpec:
+        """What it encodes."""
+        return self.mel
 
-class Reconstruction(NamedTuple):
-    """Two mels in the network's units, `(mel - mean) / std`, and what lies between them."""
-
-    wanted: Float[Tensor, "batch mels frames"]
-    made: Float[Tensor, "batch mels frames"]
-    quantized: Quantized
+    @property
+    def gives(self) -> MelSpec:
+        """What it decodes to."""
+        return self.mel
 
 
 class SpectrogramCodec(nn.Module):
     """mel `[batch, mels, frames]` -> codes `[batch, rows, columns]` -> mel, of any length.
 
-    Rows and frames are filled up to whole cells with the mel's silence, and what was filled up is cut off again. The
-    norms and the attention of the network see it, though, as they see the whole sound: so items of different lengths
-    never share a batch inside `encode` and `decode`, which is why a batch equals its items. A training batch
-    (`forward`) is one picture high and wide: crop its items to one length.
+    Rows and frames are padded to whole cells with the mel's silence, and the padding is cut off again. The norms and
+    the attention of the network see it, as they see the whole mel, so items of different lengths never share a batch
+    inside `encode` and `decode`: that is why a batch equals its items. A training batch (`forward`) has one length:
+    crop its items.
 
-    The statistics of the mels trained on and the steps trained travel with the weights; a codec of 0 steps refuses to
-    work outside of training.
+    Mean and spread of the mels trained on and the number of steps are saved with the weights. A codec of 0 steps
+    refuses to work outside of training.
     """
 
     config_class: ClassVar[type[SpectrogramCodecConfig]] = SpectrogramCodecConfig
@@ -72,7 +97,7 @@ class SpectrogramCodec(nn.Module):
         self.register_buffer("steps_trained", torch.zeros((), dtype=torch.int64))
         self.encoder = Down(config, channels=1)
         self.to_codes = nn.Conv2d(config.latent, config.quantizer.dim, 1)
-        self.quantizer = VectorQuantizer(config.quantizer)
+        self.quantizer = cast(GridQuantizer, build_quantizer(config.quantizer))
         self.from_codes = nn.Conv2d(config.quantizer.dim, config.latent, 1)
         self.decoder = Up(config, channels=1)
 
@@ -84,77 +109,104 @@ class SpectrogramCodec(nn.Module):
     @property
     def size(self) -> int:
         """Codes in the codebook."""
-        return self.config.quantizer.size
+        return int(self.quantizer.sizes[0])
 
-    def columns(self, frames: int) -> int:
-        """Columns that cover `frames` frames."""
-        return -(-frames // self.config.cell[1])
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many codes each row has to choose from."""
+        return (self.size,) * self.rows
+
+    def columns(self, length: int) -> int:
+        """Columns that cover `length` frames."""
+        return -(-length // self.config.cell[1])
+
+    def length(self, columns: int) -> int:
+        """Frames of a mel that has `columns` columns."""
+        return columns * self.config.cell[1]
 
     @property
     def last(self) -> nn.Parameter:
         """The decoder's last weights, at which the adaptive weight compares gradients."""
         return self.decoder.last
 
+    def matrices(self) -> list[nn.Parameter]:
+        """The 3 x 3 convolutions inside both halves, for Muon; the last one is left out."""
+        return [
+            cast(nn.Parameter, layer.weight)
+            for half in (self.encoder, self.decoder)
+            for layer in half.modules()
+            if isinstance(layer, nn.Conv2d) and layer.weight is not self.last and layer.kernel_size == (3, 3)
+        ]
+
     @torch.no_grad()
-    def fit_statistics(self, mels: Sequence[Float[Tensor, "mels _"]]) -> None:
+    def fit_statistics(self, targets: Sequence[Float[Tensor, "mels _"]]) -> None:
         """Takes over mean and spread of the mels to train on."""
-        frames = torch.cat(list(mels), dim=1)
+        frames = torch.cat(list(targets), dim=1)
         self.mean.copy_(frames.mean(1, keepdim=True))
         self.std.copy_(frames.std(1, keepdim=True).clamp_min(1e-2))
+
+    def distance(
+        self, made: Float[Tensor, "batch mels frames"], wanted: Float[Tensor, "batch mels frames"]
+    ) -> Float[Tensor, ""]:
+        """The mean absolute difference of two mels, in their own unit."""
+        return (made - wanted).abs().mean()
 
     def forward(
         self,
         mel: Float[Tensor, "batch mels frames"],
         generator: torch.Generator | None = None,
-        frames: Int[Tensor, " batch"] | None = None,
         shard: BatchShard | None = None,
+        *,
+        lengths: Int[Tensor, " batch"] | None = None,
     ) -> Reconstruction:
-        """A step of training: all items as one picture high and wide.
+        """A step of training on items of one length; both mels of the result are in units of `(mel - mean) / std`.
 
-        `frames` tells the quantizer which columns hold sound, so that the rest counts in none of its losses and
-        statistics; the network sees them all. `generator` and `share` are the quantizer's.
+        `lengths` tells the quantizer which columns hold sound, so that the rest counts in none of its losses and
+        statistics; the network sees all columns. `generator` and `shard` are the quantizer's.
         """
         mask = None
-        if frames is not None:
+        if lengths is not None:
             start = torch.arange(self.columns(mel.shape[-1]), device=mel.device) * self.config.cell[1]
-            mask = (start < frames[:, None])[:, None].expand(-1, self.rows, -1)
+            mask = (start < lengths[:, None])[:, None].expand(-1, self.rows, -1)
         picture = self._picture(mel)
-        quantized = self.quantizer(self.to_codes(self.encoder(picture)), generator, mask, shard)
+        latent = self.to_codes(self.encoder(picture))
+        quantized = self.quantizer(latent, generator, mask, shard)
+        quantized = quantized._replace(codes=self._as_grid(quantized.codes))
         made = self.decoder(self.from_codes(quantized.z))
         rows, length = mel.shape[1:]
-        return Reconstruction(picture[:, 0, :rows, :length], made[:, 0, :rows, :length], quantized)
+        return Reconstruction(picture[:, 0, :rows, :length], made[:, 0, :rows, :length], latent, quantized)
 
     @torch.no_grad()
-    def encode(self, mel: Float[Tensor, "batch mels frames"], frames: Int[Tensor, " batch"] | None = None) -> Latent:
+    def encode(self, mel: Float[Tensor, "batch mels frames"], lengths: Int[Tensor, " batch"] | None = None) -> Latent:
         """Codes and their vectors; both are 0 beyond an item's own columns.
 
-        `frames` are the items' lengths, all of `mel` without them. Raises ModelError where the codec was never trained,
-        and Error for a length that `mel` does not have.
+        `lengths` are the items' own, in frames; all of `mel` without them. Raises ModelError where the codec was never
+        trained, and Error for a length that `mel` does not have.
         """
-        self._ready()
-        if frames is None:
-            frames = torch.full((len(mel),), mel.shape[-1])
-        if mel.shape[0] and not 1 <= int(frames.min()) <= int(frames.max()) <= mel.shape[-1]:
+        refuse_untrained(self, allow=self.training)
+        if lengths is None:
+            lengths = torch.full((len(mel),), mel.shape[-1])
+        if mel.shape[0] and not 1 <= int(lengths.min()) <= int(lengths.max()) <= mel.shape[-1]:
             raise Error(
-                f"lengths of {frames.tolist()} frames were given for mels of {mel.shape[-1]}; give 1 to all of them"
+                f"lengths of {lengths.tolist()} frames were given for mels of {mel.shape[-1]}; give 1 to all of them"
             )
-        frames = frames.to(mel.device)
+        lengths = lengths.to(mel.device)
         columns = self.columns(mel.shape[-1])
         codes = torch.zeros(len(mel), self.rows, columns, dtype=torch.int64, device=mel.device)
         z = mel.new_zeros(len(mel), self.config.quantizer.dim, self.rows, columns)
-        for length in frames.unique().tolist():
-            items = frames == length
+        for length in lengths.unique().tolist():
+            items = lengths == length
             found = self.quantizer.encode(self.to_codes(self.encoder(self._picture(mel[items, :, :length]))))
-            codes[items, :, : found.shape[-1]] = found
+            codes[items, :, : found.shape[-1]] = self._as_grid(found)
             z[items, ..., : found.shape[-1]] = self.quantizer.lookup(found)
-        return Latent(z, codes, frames, "grid")
+        return Latent(z, codes, lengths, "grid")
 
     def decode(self, latent: Latent) -> Float[Tensor, "batch mels frames"]:
         """Mels as long as the longest item; beyond an item's own length lies silence.
 
         Raises ModelError where the codec was never trained, and Error for a latent of another layout or size.
         """
-        self._ready()
+        refuse_untrained(self, allow=self.training)
         z, frames = latent.z, latent.lengths.to(latent.z.device)
         longest = int(frames.max())
         if latent.layout != "grid" or z.shape[2] != self.rows or z.shape[3] < self.columns(longest) or frames.min() < 1:
@@ -173,10 +225,22 @@ class SpectrogramCodec(nn.Module):
         return mel
 
     def decode_codes(
-        self, codes: Int[Tensor, "batch rows columns"], frames: Int[Tensor, " batch"]
+        self, codes: Int[Tensor, "batch rows columns"], lengths: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch mels frames"]:
-        """The mels of `frames` frames that the codes stand for. Raises Error for codes beyond the codebook."""
-        return self.decode(Latent(self.quantizer.lookup(codes), codes, frames, "grid"))
+        """The mels of `lengths` frames that the codes stand for, or of as many as there are.
+
+        Raises Error for codes beyond the codebook, and as `decode`.
+        """
+        if lengths is None:
+            lengths = torch.full((len(codes),), self.length(codes.shape[-1]), device=codes.device)
+        return self.decode(Latent(self.lookup(codes), codes, lengths, "grid"))
+
+    def lookup(self, codes: Int[Tensor, "batch rows columns"]) -> Float[Tensor, "batch dim rows columns"]:
+        """The vectors that codes stand for. Raises Error for codes beyond the codebook."""
+        return self.quantizer.lookup(codes[:, None] if self.quantizer.has_levels else codes)
+
+    def _as_grid(self, codes: Tensor) -> Tensor:
+        return codes[:, 0] if self.quantizer.has_levels else codes
 
     def _picture(self, mel: Float[Tensor, "batch mels frames"]) -> Float[Tensor, "batch 1 h w"]:
         """The mel in the network's units, filled up to whole cells with silence."""
@@ -186,7 +250,3 @@ class SpectrogramCodec(nn.Module):
         # Rows that no mel has lie on the scale of the last one that it has.
         mean, std = (torch.cat([x, x[-1:].expand(more_rows, 1)]) for x in (self.mean, self.std))
         return ((mel - mean) / std)[:, None]
-
-    def _ready(self) -> None:
-        if not (self.training or self.steps_trained):
-            raise ModelError("this codec was never trained (0 steps), so it can only make noise; train it first")

@@ -1,61 +1,62 @@
 """A waveform -> levels of codes -> a waveform, whole or as a stream.
 
-Zeghidour et al. (2021, arXiv 2107.03312): an encoder, a residual quantizer, a decoder, trained as one. What the two
-networks are is a family's own business; a codec needs of them a rate of frames, a delay, and that they look back only.
+Zeghidour et al. (2021, arXiv 2107.03312): an encoder, a residual quantizer and a decoder, trained as one. Which two
+networks these are is up to a family (`fast`, `soundstream`); the codec needs their hop and their delay, and that they
+are causal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, ClassVar, Literal, NamedTuple, Self
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from cymatic.batch_shard import BatchShard
 from cymatic.codecs.fast import FastNet, FastShape
-from cymatic.codecs.latent import Latent
+from cymatic.codecs.latent import Latent, Reconstruction
 from cymatic.codecs.pitch import Pitch
 from cymatic.codecs.soundstream import SoundStreamNet, SoundStreamShape
-from cymatic.codecs.stream import FixedBlocks, Stream
+from cymatic.codecs.stream import Stream
+from cymatic.cond import TargetFacts
 from cymatic.config import Config
-from cymatic.errors import Error, ModelError
+from cymatic.errors import Error
+from cymatic.media.wave_spec import WaveSpec
 from cymatic.nn.energy_transformer import EnergyTransformer, EnergyTransformerConfig
-from cymatic.nn.streaming import StreamingState
-from cymatic.quantizers.finite import (
-    FiniteScalarQuantizer,
-    FiniteScalarQuantizerConfig,
-    LookupFreeQuantizer,
-    LookupFreeQuantizerConfig,
-)
+from cymatic.nn.streaming import FixedBlocks, StreamingState
+from cymatic.nn.trained import refuse_untrained
+from cymatic.quantizers import LevelsQuantizer, LevelsQuantizerConfig, build_quantizer
 from cymatic.quantizers.gaussian import GaussianBottleneck, GaussianBottleneckConfig
-from cymatic.quantizers.quantized import Quantized
-from cymatic.quantizers.residual import ResidualQuantizer, ResidualQuantizerConfig
-
-BottleneckConfig = Annotated[
-    ResidualQuantizerConfig | FiniteScalarQuantizerConfig | LookupFreeQuantizerConfig | GaussianBottleneckConfig,
-    Field(discriminator="kind"),
-]
-Bottleneck = ResidualQuantizer | FiniteScalarQuantizer | LookupFreeQuantizer | GaussianBottleneck
+from cymatic.signal.distances import multi_scale_mel_distance
 
 
-class WaveformCodecConfig(Config):
-    """`rate` in Hz; `tile`: frames that go through the networks at once outside of training, see `nn/streaming.py`. More of
-    them take less time, but a stream runs a whole tile for each frame.
+class WaveformCodecShape(Config):
+    """What a recipe says of the codec.
 
-    energy: an energy transformer that the latent goes through before it is quantised.
+    energy: an energy transformer that the latent goes through before it is quantised. block: frames that the networks
+    run at once outside of training (see `nn/streaming.py`); longer blocks cost less a second of sound, but a stream
+    runs a whole block for each frame.
     """
 
     kind: Literal["waveform"] = "waveform"
-    rate: int = Field(gt=0, le=768_000)
-    channels: int = Field(default=1, ge=1, le=64)
     network: Annotated[FastShape | SoundStreamShape, Field(discriminator="kind")] = FastShape()
-    quantizer: BottleneckConfig
+    quantizer: LevelsQuantizerConfig
     energy: EnergyTransformerConfig | None = None
-    tile: int = Field(default=64, ge=1, le=4096)
+    block: int = Field(default=64, ge=1, le=4096)
+
+    @field_validator("network", mode="before")
+    @classmethod
+    def _fast_by_default(cls, values: Any) -> Any:
+        return {"kind": "fast", **values} if isinstance(values, dict) else values
+
+    @field_validator("quantizer", mode="before")
+    @classmethod
+    def _residual_by_default(cls, values: Any) -> Any:
+        return {"kind": "residual", **values} if isinstance(values, dict) else values
 
     @model_validator(mode="after")
     def _fitting(self) -> Self:
@@ -69,21 +70,34 @@ class WaveformCodecConfig(Config):
                 raise ValueError("a pitch is codes, and a gaussian bottleneck has none; set network.pitch to null")
         return self
 
+    def config(self, facts: TargetFacts) -> WaveformCodecConfig:
+        """For the waveforms that `facts.spec` tells of."""
+        spec = WaveSpec.model_validate(facts.spec)
+        return WaveformCodecConfig.model_validate({**dict(self), **dict(spec)})
 
-class WaveReconstruction(NamedTuple):
-    """What went in, what came out, and what lay between them: before it was quantised, and after."""
 
-    wanted: Float[Tensor, "batch channels samples"]
-    made: Float[Tensor, "batch channels samples"]
-    latent: Float[Tensor, "batch dim frames"]
-    quantized: Quantized
+class WaveformCodecConfig(WaveformCodecShape):
+    """A shape, and the waveforms that the codec is for: `rate` in Hz, `channels`."""
+
+    rate: int = Field(gt=0, le=768_000)
+    channels: int = Field(default=1, ge=1, le=64)
+
+    @property
+    def reads(self) -> WaveSpec:
+        """What it encodes."""
+        return WaveSpec(rate=self.rate, channels=self.channels)
+
+    @property
+    def gives(self) -> WaveSpec:
+        """What it decodes to."""
+        return self.reads
 
 
 class WaveformCodec(nn.Module):
     """Waveform `[batch, channels, samples]` in -1..1 at `config.rate` -> codes `[batch, levels, frames]` -> waveform.
 
-    A sound has `frames(samples)` frames: enough for its last sample to come out of a decoder that is `delay` samples
-    late. Outside of training the networks run tiles of one size, on one thread, so a whole sound, its chunks and a
+    A sound has `columns(samples)` frames: enough for its last sample to come out of a decoder that is `delay` samples
+    late. Outside of training the networks run blocks of one size, on one thread, so a whole sound, its chunks and a
     stream of it give equal codes and equal samples, bit for bit. A codec of 0 steps refuses to work outside of
     training.
     """
@@ -101,13 +115,18 @@ class WaveformCodec(nn.Module):
         else:
             self.network = FastNet(config.network, config.channels, config.quantizer.dim, config.rate)
         self.energy = None if config.energy is None else EnergyTransformer(config.energy)
-        self.quantizer = _bottleneck(config.quantizer)
+        self.quantizer = cast(LevelsQuantizer, build_quantizer(config.quantizer))
         self.pitch: Pitch | None = self.network.pitch if isinstance(self.network, FastNet) else None
 
     @property
     def hop(self) -> int:
         """Samples of a frame."""
         return self.network.hop
+
+    @property
+    def channels(self) -> int:
+        """Channels of its waveforms."""
+        return self.config.channels
 
     @property
     def delay(self) -> int:
@@ -126,17 +145,22 @@ class WaveformCodec(nn.Module):
 
     @property
     def levels(self) -> int:
-        """Codes of a frame at most; fewer of them say the same less exactly."""
+        """The most codes of a frame; fewer of them describe the same sound less exactly."""
         return len(self.sizes)
 
     @property
-    def least(self) -> int:
-        """Codes of a frame at least: those of its pitch and one more."""
-        return 1 + self.beside
+    def rows(self) -> int:
+        """Codes in a column: all levels."""
+        return self.levels
 
     @property
-    def beside(self) -> int:
-        """Codes of a frame that come before the quantizer's."""
+    def min_levels(self) -> int:
+        """The fewest codes of a frame that decode to a sound: the side codes and one of the quantizer's."""
+        return 1 + self.side_codes
+
+    @property
+    def side_codes(self) -> int:
+        """Codes of a frame that hold side information (pitch and loudness); they come before the quantizer's."""
         return 0 if self.pitch is None else len(self.pitch.sizes)
 
     @property
@@ -144,63 +168,87 @@ class WaveformCodec(nn.Module):
         """How many codes each level has to choose from."""
         return (*(() if self.pitch is None else self.pitch.sizes), *self.quantizer.sizes)
 
-    def frames(self, samples: int) -> int:
-        """Frames from which `samples` samples can be made again."""
-        return -(-(samples + self.delay) // self.hop)
+    def columns(self, length: int) -> int:
+        """Frames of codes from which `length` samples can be made again."""
+        return -(-(length + self.delay) // self.hop)
+
+    def length(self, columns: int) -> int:
+        """Samples that `columns` frames of codes hold."""
+        return columns * self.hop - self.delay
+
+    @property
+    def last(self) -> nn.Parameter | None:
+        """The decoder's last weights where all of the output comes through them, else None."""
+        return self.network.decoder.last
+
+    def matrices(self) -> list[nn.Parameter]:
+        """The weights that Muon's steps are for: the matrices inside the fast family's blocks."""
+        return self.network.matrices()
+
+    def fit_statistics(self, targets: Sequence[Float[Tensor, "channels _"]]) -> None:
+        """Does nothing: the networks see waveforms as they are."""
+
+    def distance(
+        self, made: Float[Tensor, "batch channels samples"], wanted: Float[Tensor, "batch channels samples"]
+    ) -> Float[Tensor, ""]:
+        """The multi-scale mel distance (see `signal.distances`), each channel on its own."""
+        made, wanted = made.flatten(0, 1)[:, None], wanted.flatten(0, 1)[:, None]
+        return multi_scale_mel_distance(made, wanted, self.config.rate)
 
     def forward(
         self,
         wave: Float[Tensor, "batch channels samples"],
         generator: torch.Generator | None = None,
         shard: BatchShard | None = None,
-    ) -> WaveReconstruction:
-        """A step of training: all items as long as each other. `generator` and `share` are the quantizer's."""
+    ) -> Reconstruction:
+        """A step of training on items of one length. `generator` and `shard` are the quantizer's."""
         samples = wave.shape[-1]
-        padded = pad(wave, (0, self.frames(samples) * self.hop - samples))
-        latent, said = self.parted(self.latent(padded))
+        padded = pad(wave, (0, self.columns(samples) * self.hop - samples))
+        latent, side = self.split_side(self.latent(padded))
         quantized = self.quantizer(latent, generator, shard=shard)
-        z = quantized.z if said is None else torch.cat([quantized.z, said], 1)
+        z = quantized.z if side is None else torch.cat([quantized.z, side], 1)
         made = self.network.decoder(z)[..., self.delay : self.delay + samples]
-        return WaveReconstruction(wave, made, latent, quantized)
+        return Reconstruction(wave, made, latent, quantized)
 
     @torch.no_grad()
     def encode(
         self,
         wave: Float[Tensor, "batch channels samples"],
-        samples: Int[Tensor, " batch"] | None = None,
+        lengths: Int[Tensor, " batch"] | None = None,
         levels: int | None = None,
     ) -> Latent:
-        """Codes and their vectors, 0 beyond an item's own frames; `lengths` are in frames. A Gaussian bottleneck gives
-        no codes, and as vectors the latents that a prior learns.
+        """Codes and their vectors, 0 beyond an item's own frames. A Gaussian bottleneck gives no codes, and as vectors
+        the latents that a prior learns.
 
-        `samples` are the items' lengths, all of `wave` without them; `levels`: how many of the codes, all without it.
-        Raises ModelError where the codec was never trained, Error for a length that `wave` does not have, another
-        number of channels, or levels that the codec has not.
+        `lengths` are the items' own, in samples, all of `wave` without them; `levels`: how many of the codes, all
+        without it. Raises ModelError where the codec was never trained, Error for a length that `wave` does not have,
+        another number of channels, or levels that the codec has not.
         """
         self._ready(wave.shape[1], levels)
-        if samples is None:
-            samples = torch.full((len(wave),), wave.shape[-1])
-        if len(wave) and not 1 <= int(samples.min()) <= int(samples.max()) <= wave.shape[-1]:
+        if lengths is None:
+            lengths = torch.full((len(wave),), wave.shape[-1])
+        if len(wave) and not 1 <= int(lengths.min()) <= int(lengths.max()) <= wave.shape[-1]:
             raise Error(
-                f"lengths of {samples.tolist()} samples were given for waveforms of {wave.shape[-1]}; give 1 to all"
+                f"lengths of {lengths.tolist()} samples were given for waveforms of {wave.shape[-1]}; give 1 to all"
             )
-        inside = torch.arange(wave.shape[-1], device=wave.device) < samples.to(wave.device)[:, None, None]
-        frames = torch.tensor([self.frames(int(n)) for n in samples], device=wave.device)
+        lengths = lengths.to(wave.device)
+        inside = torch.arange(wave.shape[-1], device=wave.device) < lengths[:, None, None]
+        frames = self._frames(lengths)
         longest = int(frames.max())
         padded = pad(wave * inside, (0, max(0, longest * self.hop - wave.shape[-1])))[..., : longest * self.hop]
         codes = self._by_length(lambda n: self.coding(levels, n), padded, frames)
-        mine = torch.arange(longest, device=wave.device) < frames[:, None]
-        codes = codes * mine[:, None]
+        own = torch.arange(longest, device=wave.device) < frames[:, None]
+        codes = codes * own[:, None]
         if isinstance(self.quantizer, GaussianBottleneck):
-            return Latent(codes, None, frames, "levels")
-        return Latent(self.lookup(codes) * mine[:, None], codes, frames, "levels")
+            return Latent(codes, None, lengths, "levels")
+        return Latent(self.lookup(codes) * own[:, None], codes, lengths, "levels")
 
     @torch.no_grad()
-    def decode(self, latent: Latent, samples: int | None = None) -> Float[Tensor, "batch channels samples"]:
-        """Waveforms of `samples` samples, or as many as the frames of the longest hold; beyond an item's frames: zero.
+    def decode(self, latent: Latent) -> Float[Tensor, "batch channels samples"]:
+        """Waveforms as long as the longest item; beyond an item's own length lies silence.
 
-        Raises ModelError where the codec was never trained, Error for a latent of another layout, and for more samples
-        than the frames hold.
+        Raises ModelError where the codec was never trained, Error for a latent of another layout, and for lengths that
+        its frames don't hold.
         """
         self._ready(self.config.channels, None)
         config = self.config.quantizer
@@ -211,59 +259,66 @@ class WaveformCodec(nn.Module):
                 f'a latent "{latent.layout}" of {list(latent.z.shape)} was given; this codec reads "levels" of '
                 f"[batch, {dim}, frames]"
             )
-        if int(latent.lengths.max()) != latent.z.shape[-1]:
-            raise Error(f"the longest item has {int(latent.lengths.max())} frames and the latent {latent.z.shape[-1]}")
-        held = latent.z.shape[-1] * self.hop - self.delay
-        samples = held if samples is None else samples
-        if not 1 <= samples <= held:
-            raise Error(f"{samples} samples were asked for, and {latent.z.shape[-1]} frames hold 1 to {held}")
-        lengths = latent.lengths.to(latent.z.device)
+        lengths, held = latent.lengths.to(latent.z.device), self.length(latent.z.shape[-1])
+        if not 1 <= int(lengths.min()) <= int(lengths.max()) <= held:
+            raise Error(f"{lengths.tolist()} samples were asked for, and {latent.z.shape[-1]} frames hold 1 to {held}")
+        frames, samples = self._frames(lengths), int(lengths.max())
+        longest = int(frames.max())
         if latent.codes is not None:
-            made = self._by_length(self.decoding, latent.codes, lengths)
+            made = self._by_length(self.decoding, latent.codes[..., :longest], frames)
         else:
-            made = self._by_length(self._made if self.quantizer.levels else self.decoding, latent.z, lengths)
-        wave = pad(made, (0, max(0, self.delay + samples - made.shape[-1])))[..., self.delay : self.delay + samples]
-        ends = lengths * self.hop - self.delay
-        return wave * (torch.arange(samples, device=wave.device) < ends[:, None, None])
+            blocks = self._from_vectors if self.quantizer.levels else self.decoding
+            made = self._by_length(blocks, latent.z[..., :longest], frames)
+        wave = made[..., self.delay : self.delay + samples]
+        return wave * (torch.arange(samples, device=wave.device) < lengths[:, None, None])
 
     def decode_codes(
-        self, codes: Int[Tensor, "batch levels frames"], samples: int | None = None
+        self, codes: Int[Tensor, "batch levels frames"], lengths: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch channels samples"]:
-        """The waveforms that the codes stand for. Raises Error for codes beyond the codebooks, and as `decode`."""
-        lengths = torch.full((len(codes),), codes.shape[-1], device=codes.device)
-        return self.decode(Latent(self.lookup(codes), codes, lengths, "levels"), samples)
+        """The waveforms of `lengths` samples that the codes stand for, or of as many as there are.
+
+        Raises Error for codes beyond the codebooks, and as `decode`.
+        """
+        if lengths is None:
+            lengths = torch.full((len(codes),), self.length(codes.shape[-1]), device=codes.device)
+        return self.decode(Latent(self.lookup(codes), codes, lengths, "levels"))
+
+    def _frames(self, lengths: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
+        return torch.tensor([self.columns(int(n)) for n in lengths], device=lengths.device)
 
     def lookup(self, codes: Int[Tensor, "batch levels frames"]) -> Float[Tensor, "batch numbers frames"]:
-        """What the decoder reads: the quantizer's vectors, and behind them what the frames say of their pitch. Raises
-        Error for codes beyond the codebooks, for fewer of them than `least`, and where there are no codes."""
+        """What the decoder reads: the quantizer's vectors, then the side information of the frames.
+
+        Raises Error for codes beyond the codebooks, for fewer of them than `min_levels`, and where there are no codes.
+        """
         if isinstance(self.quantizer, GaussianBottleneck):
             raise Error("this codec has no codes; give decode the latent that encode gave")
         if self.pitch is None:
             return self.quantizer.lookup(codes)
-        if codes.shape[1] < self.least:
-            raise Error(f"{codes.shape[1]} codes a frame were given; this codec says a sound in {self.least} or more")
-        said, rest = codes[:, : self.beside], codes[:, self.beside :]
+        if codes.shape[1] < self.min_levels:
+            raise Error(f"{codes.shape[1]} codes a frame were given; this codec needs {self.min_levels} or more")
+        side, rest = codes[:, : self.side_codes], codes[:, self.side_codes :]
         for level, size in enumerate(self.pitch.sizes):
-            if said.numel() and not 0 <= int(said[:, level].min()) <= int(said[:, level].max()) < size:
+            if side.numel() and not 0 <= int(side[:, level].min()) <= int(side[:, level].max()) < size:
                 raise Error(f"level {level + 1} holds codes beyond its {size}; give the codes of this codec")
-        return torch.cat([self.quantizer.lookup(rest), self.pitch.decode(said)], 1)
+        return torch.cat([self.quantizer.lookup(rest), self.pitch.decode(side)], 1)
 
     def coding(self, levels: int | None = None, frames: int = 0) -> FixedBlocks:
-        """From waveforms to codes, a tile at a time; `frames` at a time where the networks look ahead.
+        """From waveforms to codes, a block at a time; `frames` at a time where the networks look ahead.
 
-        The quantizer is inside, for the same reason as the networks: its products round by their shapes.
+        The quantizer is inside for the same reason as the networks: how its products round depends on their shapes.
         """
 
         def network(wave: Tensor, state: StreamingState | None) -> Tensor:
-            z, said = self.parted(self.latent(wave, state))
+            z, side = self.split_side(self.latent(wave, state))
             if isinstance(self.quantizer, GaussianBottleneck):
                 return self.quantizer.to_latent(z)
-            codes = self.quantizer.encode(z, None if levels is None else levels - self.beside)
-            if said is None or self.pitch is None:
+            codes = self.quantizer.encode(z, None if levels is None else levels - self.side_codes)
+            if side is None or self.pitch is None:
                 return codes
-            return torch.cat([self.pitch.encode(said), codes], 1)
+            return torch.cat([self.pitch.encode(side), codes], 1)
 
-        return FixedBlocks(network, self.hop, self.config.tile if self.streamable else frames)
+        return FixedBlocks(network, self.hop, self.config.block if self.streamable else frames)
 
     def decoding(self, frames: int = 0) -> FixedBlocks:
         """From codes to waveforms that are `delay` samples late; as `coding`."""
@@ -276,35 +331,35 @@ class WaveformCodec(nn.Module):
             made: Tensor = self.network.decoder(z, state)
             return made
 
-        return FixedBlocks(network, 1, self.config.tile if self.streamable else frames)
+        return FixedBlocks(network, 1, self.config.block if self.streamable else frames)
 
     def latent(
         self, wave: Float[Tensor, "batch channels samples"], state: StreamingState | None = None
     ) -> Float[Tensor, "batch numbers frames"]:
-        """What whole frames of sound are before they become codes, and behind it what they say of their pitch."""
+        """What the quantizer reads of whole frames of sound, then their side information."""
         read: Tensor = self.network.encoder(wave, state)
         if self.energy is None:
             return read
-        z, said = self.parted(read)
-        return self.energy(z) if said is None else torch.cat([self.energy(z), said], 1)
+        z, side = self.split_side(read)
+        return self.energy(z) if side is None else torch.cat([self.energy(z), side], 1)
 
-    def parted(self, read: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What the quantizer is for, and what is said of the pitch."""
+    def split_side(self, read: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What the quantizer reads, and the side information where there is any."""
         if self.pitch is None:
             return read, None
         return read[:, : -self.pitch.numbers], read[:, -self.pitch.numbers :]
 
-    def _made(self, frames: int) -> FixedBlocks:
-        return FixedBlocks(self.network.decoder, 1, self.config.tile if self.streamable else frames)
+    def _from_vectors(self, frames: int) -> FixedBlocks:
+        return FixedBlocks(self.network.decoder, 1, self.config.block if self.streamable else frames)
 
-    def _by_length(self, tiles: Callable[[int], FixedBlocks], x: Tensor, frames: Tensor) -> Tensor:
-        """`x` through tiles; where the networks look ahead, items of different lengths never share a batch."""
+    def _by_length(self, blocks: Callable[[int], FixedBlocks], x: Tensor, frames: Tensor) -> Tensor:
+        """`x` in blocks; where the networks look ahead, items of different lengths never share a batch."""
         if self.streamable:
-            return tiles(0).all(x)
+            return blocks(0).all(x)
         longest, made = int(frames.max()), None
         for length in frames.unique().tolist():
             items = frames == length
-            some = tiles(length).all(x[items][..., : x.shape[-1] // longest * length])
+            some = blocks(length).all(x[items][..., : x.shape[-1] // longest * length])
             if made is None:
                 made = some.new_zeros(len(x), some.shape[1], some.shape[2] // length * longest)
             made[items, :, : some.shape[2]] = some
@@ -321,21 +376,8 @@ class WaveformCodec(nn.Module):
         return Stream(self, levels)
 
     def _ready(self, channels: int, levels: int | None) -> None:
-        if not (self.training or self.steps_trained):
-            raise ModelError("this codec was never trained (0 steps), so it can only make noise; train it first")
+        refuse_untrained(self, allow=self.training)
         if channels != self.config.channels:
             raise Error(f"a sound of {channels} channels was given; this codec takes {self.config.channels}")
-        if levels is not None and not self.least <= levels <= max(1, self.levels):
-            raise Error(f"{levels} levels were asked for; this codec has {self.least} to {self.levels}")
-
-
-def _bottleneck(config: BottleneckConfig) -> Bottleneck:
-    match config:
-        case ResidualQuantizerConfig():
-            return ResidualQuantizer(config)
-        case FiniteScalarQuantizerConfig():
-            return FiniteScalarQuantizer(config)
-        case LookupFreeQuantizerConfig():
-            return LookupFreeQuantizer(config)
-        case GaussianBottleneckConfig():
-            return GaussianBottleneck(config)
+        if levels is not None and not self.min_levels <= levels <= max(1, self.levels):
+            raise Error(f"{levels} levels were asked for; this codec has {self.min_levels} to {self.levels}")

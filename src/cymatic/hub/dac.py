@@ -12,11 +12,10 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn.functional import pad
 
-from cymatic.config import Config
 from cymatic.errors import ModelError
 from cymatic.hub.checkpoints import read_checkpoint, tensors_in
 from cymatic.hub.parts import fill
-from cymatic.hub.peers import PeerCodec, plain, transformers
+from cymatic.hub.peers import PeerCodec, PeerConfig, plain, transformers
 
 # Our name of a setting: transformers' name, and the name in the metadata of DAC's own files.
 NAMES = {
@@ -32,7 +31,7 @@ NAMES = {
 }
 
 
-class DacCodecConfig(Config):
+class DacCodecConfig(PeerConfig):
     """The size of DAC's network; mono. `ratios` are the encoder's strides, `decoder_ratios` the decoder's."""
 
     kind: Literal["dac"] = "dac"

@@ -43,6 +43,7 @@ CHANGES: dict[str, tuple[Change, ...]] = {
         Gone("temperature", neutral=(None,), training=True),
         Gone("decorrelation", neutral=(0,), training=True),
     ),
+    "waveform": (Renamed("tile", to="block"),),
 }
 
 

@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from cymatic.codecs.latent import Latent
-from cymatic.config import Config
 from cymatic.errors import Error, ModelError
 from cymatic.hub.checkpoints import state_dict
 from cymatic.hub.parts import fill
-from cymatic.hub.peers import PeerCodec, groups, plain, transformers, without_weight_norm
+from cymatic.hub.peers import PeerCodec, PeerConfig, groups, plain, transformers, without_weight_norm
 
 # Our name of a setting: transformers' name. Those that are not here have one name, or none of ours.
 NAMES = {
@@ -30,7 +29,7 @@ NAMES = {
 }  # fmt: skip
 
 
-class EncodecCodecConfig(Config):
+class EncodecCodecConfig(PeerConfig):
     """The size of EnCodec's network, in samples, channels and codes; 24 kHz by default."""
 
     kind: Literal["encodec"] = "encodec"
@@ -73,11 +72,10 @@ class SegmentedLatent(Latent):
     """The codes of a sound that was coded in segments, one after the other: `z`, `codes` and `lengths` hold them all.
 
     scales: float `[batch, segments]`, the loudness (root mean square) that each segment was divided by; 0 beyond an
-    item's own. samples: int64 `[batch]`, of the sounds, from which follows where segments begin.
+    item's own. Where segments begin follows from `lengths`.
     """
 
     scales: Float[Tensor, "batch segments"]
-    samples: Int[Tensor, " batch"]
 
 
 class EncodecCodec(PeerCodec):
@@ -122,9 +120,9 @@ class EncodecCodec(PeerCodec):
     def _waves(self, z: Tensor) -> Tensor:
         return self.decoder(z)
 
-    def frames(self, samples: int) -> int:
-        """Frames of a sound of `samples`, of all its segments."""
-        return sum(super(EncodecCodec, self).frames(size) for _, size in self._segments(samples))
+    def columns(self, length: int) -> int:
+        """Frames of codes of a sound of `length` samples, of all its segments."""
+        return sum(super(EncodecCodec, self).columns(size) for _, size in self._segments(length))
 
     def _segments(self, samples: int) -> list[tuple[int, int]]:
         """Where each segment of a sound begins, and how many samples it has."""
@@ -150,25 +148,24 @@ class EncodecCodec(PeerCodec):
                 pieces.append(self._codes(piece / scale, levels))
             for item, codes in zip(items, torch.cat(pieces, dim=-1), strict=True):
                 rows[item] = codes
-        joined = self._joined(rows)
-        return SegmentedLatent(joined.z, joined.codes, joined.lengths, "levels", scales, lengths.to(wave.device))
+        joined = self._joined(rows, lengths)
+        return SegmentedLatent(joined.z, joined.codes, joined.lengths, "levels", scales)
 
-    def decode(self, latent: Latent, samples: int | None = None) -> Float[Tensor, "batch channels samples"]:
+    def decode(self, latent: Latent) -> Float[Tensor, "batch channels samples"]:
         """As of every codec. Raises Error for a latent without its scales where the codec needs them, too."""
         if not self.segmented:
-            return super().decode(latent, samples)
+            return super().decode(latent)
         if not isinstance(latent, SegmentedLatent):
-            raise Error("this codec keeps a loudness beside its codes; give a SegmentedLatent, with scales and samples")
-        lengths = latent.samples.cpu()
-        wanted = int(lengths.max()) if samples is None else samples
-        if lengths.min() < 1 or not 1 <= wanted <= int(lengths.max()) or latent.z.shape[1] != self.dim:
+            raise Error("this codec keeps a loudness beside its codes; give a SegmentedLatent, with its scales")
+        lengths = latent.lengths.cpu()
+        if lengths.min() < 1 or latent.z.shape[1] != self.dim:
             raise Error(
-                f"{wanted} samples were asked for of {list(latent.z.shape)} for {lengths.tolist()} samples; this codec "
-                f"reads {self.dim} dimensions, and gives 1 sample or more"
+                f"{lengths.tolist()} samples were asked for of {list(latent.z.shape)}; this codec reads {self.dim} "
+                "dimensions, and gives 1 sample or more"
             )
-        wave = latent.z.new_zeros(len(latent.z), self.channels, wanted)
+        wave = latent.z.new_zeros(len(latent.z), self.channels, int(lengths.max()))
         for length, items in groups(lengths):
-            made = self._faded(latent.z[items], latent.scales[items], length)[..., :wanted]
+            made = self._faded(latent.z[items], latent.scales[items], length)
             wave[items, :, : made.shape[-1]] = made
         return wave
 

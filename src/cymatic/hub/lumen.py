@@ -18,11 +18,10 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, pad
 
-from cymatic.config import Config
 from cymatic.errors import ModelError
 from cymatic.hub.checkpoints import state_dict
 from cymatic.hub.parts import fill
-from cymatic.hub.peers import PeerCodec, plain
+from cymatic.hub.peers import PeerCodec, PeerConfig, plain
 from cymatic.nn.causal_conv import CausalConv, CausalConvTranspose
 from cymatic.nn.wavelet import WaveletUp
 
@@ -36,7 +35,7 @@ OF_LAYER = ("weight", "bias")
 LEFT_OUT = re.compile(r"quantizer\.(som|quantizers\.\d+\.(som|cluster_frequency|ema_codebook))\b|.*\.cos_kernel$")
 
 
-class LumenCodecConfig(Config):
+class LumenCodecConfig(PeerConfig):
     """`strides`, finest first; `width`: channels at the rate of the samples, doubled by each; `units`: in a block.
 
     `rises`: how the decoder comes to each stride's block, coarsest first. `sizes`: of the codebook of each level.

@@ -9,10 +9,9 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from cymatic.config import Config
 from cymatic.errors import ModelError
 from cymatic.hub.parts import fill
-from cymatic.hub.peers import PeerCodec, plain, transformers
+from cymatic.hub.peers import PeerCodec, PeerConfig, plain, transformers
 
 # Our name of a setting: transformers' name.
 NAMES = {
@@ -29,7 +28,7 @@ NAMES = {
 MORE = 2  # frames of the network that become one frame of codes
 
 
-class MimiCodecConfig(Config):
+class MimiCodecConfig(PeerConfig):
     """The size of Mimi's network: EnCodec's, a transformer on either side of the codes, and half the frames."""
 
     kind: Literal["mimi"] = "mimi"
@@ -88,7 +87,7 @@ class MimiCodec(PeerCodec):
         self.config = config
         self.rate, self.channels, self.dim = config.rate, config.channels, config.hidden
         self.hop = MORE * math.prod(config.ratios)
-        self.sizes, self.least = (config.size,) * config.levels, config.semantic
+        self.sizes, self.min_levels = (config.size,) * config.levels, config.semantic
         package = transformers()
         settings = {theirs: getattr(config, ours) for ours, theirs in NAMES.items()}
         network = package.MimiModel(

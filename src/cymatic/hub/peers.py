@@ -1,6 +1,6 @@
 """What the codecs of other projects share: the verbs of a waveform codec, over networks of the package transformers.
 
-Theirs are not causal, or pad by what lies at the ends of a sound: what they say of a chunk depends on where it was cut.
+Theirs are not causal, or pad by what lies at the ends of a sound: the codes of a chunk depend on where it was cut.
 So they are not streamable, and items of different lengths never share a batch inside, which is why a batch equals its
 items.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, NoReturn, Protocol
+from typing import Any, ClassVar, NoReturn, Protocol, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -19,7 +19,10 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.rnn import pad_sequence
 
 from cymatic.codecs.latent import Latent
+from cymatic.config import Config
 from cymatic.errors import Error, ModelError
+from cymatic.media.wave_spec import WaveSpec
+from cymatic.signal.distances import multi_scale_mel_distance
 
 MAGNITUDES = {"weight_g": "weight_v", "parametrizations.weight.original0": "parametrizations.weight.original1"}
 
@@ -70,6 +73,27 @@ class Sampled(Protocol):
     @property
     def channels(self) -> int: ...
 
+    @property
+    def reads(self) -> WaveSpec: ...
+
+    @property
+    def gives(self) -> WaveSpec: ...
+
+
+class PeerConfig(Config):
+    """What the configs of other projects' codecs share; each has a `rate` and `channels`."""
+
+    @property
+    def reads(self) -> WaveSpec:
+        """What the codec encodes."""
+        own = cast(Sampled, self)
+        return WaveSpec(rate=own.rate, channels=own.channels)
+
+    @property
+    def gives(self) -> WaveSpec:
+        """What the codec decodes to."""
+        return self.reads
+
 
 class PeerCodec(nn.Module, ABC):
     """wave `[batch, channels, samples]` -> codes `[batch, levels, frames]` -> wave, by somebody else's network.
@@ -87,21 +111,37 @@ class PeerCodec(nn.Module, ABC):
     hop: int  # samples of a frame
     dim: int  # of the vectors that codes stand for
     sizes: tuple[int, ...]  # codes in the codebook of each level
-    least: int = 1  # levels
+    min_levels: int = 1  # codes of a frame that are needed
 
     @property
     def levels(self) -> int:
         """Codes of a frame."""
         return len(self.sizes)
 
-    def frames(self, samples: int) -> int:
-        """Frames of a sound of `samples`."""
-        return -(-samples // self.hop)
+    @property
+    def rows(self) -> int:
+        """Codes in a column: all levels."""
+        return self.levels
+
+    def columns(self, length: int) -> int:
+        """Frames of codes of a sound of `length` samples."""
+        return -(-length // self.hop)
+
+    def length(self, columns: int) -> int:
+        """Samples that `columns` frames of codes hold."""
+        return columns * self.hop
+
+    def distance(
+        self, made: Float[Tensor, "batch channels samples"], wanted: Float[Tensor, "batch channels samples"]
+    ) -> Float[Tensor, ""]:
+        """The multi-scale mel distance (see `signal.distances`), each channel on its own."""
+        made, wanted = made.flatten(0, 1)[:, None], wanted.flatten(0, 1)[:, None]
+        return multi_scale_mel_distance(made, wanted, self.config.rate)
 
     def levels_at(self, kbps: float) -> int:
         """Levels whose codes fit into `kbps` thousand bits a second; at least the fewest that the codec has."""
         frames = math.ceil(self.rate / self.hop)  # a second, counted as EnCodec counts them
-        return min(self.levels, max(self.least, int(1000 * kbps // (frames * math.log2(self.sizes[0])))))
+        return min(self.levels, max(self.min_levels, int(1000 * kbps // (frames * math.log2(self.sizes[0])))))
 
     @abstractmethod
     def _codes(self, wave: Float[Tensor, "batch channels samples"], levels: int) -> Int[Tensor, "batch levels frames"]:
@@ -118,8 +158,8 @@ class PeerCodec(nn.Module, ABC):
     def lookup(self, codes: Int[Tensor, "batch levels frames"]) -> Float[Tensor, "batch dim frames"]:
         """The vectors that codes stand for, of all levels or of the first. Raises Error for codes beyond its own."""
         levels = codes.shape[1]
-        if not self.least <= levels <= self.levels:
-            raise Error(f"codes of {levels} levels were given; this codec has {self.least} to {self.levels}")
+        if not self.min_levels <= levels <= self.levels:
+            raise Error(f"codes of {levels} levels were given; this codec has {self.min_levels} to {self.levels}")
         tops = torch.tensor(self.sizes[:levels], device=codes.device)[:, None]
         if ((codes < 0) | (codes >= tops)).any():
             raise Error(f"codes from {codes.min()} to {codes.max()} were given; a codebook has {min(self.sizes)}")
@@ -129,22 +169,22 @@ class PeerCodec(nn.Module, ABC):
     def encode(
         self,
         wave: Float[Tensor, "batch channels samples"],
-        samples: Int[Tensor, " batch"] | None = None,
+        lengths: Int[Tensor, " batch"] | None = None,
         levels: int | None = None,
     ) -> Latent:
-        """Codes and their vectors, both 0 beyond an item's own frames; `samples` are the items' lengths.
+        """Codes and their vectors, both 0 beyond an item's own frames; `lengths` are the items' own, in samples.
 
         Raises Error for other channels, for lengths that `wave` does not have, for levels that the codec does not have,
         and for samples that are no numbers.
         """
         levels = self.levels if levels is None else levels
-        if not self.least <= levels <= self.levels:
-            raise Error(f"{levels} levels were asked for; this codec has {self.least} to {self.levels}")
+        if not self.min_levels <= levels <= self.levels:
+            raise Error(f"{levels} levels were asked for; this codec has {self.min_levels} to {self.levels}")
         if not len(wave) or wave.shape[1] != self.channels:
             raise Error(
                 f"{len(wave)} sounds of {wave.shape[1]} channels were given; this codec reads sounds of {self.channels}"
             )
-        lengths = torch.full((len(wave),), wave.shape[-1]) if samples is None else samples.cpu()
+        lengths = torch.full((len(wave),), wave.shape[-1]) if lengths is None else lengths.cpu()
         if not 1 <= int(lengths.min()) <= int(lengths.max()) <= wave.shape[-1]:
             raise Error(
                 f"lengths of {lengths.tolist()} samples were given for sounds of {wave.shape[-1]}; "
@@ -159,45 +199,49 @@ class PeerCodec(nn.Module, ABC):
         for length, items in groups(lengths):
             for item, codes in zip(items, self._codes(wave[items, :, :length], levels), strict=True):
                 rows[item] = codes
-        return self._joined(rows)
+        return self._joined(rows, lengths)
 
-    def _joined(self, rows: Sequence[Int[Tensor, "levels _"]]) -> Latent:
-        """Items of different lengths, filled up with 0."""
+    def _joined(self, rows: Sequence[Int[Tensor, "levels _"]], lengths: Int[Tensor, " batch"]) -> Latent:
+        """The codes of items of different lengths, padded with 0."""
         codes = pad_sequence([row.T for row in rows], batch_first=True).mT.contiguous()
         frames = torch.tensor([row.shape[1] for row in rows], device=codes.device)
         inside = torch.arange(codes.shape[-1], device=codes.device) < frames[:, None]
-        return Latent(self._vectors(codes) * inside[:, None], codes, frames, "levels")
+        return Latent(self._vectors(codes) * inside[:, None], codes, lengths.to(codes.device), "levels")
 
-    def decode(self, latent: Latent, samples: int | None = None) -> Float[Tensor, "batch channels samples"]:
-        """Sounds of `samples`, or of as many as the longest item has frames for; beyond an item's own lies silence.
+    def decode(self, latent: Latent) -> Float[Tensor, "batch channels samples"]:
+        """Sounds as long as the longest item; beyond an item's own length lies silence.
 
-        Raises Error for a latent of another layout or size, and for more samples than its frames last.
+        Raises Error for a latent of another layout or size, and for lengths that its frames don't hold.
         """
-        z, frames = latent.z, latent.lengths.cpu()
-        if latent.layout != "levels" or z.dim() != 3 or z.shape[1] != self.dim or int(frames.max()) > z.shape[-1]:
+        z, lengths = latent.z, latent.lengths.cpu()
+        if latent.layout != "levels" or z.dim() != 3 or z.shape[1] != self.dim:
             raise Error(
-                f'a latent "{latent.layout}" of {list(z.shape)} for {int(frames.max())} frames was given; this codec '
-                f'reads "levels" of {self.dim} dimensions'
+                f'a latent "{latent.layout}" of {list(z.shape)} was given; this codec reads "levels" of {self.dim} '
+                "dimensions"
             )
-        if frames.min() < 1:
-            raise Error(f"items of {frames.tolist()} frames were given; give 1 or more")
-        longest = int(frames.max()) * self.hop
-        wanted = longest if samples is None else samples
-        if not 1 <= wanted <= longest:
-            raise Error(f"{wanted} samples were asked for; {int(frames.max())} frames last 1 to {longest}")
-        wave = z.new_zeros(len(z), self.channels, wanted)
-        for length, items in groups(frames):
-            made = self._waves(z[items, :, :length].contiguous())[..., :wanted]
-            wave[items, :, : made.shape[-1]] = made  # a stride that is odd makes DAC's a few samples shorter
+        held = self.length(z.shape[-1])
+        if not 1 <= int(lengths.min()) <= int(lengths.max()) <= held:
+            raise Error(f"{lengths.tolist()} samples were asked for; {z.shape[-1]} frames hold 1 to {held}")
+        wave = z.new_zeros(len(z), self.channels, int(lengths.max()))
+        columns = torch.tensor([self.columns(length) for length in lengths.tolist()])
+        for width, items in groups(columns):
+            made = self._waves(z[items, :, :width].contiguous())
+            for item, one in zip(items, made, strict=True):
+                own = one[:, : int(lengths[item])]
+                wave[item, :, : own.shape[-1]] = own  # an odd stride makes DAC's a few samples shorter
         return wave
 
     @torch.no_grad()
     def decode_codes(
-        self, codes: Int[Tensor, "batch levels frames"], samples: int | None = None
+        self, codes: Int[Tensor, "batch levels frames"], lengths: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch channels samples"]:
-        """The sounds that codes stand for. Raises Error as `lookup` and `decode`."""
-        lengths = torch.full((len(codes),), codes.shape[-1], device=codes.device)
-        return self.decode(Latent(self.lookup(codes), codes, lengths, "levels"), samples)
+        """The sounds of `lengths` samples that codes stand for, or of as many as there are.
+
+        Raises Error as `lookup` and `decode`.
+        """
+        if lengths is None:
+            lengths = torch.full((len(codes),), self.length(codes.shape[-1]), device=codes.device)
+        return self.decode(Latent(self.lookup(codes), codes, lengths, "levels"))
 
     def streaming(self, levels: int | None = None) -> NoReturn:
         """Raises Error: none of them can."""

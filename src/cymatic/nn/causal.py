@@ -13,13 +13,13 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from cymatic.nn.kv_cache import KVCache
 from cymatic.nn.linear import Linear, gelu_linear
-from cymatic.nn.transformer import RotaryTables, rotate
+from cymatic.nn.rotary import RotaryTables, rotate
 
 
 class GPTBlock(nn.Module):
     """Causal self-attention and a GELU layer.
 
-    rotary: turn queries and keys by their places and normalise them (as `nn.transformer.Attention` does); without it
+    rotary: turn queries and keys by their places and normalise them (as `nn.adaln.Attention` does); without it
     places must be in `x` already, as in GPT-2 and minGPT. Dropout acts on the attention's weights and on both results.
     """
 

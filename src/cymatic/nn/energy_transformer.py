@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from cymatic.config import Config
 from cymatic.nn.linear import Linear
-from cymatic.nn.transformer import RotaryTables, rotary_tables, rotate
+from cymatic.nn.rotary import RotaryTables, rotary_tables, rotate
 
 SMALL = 0.002  # the spread of all weights at first, with which a step does next to nothing
 EPS = 1e-5

@@ -17,7 +17,7 @@ from torch.nn.functional import layer_norm, scaled_dot_product_attention
 from cymatic.nn.causal import GPTBlock
 from cymatic.nn.kv_cache import KVCache
 from cymatic.nn.linear import PackedLinear
-from cymatic.nn.transformer import rotary_tables
+from cymatic.nn.rotary import rotary_tables
 
 Norm = tuple[Tensor, Tensor]  # weight and bias
 

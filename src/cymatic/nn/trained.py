@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import Any
+
+from torch import nn
 
 from cymatic.errors import ModelError
 
 
-def refuse_untrained(part: str, steps: Tensor | int) -> None:
-    """Raises ModelError where `steps`, those that a `part` ("model", "vocoder") was trained for, are 0."""
-    if not int(steps):
-        raise ModelError(f"this {part} was never trained (0 steps), so it can only make noise; train it first")
+def refuse_untrained(part: nn.Module, *, allow: bool = False) -> None:
+    """Raises ModelError where `part.steps_trained` is 0, unless `allow`ed, as a part does that is being trained.
+
+    `part` has a `config` with its `kind` and `steps_trained`, a number or a tensor.
+    """
+    held: Any = part
+    if not (allow or held.steps_trained):
+        raise ModelError(
+            f"this {held.config.kind} model was never trained (0 steps), so it can only make noise; train it first"
+        )

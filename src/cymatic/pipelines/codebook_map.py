@@ -98,13 +98,13 @@ def codebook_map(
     if not sounds:
         raise Error("there are no sounds to measure the map on; give some")
     z = torch.cat([_latent(codec, sound) for sound in sounds], -1)
-    own = level - codec.beside  # the quantizer's levels come behind those of a pitch
-    z, said = codec.parted(z)
+    own = level - codec.side_codes  # the quantizer's levels come after the side codes
+    z, side = codec.split_side(z)
     codes = quantizer.encode(z, own)[0]
     typical = int((z - z.mean(-1, keepdim=True)).square().sum(1).argmin())
     before = codes[: own - 1, typical]
-    if said is not None and codec.pitch is not None:
-        before = torch.cat([codec.pitch.encode(said[..., typical : typical + 1])[0, :, 0], before])
+    if side is not None and codec.pitch is not None:
+        before = torch.cat([codec.pitch.encode(side[..., typical : typical + 1])[0, :, 0], before])
     around = quantizer.config.map if isinstance(quantizer, ResidualQuantizer) else None
     topology = "none" if around is None else around.topology
     places = _places(size, topology)
@@ -132,15 +132,15 @@ def check_level(codec: WaveformCodec, level: int) -> None:
     """Raises as `codebook_map`, before any sound is read."""
     if not codec.levels:
         raise ModelError("this codec has no codes but continuous latents, so there is no map of them; give another")
-    if not codec.least <= level <= codec.levels:
-        raise Error(f"level {level} was asked for; this codec has maps of levels {codec.least} to {codec.levels}")
+    if not codec.min_levels <= level <= codec.levels:
+        raise Error(f"level {level} was asked for; this codec has maps of levels {codec.min_levels} to {codec.levels}")
     if (size := codec.sizes[level - 1]) > MOST_CODES:
         raise Error(f"level {level} has {size} codes, and a page holds the sounds of {MOST_CODES}; give another codec")
 
 
 @torch.no_grad()
 def _latent(codec: WaveformCodec, sound: Float[np.ndarray, " samples"]) -> Float[Tensor, "1 dim frames"]:
-    frames = codec.frames(len(sound))
+    frames = codec.columns(len(sound))
     device = codec.steps_trained.device
     wave = torch.from_numpy(sound.astype(np.float32)).to(device).expand(1, codec.config.channels, -1)
     return codec.latent(pad(wave, (0, max(0, frames * codec.hop - len(sound))))[..., : frames * codec.hop])
@@ -153,7 +153,9 @@ def _held(
     made = []
     for some in torch.arange(size, device=before.device).split(AT_ONCE):
         codes = torch.cat([before.expand(len(some), -1), some[:, None]], 1)
-        made.append(codec.decode_codes(codes[..., None].expand(-1, -1, codec.frames(samples)), samples).mean(1).cpu())
+        held = codes[..., None].expand(-1, -1, codec.columns(samples))
+        lengths = torch.full((len(some),), samples, device=before.device)
+        made.append(codec.decode_codes(held, lengths).mean(1).cpu())
     sounds = torch.cat(made).numpy()
     if not np.isfinite(sounds).all():
         raise ModelError("this codec made NaN or infinity instead of sound; mend the model")

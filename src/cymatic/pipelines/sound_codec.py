@@ -101,7 +101,7 @@ class SoundCodec:
     @property
     def offers(self) -> tuple[float, ...]:
         """Thousands of bits a second that it can spend."""
-        return self.rates[self.codec.least - 1 :]
+        return self.rates[self.codec.min_levels - 1 :]
 
     def levels(self, kbps: float | None, held: int | None = None) -> int:
         """How many levels of codes fit into `kbps`, of `held` levels that there are.
@@ -114,7 +114,7 @@ class SoundCodec:
         if not math.isfinite(kbps):
             raise Error(f"{kbps:g} kbps were asked for; give a number, such as {rates[-1]:g}")
         fitting = sum(rate <= kbps * (1 + ROUNDING) for rate in rates)
-        if fitting < self.codec.least:
+        if fitting < self.codec.min_levels:
             raise Error(
                 f"{kbps:g} kbps were asked for, and {self.name} offers {_listed(self.offers[: len(rates)])}; give at "
                 f"least {self.offers[0]:g}"

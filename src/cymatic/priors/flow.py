@@ -24,10 +24,11 @@ from torch.nn.functional import gaussian_nll_loss, pad, silu
 from cymatic.batch_shard import BatchShard
 from cymatic.cond import Cond, concatenate, guide
 from cymatic.config import Config
+from cymatic.nn.adaln import AdaLNBlock, modulated_norm
 from cymatic.nn.embeddings import harmonics, sinusoids
 from cymatic.nn.linear import Linear, matrices_of
+from cymatic.nn.rotary import rotary_tables
 from cymatic.nn.trained import refuse_untrained
-from cymatic.nn.transformer import AdaLNBlock, modulated_norm, rotary_tables
 from cymatic.priors.progress import OnStep
 from cymatic.priors.samplers import SAMPLERS, Denoise, FlowSampling, Prediction, grid
 from cymatic.signal.mel import MelSpec
@@ -184,8 +185,7 @@ class FlowPrior(nn.Module):
         settings out of range.
         """
         how = FlowSampling.parse(settings, "the sampling")
-        if not allow_untrained:
-            refuse_untrained("model", self.steps_trained)
+        refuse_untrained(self, allow=allow_untrained)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         # Drawn whether it is used or not, so that a given length does not change what is said in it.
         stretch = torch.stack([torch.randn((), generator=g) for g in generators])
@@ -237,15 +237,13 @@ class FlowPrior(nn.Module):
         if cond.tokens is None or cond.mask is None or cond.vector is None:
             raise ValueError("a flow prior reads tokens and a vector; this condition lacks one of them")
         tokens, mask, vector = cond.tokens, cond.mask, cond.vector * self.config.cond_dim**0.5
-        if cond.dropped is None:
-            return tokens, mask, vector
-        gone = cond.dropped[:, None]
-        first = torch.arange(mask.shape[1], device=mask.device) == 0
-        return (
-            torch.where(gone[..., None], self.null, tokens),
-            torch.where(gone, first, mask),
-            torch.where(gone, self.null, vector),
-        )
+        if cond.tokens_dropped is not None:
+            gone = cond.tokens_dropped[:, None]
+            first = torch.arange(mask.shape[1], device=mask.device) == 0
+            tokens, mask = torch.where(gone[..., None], self.null, tokens), torch.where(gone, first, mask)
+        if cond.vector_dropped is not None:
+            vector = torch.where(cond.vector_dropped[:, None], self.null, vector)
+        return tokens, mask, vector
 
     def _clean(
         self, x: Float[Tensor, "batch mels frames"], times: Float[Tensor, " batch"], *given: Tensor

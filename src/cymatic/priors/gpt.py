@@ -188,8 +188,7 @@ class GPTPrior(nn.Module):
         never trained, Error for what can't be asked for.
         """
         how = CodeSampling.parse(settings, "the sampling")
-        if not allow_untrained:
-            refuse_untrained("model", self.steps_trained)
+        refuse_untrained(self, allow=allow_untrained)
         prefixes = self.prefixes(cond, len(seeds), how.guidance)
         return self.sample_after(prefixes, seeds, how, lengths=lengths, start=start, on_step=on_step)
 

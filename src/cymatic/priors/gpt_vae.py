@@ -177,8 +177,7 @@ class GPTVAE(nn.Module):
     ) -> tuple[Int[Tensor, "batch rows columns"], Int[Tensor, " batch"]]:
         """Codes and columns as `GPTPrior.sample` gives them, from `latent` or from one drawn for each seed."""
         how = CodeSampling.parse(settings, "the sampling")
-        if not allow_untrained:
-            refuse_untrained("model", self.steps_trained)
+        refuse_untrained(self, allow=allow_untrained)
         z = self.drawn_latents(seeds) if latent is None else latent.to(self.read_latent.weight.device)
         if z.shape != (len(seeds), self.latent):
             raise Error(f"latents of {list(z.shape)} came for {len(seeds)} items; give [{len(seeds)}, {self.latent}]")

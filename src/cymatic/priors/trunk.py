@@ -16,7 +16,7 @@ from cymatic.errors import Error
 from cymatic.nn.causal import GPTBlock, causal_mask
 from cymatic.nn.kv_cache import KVCache
 from cymatic.nn.linear import Linear
-from cymatic.nn.transformer import rotary_tables
+from cymatic.nn.rotary import rotary_tables
 
 MOST_WEIGHTS = 2_000_000_000  # so that a damaged or hostile config can't take all memory
 
@@ -126,7 +126,7 @@ class CodeTrunk(nn.Module):
         order = valid.int().argsort(dim=1, stable=True)
         tokens = tokens.gather(1, order[..., None].expand_as(tokens))
         valid = valid.gather(1, order)
-        gone = ~valid.any(1) if cond.dropped is None else cond.dropped | ~valid.any(1)
+        gone = ~valid.any(1)
         last = torch.arange(valid.shape[1], device=valid.device) == valid.shape[1] - 1
         valid = torch.where(gone[:, None], last, valid)
         return Prefix(torch.where((gone[:, None] & last)[..., None], self.null, tokens), valid)
@@ -145,10 +145,11 @@ class CodeTrunk(nn.Module):
             raise Error(f"{len(cond)} conditions came for {batch} items; give one for each")
         if cond.tokens is not None and cond.mask is not None and self.read_token is not None:
             parts.append(self.read_token(cond.tokens))
-            masks.append(cond.mask)
+            masks.append(cond.mask if cond.tokens_dropped is None else cond.mask & ~cond.tokens_dropped[:, None])
         if cond.vector is not None and self.read_vector is not None and dim is not None:
             parts.append(self.read_vector(cond.vector * dim**0.5)[:, None])
-            masks.append(torch.ones(batch, 1, dtype=torch.bool, device=cond.device))
+            valid = torch.ones(batch, 1, dtype=torch.bool, device=cond.device)
+            masks.append(valid if cond.vector_dropped is None else valid & ~cond.vector_dropped[:, None])
         if not parts:
             raise Error("this prior reads the condition's tokens, and this condition has only a vector")
         return torch.cat(parts, dim=1), torch.cat(masks, dim=1)

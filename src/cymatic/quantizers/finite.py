@@ -73,6 +73,7 @@ class FiniteScalarQuantizer(nn.Module):
     """
 
     config_class: ClassVar[type[FiniteScalarQuantizerConfig]] = FiniteScalarQuantizerConfig
+    has_levels: ClassVar[bool] = True  # codes have an axis of levels
     steps: Tensor
 
     def __init__(self, config: FiniteScalarQuantizerConfig) -> None:
@@ -158,6 +159,7 @@ class LookupFreeQuantizer(nn.Module):
     """
 
     config_class: ClassVar[type[LookupFreeQuantizerConfig]] = LookupFreeQuantizerConfig
+    has_levels: ClassVar[bool] = True  # codes have an axis of levels
     weights: Tensor
 
     def __init__(self, config: LookupFreeQuantizerConfig) -> None:

@@ -47,6 +47,7 @@ class GaussianBottleneck(nn.Module):
     """
 
     config_class: ClassVar[type[GaussianBottleneckConfig]] = GaussianBottleneckConfig
+    has_levels: ClassVar[bool] = True  # codes have an axis of levels
     seen: Tensor
     first: Tensor
     second: Tensor

@@ -74,6 +74,7 @@ class ResidualQuantizer(nn.Module):
     """
 
     config_class: ClassVar[type[ResidualQuantizerConfig]] = ResidualQuantizerConfig
+    has_levels: ClassVar[bool] = True  # codes have an axis of levels
     usage: Tensor
     sums: Tensor
     batches: Tensor

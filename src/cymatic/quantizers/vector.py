@@ -64,6 +64,8 @@ class VectorQuantizer(nn.Module):
     """
 
     config_class: ClassVar[type[VectorQuantizerConfig]] = VectorQuantizerConfig
+    has_levels: ClassVar[bool] = False
+    levels: ClassVar[int] = 1  # codes of a place
     usage: Tensor
     sums: Tensor
 
@@ -84,6 +86,11 @@ class VectorQuantizer(nn.Module):
         self.register_buffer("usage", torch.ones(config.size))  # hits a batch, a running mean
         self.in_proj = Linear(config.dim, dim) if config.lookup_dim else nn.Identity()
         self.out_proj = Linear(dim, config.dim) if config.lookup_dim else nn.Identity()
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many codes there are to choose from."""
+        return (self.config.size,)
 
     def forward(
         self,

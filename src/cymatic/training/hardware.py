@@ -19,7 +19,7 @@ from lightning_fabric.strategies import DDPStrategy
 from torch import nn
 
 from cymatic.errors import Error
-from cymatic.nn.transformer import AdaLNBlock
+from cymatic.nn.adaln import AdaLNBlock
 from cymatic.vocoders.vocos import Mix
 
 PRECISIONS = ("fp32", "bf16")

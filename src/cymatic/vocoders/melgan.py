@@ -16,9 +16,12 @@ from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, pad
 from torch.nn.utils.parametrizations import weight_norm
 
+from cymatic.cond import TargetFacts
 from cymatic.config import Config
-from cymatic.errors import ModelError
-from cymatic.signal.mel import PRESETS, MelSpec
+from cymatic.media.wave_spec import WaveSpec
+from cymatic.nn.trained import refuse_untrained
+from cymatic.signal.distances import multi_scale_mel_distance
+from cymatic.signal.mel import PRESETS, MelSpec, log_mel
 
 SLOPE = 0.2  # of each leaky rectifier
 EDGE = 3  # frames or samples that the first and the last convolution reflect at each end
@@ -49,15 +52,31 @@ class MelGANShape(Config):
         return self
 
     @property
-    def least(self) -> int:
-        """Frames below which something would be reflected at more than its own length."""
+    def min_frames(self) -> int:
+        """The fewest frames with which no layer would be padded by more than its own length."""
         rates = [math.prod(self.ratios[: i + 1]) for i in range(len(self.ratios))]
         needs = [-(-(3 ** (self.blocks - 1) + 1) // rate) for rate in rates]
         return max(EDGE + 1, -(-(EDGE + 1) // rates[-1]), *needs)
 
+    def config(self, facts: TargetFacts) -> MelGANConfig:
+        """For the mels that `facts.spec` tells of. Raises ModelError where their hop is not the ratios' product."""
+        return MelGANConfig.parse({**dict(self), "mel": facts.spec}, "the vocoder")
+
 
 class MelGANConfig(MelGANShape):
+    """A size, and the mels that the network reads."""
+
     mel: MelSpec
+
+    @property
+    def reads(self) -> MelSpec:
+        """What it is given."""
+        return self.mel
+
+    @property
+    def gives(self) -> WaveSpec:
+        """What it makes."""
+        return WaveSpec(rate=self.mel.rate)
 
     @model_validator(mode="after")
     def _fits(self) -> MelGANConfig:
@@ -110,7 +129,7 @@ class Upsampling(nn.Module):
 class MelGAN(nn.Module):
     """Mel `[batch, mels, frames]` -> waveform `[batch, 1, frames * hop]` at `config.mel.rate`, in -1..1.
 
-    A mel of fewer than `config.least` frames is extended with silence, and the result cut. Weights are normalised
+    A mel of fewer than `config.min_frames` frames is extended with silence, and the result cut. Weights are normalised
     (Salimans and Kingma, 2016, arXiv 1602.07868). Raises ModelError where it was never trained.
     """
 
@@ -128,12 +147,25 @@ class MelGAN(nn.Module):
         self.write = weight_norm(nn.Conv1d(config.width >> len(config.ratios), 1, 2 * EDGE + 1))
 
     def forward(self, mel: Float[Tensor, "batch mels frames"]) -> Float[Tensor, "batch 1 samples"]:
-        if not (self.training or self.steps_trained):
-            raise ModelError("this vocoder was never trained (0 steps), so it can only make noise; train it first")
+        refuse_untrained(self, allow=self.training)
         config, frames = self.config, mel.shape[-1]
-        mel = pad(mel, (0, max(0, config.least - frames)), value=config.mel.silence)
+        mel = pad(mel, (0, max(0, config.min_frames - frames)), value=config.mel.silence)
         x = self.read(pad(mel, (EDGE, EDGE), mode="reflect"))
         for upsampling in self.upsamplings:
             x = upsampling(x)
         x = self.write(pad(leaky_relu(x, SLOPE), (EDGE, EDGE), mode="reflect"))
         return x.float().tanh()[..., : frames * config.mel.hop]
+
+    def analyse(self, wave: Float[Tensor, "batch 1 samples"]) -> Float[Tensor, "batch mels frames"]:
+        """The mels that it reads, of waveforms at `config.mel.rate`."""
+        return log_mel(wave, self.config.mel)
+
+    def distance(
+        self, made: Float[Tensor, "batch 1 samples"], wanted: Float[Tensor, "batch 1 samples"]
+    ) -> Float[Tensor, ""]:
+        """The multi-scale mel distance of two waveforms (see `signal.distances`)."""
+        return multi_scale_mel_distance(made, wanted, self.config.mel.rate)
+
+    def matrices(self) -> list[nn.Parameter]:
+        """The weights that Muon's steps are for: none, as all are convolutions."""
+        return []

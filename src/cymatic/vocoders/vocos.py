@@ -16,10 +16,13 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad
 
+from cymatic.cond import TargetFacts
 from cymatic.config import Config
-from cymatic.errors import ModelError
+from cymatic.media.wave_spec import WaveSpec
 from cymatic.nn.linear import Linear, gelu_linear, linear
-from cymatic.signal.mel import MelSpec, filterbank, from_magnitude, to_log
+from cymatic.nn.trained import refuse_untrained
+from cymatic.signal.distances import multi_scale_mel_distance
+from cymatic.signal.mel import MelSpec, filterbank, from_magnitude, log_mel, to_log
 from cymatic.signal.stft import Transform
 
 MOST_CORRECTED = 3.0  # natural log, 26 dB: the most by which one correction turns a bin up or down
@@ -35,9 +38,25 @@ class VocosShape(Config):
     corrections: int = Field(default=6, ge=0, le=32)
     kind: Literal["vocos"] = "vocos"
 
+    def config(self, facts: TargetFacts) -> VocosConfig:
+        """For the mels that `facts.spec` tells of."""
+        return VocosConfig.model_validate({**dict(self), "mel": facts.spec})
+
 
 class VocosConfig(VocosShape):
+    """A size, and the mels that the network reads."""
+
     mel: MelSpec
+
+    @property
+    def reads(self) -> MelSpec:
+        """What it is given."""
+        return self.mel
+
+    @property
+    def gives(self) -> WaveSpec:
+        """What it makes."""
+        return WaveSpec(rate=self.mel.rate)
 
 
 class Mix(nn.Module):
@@ -88,12 +107,11 @@ class Vocos(nn.Module):
                 nn.init.zeros_(p)
 
     def forward(self, mel: Float[Tensor, "batch mels frames"]) -> Float[Tensor, "batch 1 samples"]:
-        if not (self.training or self.steps_trained):
-            raise ModelError("this vocoder was never trained (0 steps), so it can only make noise; train it first")
+        refuse_untrained(self, allow=self.training)
         spec = self.config.mel
         # Frames come before bins in all that follows, as the transforms leave them in memory.
         filters = torch.from_numpy(filterbank(spec)).to(mel)
-        share = filters.T / filters.sum(0).clamp_min(1e-9)[:, None]  # of each mel in each bin
+        shares = filters.T / filters.sum(0).clamp_min(1e-9)[:, None]  # of each mel in each bin
         transform = Transform(spec, mel.shape[-1], mel)
         wanted, waveform = to_log(mel, spec).mT, transform.inverse(self.spectrum(mel))
         with torch.autocast(mel.device.type, enabled=False):  # bf16 has too few digits to correct with
@@ -103,7 +121,7 @@ class Vocos(nn.Module):
                 parts = torch.view_as_real(transform.forward(waveform))
                 magnitude = parts[..., 0].square().add_(parts[..., 1].square()).add_(1e-14).sqrt_()
                 lacking = wanted - to_log(from_magnitude(linear(magnitude, filters), spec), spec)
-                gain = linear((strength * lacking).clamp(-MOST_CORRECTED, MOST_CORRECTED), share)
+                gain = linear((strength * lacking).clamp(-MOST_CORRECTED, MOST_CORRECTED), shares)
                 waveform = transform.inverse(torch.view_as_complex(parts * gain.exp()[..., None]))
         return waveform
 
@@ -118,3 +136,17 @@ class Vocos(nn.Module):
             x = block(x)
         magnitude, phase = self.write(self.last_norm(x)).float().chunk(2, dim=2)
         return torch.polar(magnitude.exp().clamp(max=MOST_MAGNITUDE), phase)
+
+    def analyse(self, wave: Float[Tensor, "batch 1 samples"]) -> Float[Tensor, "batch mels frames"]:
+        """The mels that it reads, of waveforms at `config.mel.rate`."""
+        return log_mel(wave, self.config.mel)
+
+    def distance(
+        self, made: Float[Tensor, "batch 1 samples"], wanted: Float[Tensor, "batch 1 samples"]
+    ) -> Float[Tensor, ""]:
+        """The multi-scale mel distance of two waveforms (see `signal.distances`)."""
+        return multi_scale_mel_distance(made, wanted, self.config.mel.rate)
+
+    def matrices(self) -> list[nn.Parameter]:
+        """The weights that Muon's steps are for: none, as the vocoder trains better with AdamW's."""
+        return []

@@ -1,29 +1,14 @@
-"""A transformer block whose norms are steered by a vector (adaptive layer norm), with rotary positions."""
+"""Self-attention, and a transformer block whose norms are modulated by a vector (adaptive layer norm)."""
 
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from cymatic.nn.linear import Linear, gelu_linear
-
-RotaryTables = tuple[Tensor, Tensor]  # cosines and sines, `[n, dim / 2]` each
-
-
-def rotary_tables(positions: Int[Tensor, " n"], dim: int, *, base: float = 10_000.0) -> RotaryTables:
-    """How far each pair of a head's `dim` numbers is turned at each position: once for all blocks."""
-    rates = base ** (-torch.arange(dim // 2, device=positions.device, dtype=torch.float32) / (dim // 2))
-    angles = positions[:, None].float() * rates
-    return angles.cos(), angles.sin()
-
-
-def rotate(x: Float[Tensor, "batch heads n dim"], rotary: RotaryTables) -> Float[Tensor, "batch heads n dim"]:
-    """Rotary position embedding (Su et al., 2021, arXiv 2104.09864): attention then depends on distances only."""
-    cos, sin = rotary[0].to(x.dtype), rotary[1].to(x.dtype)
-    a, b = x.chunk(2, dim=-1)
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
+from cymatic.nn.rotary import RotaryTables, rotate
 
 
 class Attention(nn.Module):
@@ -48,10 +33,10 @@ class Attention(nn.Module):
 
 
 class AdaLNBlock(nn.Module):
-    """Attention and a GELU layer, each `x + gate * f(norm(x) * (1 + scale) + shift)`, all three steered from outside.
+    """Attention and a GELU layer, each `x + gate * f(norm(x) * (1 + scale) + shift)`, all three given from outside.
 
     Adaptive layer norm in its shared form (Chen et al., 2023, arXiv 2310.00426): one layer for all blocks reads the six
-    vectors from the condition, and each block adds learned offsets of its own. With both at zero the block is the
+    vectors from the condition, and each block adds its own learned offsets. With both at zero the block is the
     identity (Peebles and Xie, 2022, arXiv 2212.09748).
     """
 
