@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -38,6 +38,9 @@ class MelSpec(Config):
     `clip((20 log10(max(m, floor)) - 20 + 100) / 100, 0, 1)`, so 0 is -80 dB and 1 is +20 dB.
     """
 
+    medium: ClassVar[str] = "audio"
+    cached: ClassVar[bool] = True
+
     rate: int = Field(gt=0, le=768_000)  # Hz
     n_fft: int = Field(gt=0, le=65_536)  # samples; also the length of the Hann window
     hop: int = Field(gt=0)  # samples
@@ -62,6 +65,11 @@ class MelSpec(Config):
                 f"hop {self.hop} is longer than half the window ({self.n_fft}), so the last samples would be lost"
             )
         return self
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of a mel; -1: its frames."""
+        return self.mels, -1
 
     @property
     def silence(self) -> float:

@@ -1,17 +1,20 @@
-"""What a recording is like before anything is made of it: length, rate, level, clipping; and its pieces."""
+"""What a recording is like before anything is made of it: length, rate, level, clipping; and its windows.
+
+The details in a sound's `Facts` are `rate` in Hz, `channels`, `samples` a channel, `level` (root mean square in dBFS,
+-inf for silence), and `clipped`: the share of samples that lie at full scale, three or more in a row.
+"""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from cymatic.media import audio_files as files
+from cymatic.media.medium import Facts, Window
 from cymatic.media.sound import Sound
 
 # A level of -60 dBFS is lifted by some 37 dB on the way to -23 LUFS: 16 bits' own noise becomes audible.
@@ -23,37 +26,15 @@ CLIPPED_RUN = 3  # samples
 CLIPPED_SHARE = 1e-3  # less than one sample in a thousand is hardly heard
 
 
-@dataclass(frozen=True)
-class Facts:
-    """Rate in Hz, channels, samples a channel, level (root mean square in dBFS, -inf for silence), and the share of
-    samples that lie at full scale, three or more in a row."""
-
-    rate: int
-    channels: int
-    samples: int
-    level: float
-    clipped: float
-
-    @property
-    def seconds(self) -> float:
-        return self.samples / self.rate
-
-    @property
-    def problems(self) -> list[str]:
-        """What is worth a look, though the clip can be used."""
-        found = []
-        if -math.inf < self.level < NEAR_SILENCE_DB:
-            found.append(f"is nearly silent ({self.level:.0f} dBFS)")
-        if self.clipped >= CLIPPED_SHARE:
-            found.append(f"is clipped ({100 * self.clipped:.1f} % of its samples at full scale)")
-        return found
-
-    def as_bytes(self) -> bytes:
-        return json.dumps(asdict(self)).encode()
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Facts:
-        return cls(**json.loads(data))
+def sound_facts(rate: int, channels: int, samples: int, level: float, clipped: float) -> Facts:
+    """The facts of a sound with these details, and what is worth a look."""
+    found = []
+    if -math.inf < level < NEAR_SILENCE_DB:
+        found.append(f"is nearly silent ({level:.0f} dBFS)")
+    if clipped >= CLIPPED_SHARE:
+        found.append(f"is clipped ({100 * clipped:.1f} % of its samples at full scale)")
+    details = {"rate": rate, "channels": channels, "samples": samples, "level": level, "clipped": clipped}
+    return Facts(samples / rate, level == -math.inf, tuple(found), details)
 
 
 def listen(path: Path, keep: float) -> tuple[Facts, Sound | None]:
@@ -73,7 +54,7 @@ def listen(path: Path, keep: float) -> tuple[Facts, Sound | None]:
         if samples > keep * rate:
             kept.clear()
     level = 10 * math.log10(power / (samples * channels)) if power > 0 else -math.inf
-    facts = Facts(rate, channels, samples, level, clipped / (samples * channels))
+    facts = sound_facts(rate, channels, samples, level, clipped / (samples * channels))
     return facts, Sound(np.concatenate(kept, axis=1), rate) if samples <= keep * rate else None
 
 
@@ -88,14 +69,12 @@ def _in_runs(extreme: Bool[np.ndarray, "channels samples"]) -> int:
     return int(inside.sum())
 
 
-Window = tuple[int, int]  # first sample and the one after the last
-
-
 def windows(facts: Facts, longest: float, most: int = 4) -> list[Window]:
     """Up to `most` windows of `longest` seconds spread evenly over a longer recording, which do not overlap."""
-    length = round(longest * facts.rate)
-    count = max(1, min(most, facts.samples // length))
-    middles = [(2 * i + 1) * facts.samples // (2 * count) for i in range(count)]
+    rate, samples = int(facts.details["rate"]), int(facts.details["samples"])
+    length = round(longest * rate)
+    count = max(1, min(most, samples // length))
+    middles = [(2 * i + 1) * samples // (2 * count) for i in range(count)]
     return [(middle - length // 2, middle - length // 2 + length) for middle in middles]
 
 
