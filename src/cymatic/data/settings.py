@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from cymatic.config import Config
-from cymatic.data.augment import Augmentation
 
 Long = Literal["skip", "cut"]
 Scalar = bool | int | float | str
@@ -37,6 +36,27 @@ class DataSettings(Config):
     longest: float = Field(default=10.0, gt=0, le=600)  # seconds
     long: Long = "skip"
     packs: tuple[Pack, ...] = ()
+
+
+class Augmentation(Config):
+    """How far clips are changed; 0 leaves them as they are.
+
+    gain: dB up or down at most; clips are at one loudness otherwise. shift: seconds that start and end are moved at
+    most, inwards by cutting, outwards by silence. filter: dB of a smooth random equaliser (its spread). mix: share of
+    textures (see `data.augment.is_texture`) that are overlaid with another clip of their caption. pitch: semitones that
+    each clip is moved up, and down, to make two further clips, where its caption does not speak of pitch.
+    """
+
+    gain: float = Field(default=0.0, ge=0, le=24)
+    shift: float = Field(default=0.0, ge=0, le=1)
+    filter: float = Field(default=0.0, ge=0, le=24)
+    mix: float = Field(default=0.0, ge=0, le=1)
+    pitch: float = Field(default=0.0, ge=0, le=6)
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything is changed at each step."""
+        return bool(self.gain or self.shift or self.filter or self.mix)
 
 
 class CaptionedSettings(DataSettings):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
 
 from cymatic.errors import Error, ModelError
-from cymatic.media.audio_facts import listen, read_windows, windows
+from cymatic.media.audio_facts import beginning, listen, read_windows, windows
 from cymatic.media.medium import Medium, Windows
 from cymatic.media.plot import contact_sheet
 from cymatic.media.sound import Sound
@@ -99,6 +98,8 @@ AUDIO = Medium(
     name="audio",
     noun="sound",
     nouns="sounds",
+    example="dog-bark_03.wav",
+    empty="is silent",
     suffixes=AUDIO_SUFFIXES,
     read=Sound.read,
     write=Sound.write,
@@ -108,7 +109,7 @@ AUDIO = Medium(
     outline=outline,
     plot=Sound.plot,
     sheet=contact_sheet,
-    windows=Windows(windows, read_windows),
+    windows=Windows(windows, read_windows, beginning),
     preparation=(PREPARATION, LOUDNESS),
     details={"rate": ("rates", " Hz"), "channels": ("channels", "")},
 )

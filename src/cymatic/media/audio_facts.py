@@ -92,3 +92,14 @@ def read_windows(path: Path, wanted: Sequence[Window]) -> list[Sound]:
         if at >= wanted[-1][1]:
             break
     return [Sound(np.concatenate(piece, axis=1), rate) for piece in pieces]
+
+
+def beginning(path: Path, seconds: float) -> Sound:
+    """The first seconds of a file, or all of it where it is shorter. Raises as `listen`."""
+    blocks, held, rate = [], 0, 1
+    for block, rate in files.blocks(path):
+        blocks.append(block)
+        held += block.shape[1]
+        if held >= seconds * rate:
+            break
+    return Sound(np.concatenate(blocks, axis=1)[:, : max(1, round(seconds * rate))], rate)

@@ -102,8 +102,10 @@ def outline(value: Steps) -> Float[np.ndarray, " dim"]:
 
 FEATURES = Medium(
     name="features",
-    noun="features",
-    nouns="features",
+    noun="features file",
+    nouns="features files",
+    example="dog-bark_03.npy",
+    empty="is all zeros",
     suffixes=frozenset({".npy"}),
     read=read,
     write=write,

@@ -67,24 +67,29 @@ class Windows(Generic[Value]):
     """How a medium gives pieces of what is too long to be used whole.
 
     find: up to a few windows of `longest` seconds, spread evenly. read: those pieces of a file, in order.
+    first: the first seconds of a file.
     """
 
     find: Callable[[Facts, float], list[Window]]
     read: Callable[[Path, Sequence[Window]], list[Value]]
+    first: Callable[[Path, float], Value]
 
 
 @dataclass(frozen=True)
 class Medium(Generic[Value]):
-    """One kind of file. Functions that read raise FileNotFoundError, and Error in one sentence for what is no such file.
+    """One kind of file. What reads raises FileNotFoundError, and Error in one sentence for what is no such file.
 
-    name: also the role of its files where a manifest gives no other. noun, nouns: one of them and several, in messages.
-    suffixes: of its files, lower case, with the dot. preparation: part of every cache key; change it when `prepare`
-    gives other numbers. details: the details in `Facts` that an inspection counts, and the unit of each.
+    name: also the role of its files where a manifest gives no other. noun, nouns: one of them and several, in messages;
+    example: a file named as its caption; empty: what is said of an empty one. suffixes: of its files, lower case, with
+    the dot. preparation: part of every cache key; change it when `prepare` gives other numbers. details: the details
+    in `Facts` that an inspection counts, each with a heading and a unit.
     """
 
     name: str
     noun: str
     nouns: str
+    example: str
+    empty: str
     suffixes: frozenset[str]
     read: Callable[[Path], Value]
     write: Callable[[Value, Path], Path]
@@ -96,7 +101,7 @@ class Medium(Generic[Value]):
     sheet: Callable[[str | os.PathLike[str], Sequence[tuple[str, Value] | None], int], Path] | None = None
     windows: Windows[Value] | None = None
     preparation: tuple[float, ...] = (1,)
-    details: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # detail -> heading, unit
+    details: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     def facts(self, path: Path) -> Facts:
         """What the file is like; it is read to its end.

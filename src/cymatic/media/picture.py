@@ -1,16 +1,9 @@
-"""`Picture`: pixels and where they came from; and PICTURE, the medium.
-
-Files are read by pillow, by content and not by name, and no header is trusted: a file that claims more pixels than a
-photograph has is refused before it is decoded.
-"""
+"""`Picture`: pixels and where they came from; `PictureSpec`: what parts read of them; PICTURE, the medium."""
 
 from __future__ import annotations
 
 import io
-import json
 import os
-import stat
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,25 +15,16 @@ from numpy.typing import ArrayLike
 from pydantic import Field
 
 from cymatic.config import Config
-from cymatic.errors import Error, ModelError, PictureError
-from cymatic.files import reason, write_atomically
+from cymatic.errors import ModelError, PictureError
+from cymatic.media import image_files as files
 from cymatic.media.medium import Facts, Medium
 
 if TYPE_CHECKING:
-    from PIL import Image
     from torch import Tensor
 
-MOST_PIXELS = 2**27  # 134 megapixels: 1.6 GB as float32 RGB
-MOST_SIDE = 2**16
-MOST_BYTES = 2**30  # of a file
-# suffix -> pillow's name of the format; what is read and, but for GIF, written.
-FORMATS = {
-    **{".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".bmp": "BMP", ".gif": "GIF"},
-}
-WRITTEN = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-INFO = "cymatic"  # the PNG text under which `info` lies
 THIN = 0.02  # of the full range: a picture whose pixels differ by less shows nothing
 OUTLINE = 16  # rows and columns of an outline
+MOST_ITEMS = 400  # on one sheet
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
@@ -68,7 +52,7 @@ class Picture:
         Palettes, grey, 16 bits, CMYK and alpha are read as they look. Raises FileNotFoundError, and PictureError for a
         folder, an empty or damaged file, one that is no picture, and one that claims more than 134 megapixels.
         """
-        return cls(*_read(path))
+        return cls(*files.read(path))
 
     def write(self, path: str | os.PathLike[str]) -> Path:
         """Writes PNG, JPEG, WebP or BMP as the extension says, 8 bits a channel, and returns the path.
@@ -76,7 +60,8 @@ class Picture:
         JPEG and BMP know no alpha: there the picture lies on white. The file appears whole or not at all. Raises
         PictureError for an unknown extension, info that is not JSON, and whatever the file system refuses.
         """
-        return _write(self, path)
+        shown = self if files.check_suffix(path) in files.WITH_ALPHA else self.on()
+        return files.write(path, shown.pixels, self.info)
 
     @property
     def height(self) -> int:
@@ -153,118 +138,15 @@ def _checked(pixels: ArrayLike) -> Float[np.ndarray, "height width channels"]:
     array = np.ascontiguousarray(given, dtype=np.float32)
     if not np.isfinite(array).all():
         raise PictureError("pixels hold NaN or infinity; give finite numbers in 0..1")
-    return array if 0 <= array.min() and array.max() <= 1 else array.clip(0, 1)
-
-
-def _read(path: str | os.PathLike[str]) -> tuple[np.ndarray, dict[str, Any]]:
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        status = os.stat(path)  # before opening, since opening a pipe would wait for ever
-        if not stat.S_ISREG(status.st_mode):
-            what = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
-            raise PictureError(f"{path} is {what}; give a picture file")
-        if status.st_size == 0:
-            raise PictureError(f"{path} is empty (0 bytes); give a picture file")
-        if status.st_size > MOST_BYTES:
-            raise PictureError(f"{path} is larger than {MOST_BYTES >> 30} GB; give a smaller picture")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pillow's bomb warning: the limit is our own
-            with open(path, "rb") as file, Image.open(file, formats=sorted(set(FORMATS.values()))) as image:
-                width, height = image.size
-                if width * height > MOST_PIXELS or max(width, height) > MOST_SIDE:
-                    raise PictureError(
-                        f"{path} claims {width} x {height} pixels, more than {MOST_PIXELS // 10**6} megapixels; give a "
-                        "smaller picture"
-                    )
-                info = _info(image)
-                image.load()
-                return _pixels(ImageOps.exif_transpose(image)), info
-    except (FileNotFoundError, NotADirectoryError):
-        raise FileNotFoundError(f"{path} does not exist; give the path of a picture file") from None
-    except UnidentifiedImageError:
-        raise PictureError(f"{path} is not a picture that can be read; give a PNG, JPEG, WebP, BMP or GIF") from None
-    except Image.DecompressionBombError:
-        raise PictureError(
-            f"{path} claims more than {MOST_PIXELS // 10**6} megapixels; give a smaller picture"
-        ) from None
-    except Error:
-        raise
-    except OSError as error:
-        if error.errno is not None:
-            raise PictureError(f"{path} can't be read: {reason(error)}; give a picture that you may read") from None
-        raise PictureError(f"{path} is damaged or cut short ({_said(error)}); give a whole file") from None
-    except (ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError, MemoryError) as error:
-        # What pillow's decoders raise for damage; a NUL in the name is a ValueError, too.
-        raise PictureError(f"{str(path)!r} is damaged or no picture ({_said(error)}); give a whole file") from None
-
-
-def _said(error: BaseException) -> str:
-    return (" ".join(str(error).split()) or type(error).__name__).rstrip(".")[:120]
-
-
-def _pixels(image: Image.Image) -> Float[np.ndarray, "height width channels"]:
-    """Any of pillow's modes as RGB or RGBA in 0..1."""
-    if image.mode in ("I;16", "I;16L", "I;16B", "I;16N", "I", "F"):  # 16 bits of grey
-        grey = np.asarray(image, dtype=np.float64) / 65_535
-        return np.repeat(grey.astype(np.float32)[..., None], 3, axis=2)
-    clear = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
-    return np.asarray(image.convert("RGBA" if clear else "RGB"), dtype=np.float32) / np.float32(255)
-
-
-def _info(image: Image.Image) -> dict[str, Any]:
-    try:
-        info = json.loads(image.info.get(INFO, "{}"))
-    except (ValueError, TypeError, RecursionError):  # somebody else's text
-        return {}
-    return info if isinstance(info, dict) else {}
-
-
-def _bytes(pixels: np.ndarray) -> np.ndarray:
-    return (pixels * 255).round().astype(np.uint8)
-
-
-def _write(picture: Picture, path: str | os.PathLike[str]) -> Path:
-    from PIL import Image
-    from PIL.PngImagePlugin import PngInfo
-
-    suffix = Path(path).suffix.lower()
-    if suffix not in WRITTEN:
-        named = f'extension "{Path(path).suffix}"' if suffix else "name without an extension"
-        raise PictureError(f"{path} has an unknown {named}; use one of {', '.join(WRITTEN)}")
-    try:
-        text = json.dumps(picture.info, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise PictureError(f"info can't be written as JSON ({error}); give strings, numbers and lists") from None
-    more: dict[str, Any] = {}
-    if suffix == ".png":
-        more["pnginfo"] = PngInfo()
-        if picture.info:
-            more["pnginfo"].add_text(INFO, text)
-    elif suffix == ".webp":
-        more["lossless"] = True
-    elif suffix in (".jpg", ".jpeg"):
-        more["quality"] = 95
-    shown = picture if suffix in (".png", ".webp") else picture.on()
-    buffer = io.BytesIO()
-    try:
-        Image.fromarray(_bytes(shown.pixels)).save(buffer, FORMATS[suffix], **more)
-    except (OSError, ValueError) as error:
-        raise PictureError(f"{path} can't be written ({_said(error)}); try a .png") from None
-    try:
-        return write_atomically(path, buffer.getvalue())
-    except Error as error:
-        raise PictureError(str(error)) from error
+    return array if array.min() >= 0 and array.max() <= 1 else array.clip(0, 1)
 
 
 def _resampled(pixels: np.ndarray, height: int, width: int) -> Float[np.ndarray, "height width channels"]:
     """Each channel resampled in floats, since 8 bits would round twice."""
     from PIL import Image
 
-    planes = [
-        np.asarray(Image.fromarray(np.ascontiguousarray(pixels[..., k])).resize((width, height), Image.Resampling.LANCZOS))
-        for k in range(pixels.shape[2])
-    ]
+    images = [Image.fromarray(np.ascontiguousarray(pixels[..., k])) for k in range(pixels.shape[2])]
+    planes = [np.asarray(image.resize((width, height), Image.Resampling.LANCZOS)) for image in images]
     return np.stack(planes, axis=2).clip(0, 1)
 
 
@@ -310,9 +192,9 @@ def sheet(
     """
     from PIL import Image, ImageDraw
 
-    if not 1 <= len(items) <= 400 or columns < 1:
+    if not 1 <= len(items) <= MOST_ITEMS or columns < 1:
         raise PictureError(
-            f"{path} was to show {len(items)} pictures in {columns} columns; give 1 to 400, and a column or more"
+            f"{path} was to show {len(items)} pictures in {columns} columns; give 1 to {MOST_ITEMS} in one or more"
         )
     columns = min(columns, len(items))
     gap, label = 12, 16
@@ -330,22 +212,21 @@ def sheet(
         text = " ".join(caption.encode("latin-1", "replace").decode("latin-1").split())
         draw.text((left, top), text[: max(4, side // 7)], fill="#1d2733")
         page.paste(
-            Image.fromarray(_bytes(small.pixels)),
+            Image.fromarray(files.as_bytes(small.pixels)),
             (left + (side - small.width) // 2, top + label + (side - small.height) // 2),
         )
     buffer = io.BytesIO()
     page.save(buffer, "PNG")
-    try:
-        return write_atomically(path, buffer.getvalue())
-    except Error as error:
-        raise PictureError(str(error)) from error
+    return files.put(path, buffer.getvalue())
 
 
 PICTURE = Medium(
     name="picture",
     noun="picture",
     nouns="pictures",
-    suffixes=frozenset(FORMATS),
+    example="red-house_03.png",
+    empty="is blank",
+    suffixes=frozenset(files.FORMATS),
     read=Picture.read,
     write=Picture.write,
     examine=examine,

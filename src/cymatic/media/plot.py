@@ -150,7 +150,14 @@ def _draw_waveform(axes: Axes, sound: Waveform) -> None:
     middles = (np.arange(len(low)) + 0.5) * width
     if len(low) == sound.samples.shape[1]:  # every sample has a place of its own
         for channel in sound.samples:
-            axes.plot(middles, channel, color=BLUE, linewidth=0.9, marker="." if sound.samples.shape[1] < 100 else "", alpha=0.8)
+            axes.plot(
+                middles,
+                channel,
+                color=BLUE,
+                linewidth=0.9,
+                marker="." if sound.samples.shape[1] < 100 else "",
+                alpha=0.8,
+            )
     else:
         axes.fill_between(middles, low, high, color=BLUE, linewidth=0.5)
     limit = max(float(np.abs(sound.samples).max()), 1e-3) * 1.08

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from cymatic.data.clips import facts_of, load_clips, say_trouble, usual_rate
 from tests.helpers import tone, tone_folder
 
 from cymatic.data import clips as clips_module
 from cymatic.data.cache import Cache
-from cymatic.data.clips import facts_of, load_clips, say_trouble, usual_rate
 from cymatic.data.folder import read_folder
 from cymatic.data.mels import mel_of, prepare
 from cymatic.errors import Note
