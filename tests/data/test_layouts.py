@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from tests.helpers import tone
 
 from cymatic.data.folder import read_folder
-from cymatic.data.layouts import MANIFESTS, Layout, caption_of, check_strictly, read_layout
+from cymatic.data.layouts import caption_of, read_layout
+from cymatic.data.manifests import MANIFESTS
+from cymatic.data.rows import Layout, check_strictly
 from cymatic.errors import Error
 
 NAMES = ["дождь.wav", "雨 音.wav", "🎵.flac", 'it\'s a "dog" & $HOME;.ogg', "a,b;c.wav", "[red].wav", "-x.wav", "é.wav"]

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -22,6 +22,7 @@ Value = TypeVar("Value")
 Window = tuple[int, int]  # the first step of a stretch and the one after its last: samples, frames
 
 
+@runtime_checkable
 class Spec(Protocol):
     """What a part reads of a medium: a frozen config that says how a file becomes a tensor."""
 

@@ -1,8 +1,8 @@
 """Sounds by the thousand -> shards of codes, on the cores of this machine or on a cluster, interrupted or not.
 
 The work is cut into units, one for each shard (`data.bulk_units`). A shard appears whole or not at all, its summary
-after it, and the same unit gives the same bytes: so a unit can be done twice without harm, and one that was done is not done
-again. That is all there is to resuming, and to losing workers.
+after it, and the same unit gives the same bytes: so a unit can be done twice without harm, and one that was done is not
+done again. That is all there is to resuming, and to losing workers.
 """
 
 from __future__ import annotations
