@@ -31,12 +31,12 @@ from scoring import cell, first_of_each, scored, table
 
 import cymatic
 from cymatic.data.folder import read_folder
-from cymatic.data.mels import prepare
 from cymatic.errors import Error
 from cymatic.evaluation.classifier_training import train_classifier
 from cymatic.evaluation.classifiers import Classifier, ClassifierConfig, ConvTrunk, RecurrentTrunk
 from cymatic.evaluation.neighbours import mel_features, neighbours
 from cymatic.hub.parts import fingerprint, load_part, save_part
+from cymatic.media.audio import levelled
 from cymatic.media.sound import Sound
 from cymatic.pipelines.codes_to_sound import CodesToSound
 from cymatic.pipelines.text_to_sound import TextToSound
@@ -71,8 +71,8 @@ def read(folder: Path, split: str) -> Clips:
     items = read_folder(folder).of(split)
     for item in items:
         if item.caption.partition(" says ")[2] not in DIGITS:
-            raise Error(f'{item.audio.name} has the caption "{item.caption}"; this benchmark reads "VOICE says DIGIT"')
-    return Clips([Sound.read(item.audio) for item in items], [item.caption for item in items])
+            raise Error(f'{item.path().name} has the caption "{item.caption}"; this benchmark reads "VOICE says DIGIT"')
+    return Clips([Sound.read(item.path()) for item in items], [item.caption for item in items])
 
 
 def score(judge: Classifier, clips: Clips) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def _tell(step: int, loss: float) -> None:
 
 def _griffin_lim(sound: Sound) -> Sound:
     spec = PRESETS["voice-8k"]
-    prepared = prepare(sound, spec)
+    prepared = levelled(sound, spec)
     magnitude = magnitude_from_mel(log_mel(torch.from_numpy(prepared.samples)[None], spec), spec)
     return Sound(griffin_lim(magnitude, spec)[0, :, : len(prepared)].numpy(), spec.rate)
 

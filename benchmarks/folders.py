@@ -121,7 +121,7 @@ def judge(
     """Trains a judge and a model on FOLDER; the judge hears both real and generated sounds."""
     items = read_folder(folder)
     train, valid = (
-        Clips([Sound.read(item.audio) for item in some], [item.caption for item in some], [i.caption for i in some])
+        Clips([Sound.read(item.path()) for item in some], [item.caption for item in some], [i.caption for i in some])
         for some in (items.of("train"), items.of("valid"))
     )
     place = run.parent / f"{run.name}-judge"

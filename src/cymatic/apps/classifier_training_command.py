@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cymatic.apps.evaluate_command import check_folder
 from cymatic.apps.terminal import printable
-from cymatic.data.clips import usual_rate
+from cymatic.data.facts import usual_rate
 from cymatic.data.packs import read_packs, whole_folder
 from cymatic.errors import Error
 from cymatic.evaluation.accuracy import Accuracy

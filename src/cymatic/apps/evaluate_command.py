@@ -16,7 +16,7 @@ from rich.console import Console
 from cymatic.apps.clips import clips_of
 from cymatic.apps.report_page import page
 from cymatic.apps.terminal import printable
-from cymatic.data.clips import usual_rate
+from cymatic.data.facts import usual_rate
 from cymatic.errors import Error, ModelError
 from cymatic.evaluation.classifiers import Classifier
 from cymatic.evaluation.evaluable import Evaluable

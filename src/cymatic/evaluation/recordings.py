@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from cymatic.data.cache import Cache
-from cymatic.data.clips import Long, facts_of, say_trouble
-from cymatic.data.facts import read_windows, windows
+from cymatic.data.facts import facts_of, say_trouble
 from cymatic.data.folder import Item
 from cymatic.data.packs import Sources, fingerprint
+from cymatic.data.settings import Long
 from cymatic.encoders.text import normalise
 from cymatic.errors import Error, PromptError
 from cymatic.evaluation.diversity import by_caption
+from cymatic.media.audio_facts import read_windows, windows
 from cymatic.media.sound import Sound
 from cymatic.pipelines.finish import check_positive
 
@@ -97,14 +98,15 @@ def _load(
     """A recording, its caption and fields; or why it is left out."""
     try:
         facts, sound = facts_of(item, cache, keep=longest)
-        if facts.level == float("-inf"):
-            return f"{item.audio} is silent"
-        if facts.seconds > longest and long == "skip":
-            return f"{item.audio} is {facts.seconds:.1f} s long, more than {longest:g} s"
-        if facts.seconds > longest:
-            sound = read_windows(item.audio, windows(facts, longest))[0]
+        if facts.empty:
+            return f"{item.path()} is silent"
+        seconds = facts.length or 0.0
+        if seconds > longest and long == "skip":
+            return f"{item.path()} is {seconds:.1f} s long, more than {longest:g} s"
+        if seconds > longest:
+            sound = read_windows(item.path(), windows(facts, longest))[0]
         caption = normalise(item.caption)
-        return (sound or Sound.read(item.audio)).mono().resample(rate), caption, item.fields
+        return (sound or Sound.read(item.path())).mono().resample(rate), caption, item.fields
     except (Error, OSError) as error:
         return str(error)
 

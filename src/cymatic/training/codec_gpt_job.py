@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lightning_fabric import Fabric
 
-from cymatic.data.code_stream import StreamedCodes, Survey, Wanted, survey
+from cymatic.data.code_stream import ShardFilter, ShardStatistics, StreamedCodes, shard_statistics
 from cymatic.data.codes import Coded
 from cymatic.data.shards import CODES, SHARD, Shards
 from cymatic.data.tar import TarReader
@@ -41,7 +41,7 @@ class Streamed:
 def codec_gpt_job(
     recipe: CodecGPTRecipe, fabric: Fabric, *, strict: bool, say: Callable[[str], None], run: Path
 ) -> Job:
-    """Raises Error and ModelError as `encode_in_bulk`, `survey` and the parts do."""
+    """Raises Error and ModelError as `encode_in_bulk`, `shard_statistics` and the parts do."""
     if recipe.start is None:
         raise Error("a GPT over codes needs the codec that made them; give it with --from")
     if recipe.data.packs:
@@ -87,7 +87,7 @@ def codec_gpt_job(
 
 def _read(
     recipe: CodecGPTRecipe, codec: SoundCodec, strict: bool, say: Callable[[str], None], run: Path
-) -> tuple[Shards, Survey, Wanted]:
+) -> tuple[Shards, ShardStatistics, ShardFilter]:
     place = Path(recipe.data.folder or ".")
     levels, least = recipe.levels, codec.codec.min_levels
     if levels is not None and not least <= levels <= len(codec.rates):
@@ -109,9 +109,9 @@ def _read(
     if levels is None:
         first = next(iter(shards), None)
         levels = len(first.codes) if first is not None else 1
-    longest = codec.codec.columns(round(recipe.data.longest * codec.rate))
-    wanted = Wanted(codec.sha256, levels, longest, recipe.data.long)
-    found = survey(shards, wanted)
+    longest = codec.codec.frames(round(recipe.data.longest * codec.rate))
+    wanted = ShardFilter(codec.sha256, levels, longest, recipe.data.long)
+    found = shard_statistics(shards, wanted)
     for one in shards.skipped[:MOST_NAMED]:
         say(f"skipped {one.name}: {one.why}")
     if shards.skipped:

@@ -14,10 +14,8 @@ from cymatic.codecs.soundstream import SoundStreamShape
 from cymatic.codecs.spectrogram import SpectrogramShape
 from cymatic.codecs.waveform import WaveformCodecConfig
 from cymatic.config import Config, nearest
-from cymatic.data.augment import Augmentation
 from cymatic.data.augment_waves import WaveAugmentation
-from cymatic.data.clips import Long
-from cymatic.data.packs import Pack
+from cymatic.data.settings import CaptionedSettings, DataSettings
 from cymatic.errors import ModelError
 from cymatic.nn.energy_transformer import EnergyTransformerConfig
 from cymatic.priors.flow import FlowShape
@@ -105,21 +103,6 @@ class SamplingSettings(Config):
     guidance_interval: Interval = (0.0, 0.6)
     steps: int = Field(default=6, ge=1, le=1000)
     sampler: SamplerName = "euler"
-
-
-class DataSettings(Config):
-    """A folder; or packs, whose relative folders lie in it. `long` says what happens to clips beyond `longest`."""
-
-    folder: str | None = None
-    longest: float = Field(default=10.0, gt=0, le=600)  # seconds
-    long: Long = "skip"
-    packs: tuple[Pack, ...] = ()
-
-
-class CaptionedSettings(DataSettings):
-    """Sounds with captions, and how they are changed from step to step."""
-
-    augment: Augmentation = Augmentation()
 
 
 class Recipe(Config):
