@@ -52,7 +52,7 @@ def map_command(
     from cymatic.data.cache import Cache
     from cymatic.data.waves import load_waves
     from cymatic.errors import Error, ModelError
-    from cymatic.evaluation.recordings import balanced
+    from cymatic.evaluation.captions import balanced
     from cymatic.pipelines.codebook_map import check_level, codebook_map
     from cymatic.pipelines.load import load_codec
 
