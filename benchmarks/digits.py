@@ -17,7 +17,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,6 +27,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does,
 import numpy as np
 import torch
 import typer
+from memory import neighbours
 from scoring import cell, first_of_each, scored, table
 
 import cymatic
@@ -34,7 +35,7 @@ from cymatic.data.folder import read_folder
 from cymatic.errors import Error
 from cymatic.evaluation.classifier_training import train_classifier
 from cymatic.evaluation.classifiers import Classifier, ClassifierConfig, ConvTrunk, RecurrentTrunk
-from cymatic.evaluation.neighbours import mel_features, neighbours
+from cymatic.evaluation.outlines import mel_features
 from cymatic.hub.parts import fingerprint, load_part, save_part
 from cymatic.media.audio import levelled
 from cymatic.media.sound import Sound
@@ -187,10 +188,8 @@ def _compare(
     for kind, features in kinds.items():
         held_out, trained = features(valid.sounds), features(train.sounds)
         found[kind] = {
-            what: asdict(
-                neighbours(
-                    features(sets[what].sounds), sets[what].captions, held_out, valid.captions, trained, train.captions
-                )
+            what: neighbours(
+                features(sets[what].sounds), sets[what].captions, held_out, valid.captions, trained, train.captions
             )
             for what in ("generated", "copies of training through the vocoder")
         }

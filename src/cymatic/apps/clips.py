@@ -7,7 +7,7 @@ from pathlib import Path
 from cymatic.data.packs import Sources, read_packs, whole_folder
 from cymatic.data.settings import Long
 from cymatic.errors import Error
-from cymatic.evaluation.recordings import LONGEST
+from cymatic.evaluation.audio import LONGEST
 from cymatic.media.audio import AUDIO
 from cymatic.pipelines.load import starters
 from cymatic.training.recipe import parse_recipe, read_recipe

@@ -51,7 +51,7 @@ def map_command(
     from cymatic.codecs.waveform import WaveformCodec
     from cymatic.data.reading import Reading, load_items
     from cymatic.errors import Error, ModelError
-    from cymatic.evaluation.recordings import balanced
+    from cymatic.evaluation.captions import balanced
     from cymatic.media.audio import AUDIO
     from cymatic.media.wave_spec import WaveSpec
     from cymatic.pipelines.codebook_map import check_level, codebook_map

@@ -21,10 +21,10 @@ from cymatic.training.hardware import check_compiler, check_precision, compile_b
 from cymatic.training.history import History
 from cymatic.training.job import Job
 from cymatic.training.jobs import at_pace, ended, make_job, stages_of
-from cymatic.training.judge_run import judge_run
 from cymatic.training.loop import Outcome, Report, fit
 from cymatic.training.plan import check_disk, check_place, seconds_a_step
 from cymatic.training.recipe import AnyRecipe, CodecRecipe, TrainingSettings, VocoderRecipe, parse_recipe, write_recipe
+from cymatic.training.report import report_on
 from cymatic.training.state import STATE, has_state
 from cymatic.training.stop import stop_on_signal
 
@@ -53,7 +53,7 @@ def train(
     precision: `fp32`, or `bf16` for the products inside the network; weights and checkpoints are float32 either way.
     compiled: `torch.compile` for the network's blocks.
     strict: a broken file or line stops it, where it would be skipped.
-    verdict: a finished model of sounds is heard by a judge of its own, within a minute (see `judge_run`).
+    verdict: a finished model of sounds is evaluated within a minute (see `report_on`).
 
     Raises Error for a folder without usable sounds, a run that is in the way, a disk too full, a recipe without an end,
     or devices, precision or compiler that are not here; ModelError for a state that does not fit.
@@ -216,7 +216,8 @@ def _fit(
     finally:
         fabric.logger.finalize("done")  # writes what it still holds
     if verdict and first and outcome.finished:
-        judge_run(run, job, outcome.progress, history, device=fabric.device, say=say)
+        further = recipe.kind == "text-to-sound" and recipe.start is not None
+        report_on(run, job, outcome.progress, history, further=further, device=fabric.device, say=say)
     return recipe, outcome
 
 
