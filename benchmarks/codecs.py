@@ -287,7 +287,7 @@ def held_out(data: Path, most: int) -> Iterator[Clip]:
         items = read_folder(data / pack).of("valid")
         places = np.linspace(0, len(items) - 1, min(each, len(items))).round().astype(int)
         for place in sorted(set(places.tolist())):
-            sound = Sound.read(items[place].audio).mono().resample(RATE)
+            sound = Sound.read(items[place].path()).mono().resample(RATE)
             yield Clip(pack, sound.cut(0, min(sound.seconds, SECONDS)).samples[0])
 
 

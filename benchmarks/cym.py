@@ -94,7 +94,7 @@ def held_out(pack: Path, minutes: float) -> Iterator[Sound]:
     for place in np.random.default_rng(0).permutation(len(items)):
         if seconds >= 60 * minutes:
             return
-        sound = Sound.read(items[place].audio)
+        sound = Sound.read(items[place].path())
         seconds += sound.seconds
         yield sound
 

@@ -17,7 +17,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,16 +27,17 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does,
 import numpy as np
 import torch
 import typer
+from memory import neighbours
 from scoring import cell, first_of_each, scored, table
 
 import cymatic
 from cymatic.data.folder import read_folder
-from cymatic.data.mels import prepare
 from cymatic.errors import Error
 from cymatic.evaluation.classifier_training import train_classifier
 from cymatic.evaluation.classifiers import Classifier, ClassifierConfig, ConvTrunk, RecurrentTrunk
-from cymatic.evaluation.neighbours import mel_features, neighbours
+from cymatic.evaluation.outlines import mel_features
 from cymatic.hub.parts import fingerprint, load_part, save_part
+from cymatic.media.audio import levelled
 from cymatic.media.sound import Sound
 from cymatic.pipelines.codes_to_sound import CodesToSound
 from cymatic.pipelines.text_to_sound import TextToSound
@@ -71,8 +72,8 @@ def read(folder: Path, split: str) -> Clips:
     items = read_folder(folder).of(split)
     for item in items:
         if item.caption.partition(" says ")[2] not in DIGITS:
-            raise Error(f'{item.audio.name} has the caption "{item.caption}"; this benchmark reads "VOICE says DIGIT"')
-    return Clips([Sound.read(item.audio) for item in items], [item.caption for item in items])
+            raise Error(f'{item.path().name} has the caption "{item.caption}"; this benchmark reads "VOICE says DIGIT"')
+    return Clips([Sound.read(item.path()) for item in items], [item.caption for item in items])
 
 
 def score(judge: Classifier, clips: Clips) -> dict[str, Any]:
@@ -112,7 +113,7 @@ def _tell(step: int, loss: float) -> None:
 
 def _griffin_lim(sound: Sound) -> Sound:
     spec = PRESETS["voice-8k"]
-    prepared = prepare(sound, spec)
+    prepared = levelled(sound, spec)
     magnitude = magnitude_from_mel(log_mel(torch.from_numpy(prepared.samples)[None], spec), spec)
     return Sound(griffin_lim(magnitude, spec)[0, :, : len(prepared)].numpy(), spec.rate)
 
@@ -187,10 +188,8 @@ def _compare(
     for kind, features in kinds.items():
         held_out, trained = features(valid.sounds), features(train.sounds)
         found[kind] = {
-            what: asdict(
-                neighbours(
-                    features(sets[what].sounds), sets[what].captions, held_out, valid.captions, trained, train.captions
-                )
+            what: neighbours(
+                features(sets[what].sounds), sets[what].captions, held_out, valid.captions, trained, train.captions
             )
             for what in ("generated", "copies of training through the vocoder")
         }

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import folds
 import numpy as np
+from memory import neighbours
 from notes import read_rows
 from scoring import Clips, first_of_each
 
 from cymatic.errors import Error
 from cymatic.evaluation.classifier_training import Disturbance
 from cymatic.evaluation.classifiers import ClassifierConfig, ConvTrunk
-from cymatic.evaluation.neighbours import mel_features, neighbours
+from cymatic.evaluation.outlines import mel_features
 from cymatic.media.sound import Sound
 from cymatic.pipelines.text_to_sound import TextToSound
 from cymatic.signal.mel import MelSpec
@@ -94,6 +94,6 @@ def _near(
 ) -> dict[str, Any]:
     real, held_out = features(trained), features(valid)
     return {
-        what: asdict(neighbours(features(some), some.captions, held_out, valid.captions, real, trained.captions))
+        what: neighbours(features(some), some.captions, held_out, valid.captions, real, trained.captions)
         for what, some in near.items()
     }

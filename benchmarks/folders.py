@@ -22,7 +22,6 @@ import sys
 import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
-from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,6 +30,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does,
 
 import typer
 from effects import TRUNK
+from memory import neighbours
 from notes import read_rows
 from scoring import Clips, cell, scored, table
 
@@ -39,7 +39,7 @@ from cymatic.data.folder import read_folder
 from cymatic.errors import Error
 from cymatic.evaluation.classifier_training import Disturbance, train_classifier
 from cymatic.evaluation.classifiers import Classifier, ClassifierConfig
-from cymatic.evaluation.neighbours import mel_features, neighbours
+from cymatic.evaluation.outlines import mel_features
 from cymatic.files import write_atomically
 from cymatic.hub.parts import load_part, save_part
 from cymatic.media.sound import Sound
@@ -121,7 +121,7 @@ def judge(
     """Trains a judge and a model on FOLDER; the judge hears both real and generated sounds."""
     items = read_folder(folder)
     train, valid = (
-        Clips([Sound.read(item.audio) for item in some], [item.caption for item in some], [i.caption for i in some])
+        Clips([Sound.read(item.path()) for item in some], [item.caption for item in some], [i.caption for i in some])
         for some in (items.of("train"), items.of("valid"))
     )
     place = run.parent / f"{run.name}-judge"
@@ -152,12 +152,10 @@ def judge(
             what: _heard(listener, clips)
             for what, clips in (("generated", made), ("held out", valid), ("held out through the vocoder", through))
         },
-        "neighbours": asdict(
-            neighbours(
+        "neighbours": neighbours(
                 mel_features(made.sounds, spec), made.captions, mel_features(through.sounds, spec), through.captions,
                 mel_features(train.sounds, spec), train.captions,
-            )
-        ),
+            ),
     }  # fmt: skip
     if output is not None:
         write_atomically(output, (json.dumps(report, indent=2) + "\n").encode())

@@ -18,7 +18,7 @@ from scoring import Clips, scored, share
 
 from cymatic.errors import Error
 from cymatic.evaluation.classifier_training import Disturbance, train_classifier
-from cymatic.evaluation.classifiers import Classifier, ClassifierConfig, verdict
+from cymatic.evaluation.classifiers import Classifier, ClassifierConfig, ensemble_answers
 from cymatic.hub.parts import load_part, save_part
 
 FOLDS = (1, 2, 3, 4)
@@ -63,7 +63,7 @@ def out_of_fold(panel: Panel, clips: Clips, folds: Sequence[int]) -> dict[str, A
     heard = [""] * len(clips)
     for fold, judge in panel.items():
         rows = [row for row, its in enumerate(folds) if its == fold]
-        (answers,) = judge.judge([clips.sounds[row] for row in rows]).values()
+        (answers,) = judge.answers([clips.sounds[row] for row in rows]).values()
         for row, answer in zip(rows, answers, strict=True):
             heard[row] = answer
     return scored(heard, clips.truth, clips.captions)
@@ -71,10 +71,10 @@ def out_of_fold(panel: Panel, clips: Clips, folds: Sequence[int]) -> dict[str, A
 
 def together(panel: Panel, clips: Clips) -> dict[str, Any]:
     """The score on clips that no judge learned from, by all four; `each_alone` has each judge's own share."""
-    (heard,) = verdict(list(panel.values()), clips.sounds).values()
+    (heard,) = ensemble_answers(list(panel.values()), clips.sounds).values()
     alone = []
     for judge in panel.values():
-        (answers,) = judge.judge(clips.sounds).values()
+        (answers,) = judge.answers(clips.sounds).values()
         alone.append(share([a == b for a, b in zip(answers, clips.truth, strict=True)])["share"])
     return scored(heard, clips.truth, clips.captions) | {"each_alone": alone, "mean_alone": float(np.mean(alone))}
 

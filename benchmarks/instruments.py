@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import folds
 import numpy as np
+from memory import neighbours
 from notes import CENTS, VELOCITIES, Pair, read_list, read_rows
 from scoring import Clips, share
 
 from cymatic.evaluation.classifier_training import Disturbance
 from cymatic.evaluation.classifiers import ClassifierConfig, ConvTrunk
-from cymatic.evaluation.neighbours import mel_features, neighbours
+from cymatic.evaluation.outlines import mel_features
 from cymatic.evaluation.pitch import note_pitch
 from cymatic.media.sound import Sound
 from cymatic.pipelines.text_to_sound import TextToSound
@@ -187,7 +187,7 @@ def _near(
     trained, held_out = features(train), features(valid)
     of = {what: _instruments(clips) for what, clips in {"train": train, "valid": valid, **made}.items()}
     return {
-        what: asdict(neighbours(features(clips), of[what], held_out, of["valid"], trained, of["train"]))
+        what: neighbours(features(clips), of[what], held_out, of["valid"], trained, of["train"])
         for what, clips in made.items()
     }
 

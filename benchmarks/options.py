@@ -33,10 +33,11 @@ from options_scores import PACKS, RATE, Clip, chosen, held_out, scores
 from scoring import table
 
 from cymatic.codecs.waveform import WaveformCodec
-from cymatic.data.cache import Cache
-from cymatic.data.waves import RandomCrops, load_waves
+from cymatic.data.reading import Reading, load_items
+from cymatic.data.waves import RandomCrops
 from cymatic.errors import Error
 from cymatic.hub.parts import load_part, save_part
+from cymatic.media.wave_spec import WaveSpec
 from cymatic.seeds import mixed
 from cymatic.training.loop import update_average
 from cymatic.training.muon import Muon, clip_each_side
@@ -188,7 +189,9 @@ def training_sounds(data: Path) -> tuple[list[np.ndarray], list[float]]:
     waves: list[np.ndarray] = []
     weights: list[float] = []
     for pack in PACKS:
-        some, _, _ = load_waves(chosen(data, pack, "train", TRAINED_ON), RATE, longest=5.0, cache=Cache())
+        target = Reading("audio", WaveSpec(rate=RATE))
+        loaded = load_items(chosen(data, pack, "train", TRAINED_ON), target, captions=False, longest=5.0)
+        some = [one.target[0].numpy() for one in loaded.examples]
         total = sum(map(len, some))
         waves += some
         weights += [len(wave) / total for wave in some]

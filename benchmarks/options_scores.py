@@ -61,7 +61,7 @@ def held_out(data: Path) -> list[Clip]:
     clips = []
     for pack in PACKS:
         for item in chosen(data, pack, "valid", EACH):
-            sound = Sound.read(item.audio).mono().resample(RATE)
+            sound = Sound.read(item.path()).mono().resample(RATE)
             sound = sound.cut(0, min(SECONDS, sound.seconds))
             note, played = item.fields.get("pitch"), None
             if note is not None:

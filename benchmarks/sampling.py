@@ -123,7 +123,8 @@ def everyday(panel: folds.Panel, made: list[tuple[str, Sound]]) -> tuple[float, 
     """The share heard as meant by all four judges, and the mean chance that they give to what was meant."""
     (question,) = panel[1].config.labels
     answers = panel[1].config.labels[question]
-    chances = torch.stack([judge.chances([s for _, s in made])[question] for judge in panel.values()]).mean(0)
+    each = [judge.chances([s for _, s in made])[question] for judge in panel.values()]
+    chances = torch.from_numpy(np.stack(each)).mean(0)
     meant = torch.tensor([answers.index(what) for what, _ in made])
     return (chances.argmax(1) == meant).float().mean().item(), chances.gather(1, meant[:, None]).mean().item()
 

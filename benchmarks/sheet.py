@@ -37,7 +37,7 @@ def main(data: Path, model: str, picture: Path) -> None:
             if real is None:
                 print(f"no recording is called {prompt!r}")
                 continue
-            heard = Sound.read(real.audio)
+            heard = Sound.read(real.path())
             longest = min(heard.seconds, made_by.longest)
             items.append((f"{real.split}: {prompt}", made_by.revocode(heard.cut(0, longest))))
             items.append((f"made: {prompt}", made_by(prompt, seed=0)))

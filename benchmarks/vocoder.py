@@ -72,7 +72,7 @@ def main(data: Path, model: Annotated[str, typer.Option(help="A starter or a fol
 def held_out(folder: Path, spec: MelSpec) -> list[Sound]:
     items = read_folder(folder).of("valid")
     some = items[:: max(1, len(items) // CLIPS)][:CLIPS]
-    sounds = (Sound.read(item.audio).mono().resample(spec.rate) for item in some)
+    sounds = (Sound.read(item.path()).mono().resample(spec.rate) for item in some)
     return [sound.cut(0, min(sound.seconds, LONGEST)) for sound in sounds]
 
 

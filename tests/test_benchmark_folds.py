@@ -45,7 +45,7 @@ def test_each_real_clip_is_judged_by_the_judge_of_its_own_fold(bench: ModuleType
         def __init__(self, fold: int) -> None:
             self.fold = fold
 
-        def judge(self, sounds: list[Sound]) -> dict[str, list[str]]:
+        def answers(self, sounds: list[Sound]) -> dict[str, list[str]]:
             return {"fold": [str(self.fold)] * len(sounds)}
 
     dealt = [1, 2, 3, 4, 4, 3, 2, 1]

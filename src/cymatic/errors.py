@@ -13,6 +13,10 @@ class SoundError(Error):
     """A sound that can't be read, written or used."""
 
 
+class PictureError(Error):
+    """A picture that can't be read, written or used."""
+
+
 class ModelError(Error):
     """A model folder, checkpoint or recipe that can't be used."""
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 from tests.data.test_shards import HEADER, as_cym, codes
 
-from cymatic.data.code_stream import StreamedCodes, Wanted, survey
+from cymatic.data.code_stream import ShardFilter, StreamedCodes, shard_statistics
 from cymatic.data.shards import Shards, write_shard
 from cymatic.errors import Error, ModelError
 
-WANTED = Wanted(HEADER.sha256, levels=2, longest=9)
+WANTED = ShardFilter(HEADER.sha256, levels=2, longest=9)
 
 
 def sounds(begin, count):
@@ -30,20 +30,20 @@ def shards(tmp_path):
 
 
 def test_a_survey_counts_what_can_be_used(shards):
-    found = survey(shards, WANTED)
+    found = shard_statistics(shards, WANTED)
     train = [i for i in range(30) if i % 5 != 4]
     assert found.count == sum(5 + i % 7 <= 9 for i in train) and found.longest == 9
     assert found.too_long == sum(5 + i % 7 > 9 for i in range(30))
     assert [one.caption for one in found.valid] == [f"sound {i}" for i in range(4, 30, 5) if 5 + i % 7 <= 9]
     assert found.captions == {f"sound {i}" for i in train if 5 + i % 7 <= 9}
     assert torch.equal(found.valid[0].variants[0], torch.from_numpy(codes(4))[:2])
-    assert found.fingerprint == survey(shards, WANTED).fingerprint
-    everything = survey(shards, Wanted(HEADER.sha256, 3, 9, "cut"))
+    assert found.fingerprint == shard_statistics(shards, WANTED).fingerprint
+    everything = shard_statistics(shards, ShardFilter(HEADER.sha256, 3, 9, "cut"))
     assert (everything.count, everything.too_long) == (24, 0)
 
 
 def batches(shards, seed=0, wanted=WANTED, **ranks):
-    return StreamedCodes(shards, wanted, survey(shards, wanted).count, 4, seed, **ranks)
+    return StreamedCodes(shards, wanted, shard_statistics(shards, wanted).count, 4, seed, **ranks)
 
 
 def test_an_epoch_meets_each_sound_once(shards):
@@ -82,7 +82,7 @@ def test_processes_share_a_batch(shards):
 
 
 def test_long_sounds_are_cut_anywhere(shards):
-    stream = batches(shards, wanted=Wanted(HEADER.sha256, 3, 5, "cut"))
+    stream = batches(shards, wanted=ShardFilter(HEADER.sha256, 3, 5, "cut"))
     begins = set()
     for step in range(3 * stream.per_epoch):
         batch = stream[step]
@@ -95,9 +95,9 @@ def test_long_sounds_are_cut_anywhere(shards):
 
 def test_what_does_not_fit(shards, tmp_path):
     with pytest.raises(ModelError, match=r"0.wav was encoded by tiny \(abababab\), and this recipe's codec is another"):
-        survey(shards, Wanted("cd" * 32, 2, 9))
+        shard_statistics(shards, ShardFilter("cd" * 32, 2, 9))
     with pytest.raises(ModelError, match=r"0.wav has 3 levels of codes and 4 are wanted"):
-        survey(shards, Wanted(HEADER.sha256, 4, 9))
+        shard_statistics(shards, ShardFilter(HEADER.sha256, 4, 9))
     with pytest.raises(Error, match="is too small for 5 devices"):
         batches(shards, rank=0, ranks=5)
     stream = batches(shards)

@@ -10,7 +10,7 @@ from tests.helpers import tone_folder
 
 from cymatic.data.contents import Contents
 from cymatic.data.folder import read_folder
-from cymatic.data.layouts import Skipped
+from cymatic.data.rows import Skipped
 from cymatic.data.splits import FEWEST, held_out, place
 from cymatic.errors import Error
 
@@ -26,7 +26,7 @@ def files(root, count, start=0):
 
 
 def splits_of(root):
-    return {item.audio.name: item.split for item in read_folder(root).items}
+    return {item.path().name: item.split for item in read_folder(root).items}
 
 
 def test_a_plain_folder(tmp_path):

@@ -31,11 +31,11 @@ def test_each_kind_of_trouble_is_found(folder):
         found = inspect_folder(folder)
         assert [skipped.name for skipped in found.broken] == ["_.wav", "broken.wav"]
         assert [skipped.name for skipped in found.others] == ["notes.md"]
-        assert names(found, found.silent) == ["silence.wav"]
+        assert names(found, found.empty) == ["silence.wav"]
         assert [(found.name(item), what[:10]) for item, what in found.doubts] == [("clipped.wav", "is clipped")]
         assert [names(found, items) for items in found.copies] == [["low-tone_1.wav", "low-tone_9.wav"]]
         assert found.captions["low tone"] == 5 and len(found.clips) == 12
-        assert found.hours == pytest.approx(sum(facts.seconds for _, facts in found.clips) / 3600)
+        assert found.hours == pytest.approx(sum(facts.length for _, facts in found.clips) / 3600)
 
 
 def test_a_sheet_has_a_row_for_each_caption(folder):

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from tests.helpers import tone
 
 from cymatic.data.folder import read_folder
-from cymatic.data.layouts import MANIFESTS, Layout, caption_of, check_strictly, read_layout
+from cymatic.data.layouts import caption_of, read_layout
+from cymatic.data.manifests import MANIFESTS
+from cymatic.data.rows import Layout, check_strictly
 from cymatic.errors import Error
 
 NAMES = ["дождь.wav", "雨 音.wav", "🎵.flac", 'it\'s a "dog" & $HOME;.ogg', "a,b;c.wav", "[red].wav", "-x.wav", "é.wav"]
@@ -28,7 +30,7 @@ def sounds(root: Path, *names: str) -> Path:
 
 
 def rows(layout: Layout, root: Path) -> list[tuple[str, str, str | None]]:
-    return [(os.path.relpath(row.audio, root), row.caption, row.split) for row in layout.rows]
+    return [(os.path.relpath(row.files["audio"], root), row.caption, row.split) for row in layout.rows]
 
 
 def jsonl(path: Path, *values: object) -> None:
@@ -113,7 +115,7 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path):
     names = ("in.wav", "link.wav", "folder/out.wav", "fine.wav", str(tmp_path / "out.wav"), str(root / "in.wav"))
     jsonl(root / "manifest.jsonl", *({"audio": name, "caption": "x"} for name in names))
     layout = read_layout(root)
-    assert [row.audio.name for row in layout.rows] == ["in.wav", "fine.wav", "in.wav"]
+    assert [row.files["audio"].name for row in layout.rows] == ["in.wav", "fine.wav", "in.wav"]
     assert len(layout.skipped) == 3
 
 
@@ -132,7 +134,7 @@ def test_names_of_any_kind_in_manifests(tmp_path, name):
 
 def test_names_of_any_kind_as_captions(tmp_path):
     sounds(tmp_path, *NAMES)
-    captions = {os.path.relpath(row.audio, tmp_path): row.caption for row in read_layout(tmp_path).rows}
+    captions = {os.path.relpath(row.files["audio"], tmp_path): row.caption for row in read_layout(tmp_path).rows}
     assert captions == {name: caption_of(Path(name).stem) for name in NAMES}
     assert captions["雨 音.wav"] == "雨 音" and captions["🎵.flac"] == "🎵"
 
@@ -154,7 +156,12 @@ def test_captions_csv(tmp_path, delimiter):
     with (tmp_path / "captions.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, delimiter=delimiter).writerows(table)
     first, second = read_layout(tmp_path).rows
-    assert (first.audio.name, first.caption, first.split, first.group) == ("a.wav", "rain, on a roof", "train", "g")
+    assert (first.files["audio"].name, first.caption, first.split, first.group) == (
+        "a.wav",
+        "rain, on a roof",
+        "train",
+        "g",
+    )
     assert (second.caption, second.split, second.group) == ('a "loud"\nbang', None, None)
     assert second.fields["licence"] == "MIT"
 
@@ -248,7 +255,7 @@ def test_class_folders(tmp_path):
     root = sounds(tmp_path, "dog-bark/1.wav", "dog-bark/2.wav", "rain_on_roof/x/1.wav", "cat/1.wav", "readme.md")
     layout = read_layout(root)
     assert layout.name == "class folders"
-    assert {row.audio.parent.name: row.caption for row in layout.rows} == {
+    assert {row.files["audio"].parent.name: row.caption for row in layout.rows} == {
         "dog-bark": "dog bark", "x": "x", "cat": "cat",
     }  # fmt: skip
     assert layout.rows[0].fields == {"label": "cat"}

@@ -76,20 +76,20 @@ def test_the_sample_is_read_as_it_is(sample):
     assert given.layout == "VAS" and given.spec == PRESETS["specvqgan-22k"]
     assert [(split, len(clips)) for split, clips in given.splits.items()] == [("train", 0), ("valid", 8)]
     assert given.labels == ("baby", "cough", "dog", "drum", "fireworks", "gun", "hammer")
-    assert all(clip.mel.shape == (80, 860) and clip.mel.dtype == torch.float32 for clip in given.splits["valid"])
+    assert all(clip.target.shape == (80, 860) and clip.target.dtype == torch.float32 for clip in given.splits["valid"])
     (note,) = given.notes
     assert note.startswith("12533 of the 12541 clips in the lists have no mel here")
     assert not given.skipped
     dog = next(clip for clip in given.splits["valid"] if clip.name == "dog/video_02677")
     held = np.load(sample / "features" / "dog" / MELS / "video_02677_mel.npy")
-    np.testing.assert_array_equal(dog.mel, held)
+    np.testing.assert_array_equal(dog.target, held)
 
 
 def test_the_samples_features(sample):
     given = read_vas(sample, features=RESNET)
     (clip,) = given.splits["valid"]
     assert (clip.name, clip.caption, given.dim) == ("dog/video_02677", "dog", 2048)
-    assert clip.features.shape[1] == 2048 and fitted(clip.features, 215).shape == (215, 2048)
+    assert clip.given["features"].shape[1] == 2048 and fitted(clip.given["features"], 215).shape == (215, 2048)
     assert len(given.skipped) == 7 and all("has no features" in one.why for one in given.skipped)
 
 
@@ -99,9 +99,9 @@ def test_classes_splits_and_pickled_features(vas):
     assert not given.notes and not given.skipped
     assert [clip.name for clip in given.splits["valid"]] == ["dog/video_00002", "drum/video_00002"]
     first = given.splits["train"][0]
-    np.testing.assert_array_equal(first.mel, mel(0))
-    np.testing.assert_array_equal(first.features, np.concatenate([steps(4), steps(3)], axis=1))
-    assert all(clip.features is None for clip in read_vas(vas).splits["train"])
+    np.testing.assert_array_equal(first.target, mel(0))
+    np.testing.assert_array_equal(first.given["features"], np.concatenate([steps(4), steps(3)], axis=1))
+    assert all(not clip.given for clip in read_vas(vas).splits["train"])
 
 
 def test_one_folder_for_all(vggsound):
@@ -110,7 +110,7 @@ def test_one_folder_for_all(vggsound):
     assert [(split, clip.caption) for split, clips in given.splits.items() for clip in clips] == [
         ("train", "people marching, outdoors"), ("valid", "dog barking"), ("test", "dog barking"),
     ]  # fmt: skip
-    assert given.splits["train"][0].mel.dtype == torch.float32 and given.dim == 4
+    assert given.splits["train"][0].target.dtype == torch.float32 and given.dim == 4
 
 
 def test_what_is_in_either_layout_is_known(vas, vggsound, tmp_path):
@@ -174,7 +174,7 @@ def test_other_lengths_are_used_and_noted(vas):
     put(vas / "features" / "dog" / MELS / "video_00001_mel.npy", mel(frames=430))
     given = read_vas(vas, strict=True)
     assert given.notes == ["1 mels are not 860 frames long and are used as they are, such as dog/video_00001 with 430"]
-    assert {clip.mel.shape[1] for clip in given.splits["train"]} == {430, 860}
+    assert {clip.target.shape[1] for clip in given.splits["train"]} == {430, 860}
 
 
 BAD_FEATURES = [

@@ -29,7 +29,7 @@ def test_linked_class_folders_are_classes(tmp_path):
     (root / "dog" / "3.wav").symlink_to(tmp_path / "elsewhere" / "2.wav")
     layout = read_layout(root)
     assert layout.name == "class folders" and layout.skipped == []
-    assert sorted((str(row.audio.relative_to(root)), row.caption) for row in layout.rows) == [
+    assert sorted((str(row.files["audio"].relative_to(root)), row.caption) for row in layout.rows) == [
         ("dog/1.wav", "dog"), ("dog/2.wav", "dog"), ("dog/3.wav", "dog"),
         ("rain/1.wav", "rain"), ("rain/below/2.wav", "below"),
     ]  # fmt: skip
@@ -42,7 +42,7 @@ def test_a_root_that_is_a_link_and_texts_beside_linked_sounds(tmp_path):
     (tmp_path / "given/more").symlink_to("../data")
     (tmp_path / "root").symlink_to("given")
     layout = read_layout(tmp_path / "root")
-    assert [(str(row.audio.relative_to(tmp_path)), row.caption) for row in layout.rows] == [
+    assert [(str(row.files["audio"].relative_to(tmp_path)), row.caption) for row in layout.rows] == [
         ("root/more/a/1.wav", "a dog barks")
     ]
 

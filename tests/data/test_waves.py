@@ -2,11 +2,8 @@
 
 import numpy as np
 import torch
-from tests.helpers import tone, tone_folder
 
-from cymatic.data.cache import Cache
-from cymatic.data.folder import read_folder
-from cymatic.data.waves import RandomCrops, load_waves
+from cymatic.data.waves import RandomCrops
 
 
 def test_a_step_gives_the_same_batch_whenever_it_is_asked_for():
@@ -38,15 +35,3 @@ def test_no_gain_makes_a_sound_clip():
     assert (
         pieces.abs() > 0.999 * peaks
     ).float().mean() < 0.05  # of a sine 3 % are so near its peak, of a clipped one half
-
-
-def test_recordings_come_at_one_rate_and_long_ones_in_windows(tmp_path):
-    folder = tone_folder(tmp_path / "tones")
-    tone(300, 5.0).write(folder / "long.wav")
-    (folder / "broken.wav").write_bytes(b"RIFF")
-    items = read_folder(folder).items
-    waves, whose, skipped = load_waves(items, 24_000, longest=1.0, cache=Cache())
-    assert len(waves) == len(whose) == 8 + 4
-    assert {wave.dtype for wave in waves} == {np.dtype(np.float16)}
-    assert [len(wave) for wave, item in zip(waves, whose, strict=True) if item.caption == "long"] == [24_000] * 4
-    assert [one.name.endswith("broken.wav") for one in skipped] == [True]

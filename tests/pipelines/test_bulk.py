@@ -13,8 +13,8 @@ import pytest
 from tests.data.test_tar import written as tar_of
 from tests.helpers import numbered_tones, quiet, tone
 
+from cymatic.data.bulk_units import read_inputs
 from cymatic.data.shards import Shards
-from cymatic.data.tasks import read_work
 from cymatic.errors import Error, ModelError
 from cymatic.pipelines.bulk import Encoder, Job, Totals, done_before, encode_in_bulk
 from cymatic.pipelines.load import load_codec
@@ -58,7 +58,7 @@ def test_what_is_done_is_not_done_again(sounds, codec_folder, tmp_path, monkeypa
     (out / ".cymatic-dead.tmp").write_bytes(b"half a shard")
     done = []
     usual = Encoder.__call__
-    monkeypatch.setattr(Encoder, "__call__", lambda self, task: done.append(task.number) or usual(self, task))
+    monkeypatch.setattr(Encoder, "__call__", lambda self, unit: done.append(unit.number) or usual(self, unit))
     again = encode_in_bulk(sounds, out, codec_folder, clips=3, say=quiet)
     assert done == [1, 2, 3] and again.before == 1
     assert contents(out) == before
@@ -118,10 +118,10 @@ def test_another_machine_with_another_model(sounds, codec_folder, tmp_path):
         Encoder(Job(str(codec_folder), "0" * 64, 0.6, sounds, tmp_path))
 
 
-def test_a_task_of_many_bytes_is_cut(sounds, monkeypatch):
-    monkeypatch.setattr("cymatic.data.tasks.MOST_BYTES", 4000)
-    tasks = read_work(sounds, 100).tasks
-    assert sum(len(task.files) for task in tasks) == 11 and all(1 <= len(task.files) <= 3 for task in tasks)
+def test_a_unit_of_many_bytes_is_cut(sounds, monkeypatch):
+    monkeypatch.setattr("cymatic.data.bulk_units.MOST_BYTES", 4000)
+    units = read_inputs(sounds, 100).units
+    assert sum(len(unit.files) for unit in units) == 11 and all(1 <= len(unit.files) <= 3 for unit in units)
 
 
 # --- archives of sounds, as webdataset has them
@@ -174,14 +174,14 @@ def test_archives_go_in_too(codec_folder, tmp_path):
 @pytest.mark.slow
 def test_processes_write_the_same_bytes(sounds, codec_folder, tmp_path):
     encode_in_bulk(sounds, tmp_path / "two", codec_folder, clips=3, workers=2, say=quiet)
-    work = read_work(sounds, 3)
+    work = read_inputs(sounds, 3)
     codec = load_codec(codec_folder)
     assert isinstance(codec, SoundCodec)
     (tmp_path / "here").mkdir()
     encoder = Encoder(Job(str(codec_folder), codec.sha256, codec.kbps, sounds, tmp_path / "here"))
-    for task in work.tasks:
-        encoder(task)
-        assert done_before(tmp_path / "here", task) == done_before(tmp_path / "two", task)
+    for unit in work.units:
+        encoder(unit)
+        assert done_before(tmp_path / "here", unit) == done_before(tmp_path / "two", unit)
     made = contents(tmp_path / "two")
     assert {name: made[name] for name in contents(tmp_path / "here")} == contents(tmp_path / "here")
     assert set(made) - set(contents(tmp_path / "here")) == {"plan.json", "summary.json"}

@@ -1,4 +1,4 @@
-"""The command line: `cymatic sound`, `train`, `evaluate`, `plot`, `encode`, `decode`, `codec`, `data`, `judge`.
+"""The command line: `cymatic sound`, `train`, `evaluate`, `plot`, `encode`, `decode`, `codec`, `data`, `classifier`.
 
 Only typer is imported at the top: `cymatic --help` is instant because torch is loaded by the command that needs it.
 Whatever a user can mend is one line on stderr and exit code 2.
@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cymatic.apps.classifier_command import judge
+from cymatic.apps.classifier_command import classifier, judge, renamed
 from cymatic.apps.codec_commands import decode, encode
 from cymatic.apps.codec_map_command import codec
 from cymatic.apps.data_command import data
@@ -39,6 +39,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(data)
+app.add_typer(classifier)
 app.add_typer(judge)
 app.add_typer(codec)
 
@@ -249,19 +250,27 @@ def evaluate(
         Path | None,
         typer.Option(help="Real clips to compare with.", show_default="what it was trained on", readable=False),
     ] = None,
-    judge: Annotated[
+    classifier: Annotated[
         Path | None,
         typer.Option(
-            help="A judge's folder (cymatic judge train).", show_default="one is trained within a minute or so"
+            help="A classifier's folder (cymatic classifier train).",
+            show_default="one is trained within a minute or so",
         ),
+    ] = None,
+    judge: Annotated[
+        Path | None, typer.Option(hidden=True, help="The name of --classifier in earlier versions.")
     ] = None,
     n: Annotated[int, typer.Option("--n", "-n", help="How many clips to generate.")] = 100,
     seed: Annotated[int, typer.Option(help="Take i of a caption uses seed + i.")] = 0,
 ) -> None:
-    """Measure a model: reconstruction, judged accuracy, distances, memory, variety; as numbers and as a page."""
+    """Measure a model: reconstruction, accuracy, distances, memory, variety; as numbers and as a page."""
     from cymatic.apps.evaluate_command import evaluate_command
 
-    evaluate_command(run, data, judge, n, seed, output)
+    if judge is not None:
+        if classifier is not None:
+            raise Error("--classifier and --judge are one option, and both were given; give --classifier")
+        renamed("--judge", "--classifier")
+    evaluate_command(run, data, classifier or judge, n, seed, output)
 
 
 for verb in VERBS:

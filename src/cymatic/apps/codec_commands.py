@@ -182,9 +182,9 @@ class _Models:
 
 
 def _sounds() -> Collection[str]:
-    from cymatic.data.layouts import AUDIO_SUFFIXES
+    from cymatic.media.audio import AUDIO
 
-    return AUDIO_SUFFIXES
+    return AUDIO.suffixes
 
 
 def _check_kinds(source: Path, output: Path) -> None:

@@ -49,10 +49,11 @@ def map_command(
     from cymatic.apps.map_page import page, picture, summary
     from cymatic.apps.terminal import printable
     from cymatic.codecs.waveform import WaveformCodec
-    from cymatic.data.cache import Cache
-    from cymatic.data.waves import load_waves
+    from cymatic.data.reading import Reading, load_items
     from cymatic.errors import Error, ModelError
-    from cymatic.evaluation.recordings import balanced
+    from cymatic.evaluation.captions import balanced
+    from cymatic.media.audio import AUDIO
+    from cymatic.media.wave_spec import WaveSpec
     from cymatic.pipelines.codebook_map import check_level, codebook_map
     from cymatic.pipelines.load import load_codec
 
@@ -65,7 +66,8 @@ def map_command(
     split = "valid" if sources.of("valid") else "train"
     items = sources.of(split)
     some = [items[row] for row in balanced([item.caption for item in items], MOST_CLIPS)]
-    sounds, _, skipped = load_waves(some, made.rate, longest=longest, cache=Cache())
+    loaded = load_items(some, Reading(AUDIO.name, WaveSpec(rate=made.rate)), captions=False, longest=longest)
+    sounds, skipped = [one.target[0].numpy() for one in loaded.examples], loaded.skipped
     if not sounds:
         raise Error(
             f"none of the {len(some)} sounds to measure on can be used ({skipped[0].name} {skipped[0].why}); give "

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -16,34 +16,36 @@ from rich.console import Console
 from cymatic.apps.clips import clips_of
 from cymatic.apps.report_page import page
 from cymatic.apps.terminal import printable
-from cymatic.data.clips import usual_rate
-from cymatic.errors import Error, ModelError
+from cymatic.data.facts import usual_rate
+from cymatic.errors import Error
+from cymatic.evaluation.audio import MELS, check_rate, classifier_rate, read_sounds, sounds_by
 from cymatic.evaluation.classifiers import Classifier
-from cymatic.evaluation.evaluable import Evaluable
-from cymatic.evaluation.evaluate import (
-    MADE,
-    REAL,
-    THROUGH,
-    Evaluation,
-    check_corpus,
-    check_count,
-    check_judge,
-    evaluate,
-)
-from cymatic.evaluation.folder_classifier import judge_rate, train_on
-from cymatic.evaluation.recordings import Corpus, as_json, plain, read_corpus
+from cymatic.evaluation.corpus import Corpus
+from cymatic.evaluation.evaluable import Generates
+from cymatic.evaluation.evaluate import MADE, REAL, Evaluation, check_labels, evaluate
+from cymatic.evaluation.folder_classifier import train_on
+from cymatic.evaluation.generation import check_corpus, check_count
+from cymatic.evaluation.plain import as_json, plain
 from cymatic.files import reason, write_atomically
 from cymatic.hub.parts import fingerprint, load_part, save_part
-from cymatic.pipelines.load import load_maker
-from cymatic.pipelines.wave_codes_to_sound import WaveCodesToSound
+from cymatic.pipelines.drawing import CodecModel, MelCodesModel, MelModel, WaveCodesModel, evaluable
+from cymatic.pipelines.load import load
 from cymatic.version import __version__
 
-REPORT, PAGE, JUDGE = "report.json", "report.html", "judge"
-OWN_SECONDS = 75.0  # to train a judge where none is given
-FORMAT = 1
+REPORT, PAGE, CLASSIFIER = "report.json", "report.html", "classifier"
+OWN_SECONDS = 75.0  # to train a classifier where none is given
+FORMAT = 2
+
+# What of an evaluation stands in the report as it is.
+MEASURED = (
+    "reconstruction", "codes", "likelihood", "latent", "caption_sensitivity", "accuracy", "tried_on", "distances",
+    "neighbours", "diversity", "missing", "notes",
+)  # fmt: skip
+
+Model = MelModel | MelCodesModel | WaveCodesModel | CodecModel
 
 
-def evaluate_command(run: str, data: Path | None, judge: Path | None, n: int, seed: int, output: Path) -> None:
+def evaluate_command(run: str, data: Path | None, classifier: Path | None, n: int, seed: int, output: Path) -> None:
     """Writes report.json and report.html into `output`. Raises Error for what the user can mend."""
     began = time.monotonic()
     check_count(n)
@@ -55,44 +57,44 @@ def evaluate_command(run: str, data: Path | None, judge: Path | None, n: int, se
     def say(line: str) -> None:
         console.out(printable(line), highlight=False)
 
-    made = load_maker(run)
-    if isinstance(made, WaveCodesToSound):
-        raise ModelError(f"{run} makes sounds without a mel, which evaluate compares by; give another kind of model")
-    model = cast(Evaluable, made)
-    given = load_part(judge, (Classifier,)) if judge is not None else None
+    model = evaluable(load(run))
+    given = load_part(classifier, (Classifier,)) if classifier is not None else None
     sources, longest, long = clips_of(run, data)
-    corpus = read_corpus(sources, model.rate, longest=longest, long=long)
-    check_corpus(model, corpus)
-    if given is not None and judge is not None:
-        check_judge(given, judge.name, model, corpus)
+    corpus = read_sounds(sources, model.rate, longest=longest, long=long)
+    if isinstance(model, Generates):
+        check_corpus(model, corpus)
+    if given is not None and classifier is not None:
+        check_rate(given.rate, classifier.name, model)
+        check_labels(given, classifier.name, corpus)
     say(f"{len(corpus.train)} clips trained on and {len(corpus.valid)} held out, of {', '.join(corpus.names)}")
-    no_judge = None
-    origin = "given with --judge"
+    why = None
+    origin = "given with --classifier"
+    rate = classifier_rate(usual_rate(sources.of("train")), model.rate)
     if given is None:
-        rate = judge_rate(usual_rate(sources.of("train")), model.rate)
-        say(f"training a judge on {len(corpus.train)} clips (about {OWN_SECONDS:.0f} s; --judge gives one)")
+        say(f"training a classifier on {len(corpus.train)} clips (about {OWN_SECONDS:.0f} s; --classifier gives one)")
         try:
             given, steps = train_on(corpus.train, rate=rate, seconds=OWN_SECONDS)
             origin = f"trained for this report on {len(corpus.train)} training clips, {steps} steps"
         except Error as error:
-            no_judge = str(error)
+            why = str(error)
     output.mkdir(parents=True, exist_ok=True)
-    place = judge
-    if given is not None and judge is None:
-        place = output / JUDGE
+    place = classifier
+    if given is not None and classifier is None:
+        place = output / CLASSIFIER
         save_part(place, given)
-    name = place.name if judge is not None and place is not None else f"{model.name}'s own judge"
-    found = evaluate(model, corpus, given, n=n, seed=seed, name=name, say=say)
-    if no_judge is not None:
-        found.missing["judged"] = found.missing["distances"] = f"there is no judge, for {no_judge}"
+    name = classifier.name if classifier is not None else f"{model.name}'s own classifier"
+    domain = sounds_by(model.mel or MELS[rate])
+    found = evaluate(model, corpus, given, domain, n=n, seed=seed, name=name, say=say)
+    if why is not None:
+        found.missing["accuracy"] = found.missing["distances"] = f"there is no classifier, for {why}"
     report = report_of(model, corpus, found, n)
     if given is not None and place is not None:
         sha256 = fingerprint([place])
-        report["judge"] = {
-            "name": name, "origin": origin, "sha256": sha256, "rate": given.rate, "labels": given.config.labels,
+        report["classifier"] = {
+            "name": name, "origin": origin, "sha256": sha256, "rate": given.rate, "labels": given.labels,
         }  # fmt: skip
         report["embedding"] = {
-            "name": f"the features of the judge {name}", "sha256": sha256, "dim": given.config.trunk.dim,
+            "name": f"the features of the classifier {name}", "sha256": sha256, "dim": given.config.trunk.dim,
         }  # fmt: skip
     report["summary"] = summary(report)
     report["seconds"] = round(time.monotonic() - began, 1)
@@ -119,10 +121,10 @@ def check_folder(output: Path) -> None:
         raise Error(f"{output} can't be written: permission denied; give a folder that you may write to")
 
 
-def report_of(model: Evaluable, corpus: Corpus, found: Evaluation, n: int) -> dict[str, Any]:
-    """What report.json holds, before the judge is named."""
+def report_of(model: Model, corpus: Corpus, found: Evaluation, n: int) -> dict[str, Any]:
+    """What report.json holds, before the classifier is named."""
     values = asdict(replace(found, shown=[]))
-    spec = model.mel.model_dump(mode="json")
+    spec = model.mel.model_dump(mode="json") if model.mel is not None else None
     return {
         "format": FORMAT,
         "cymatic": __version__,
@@ -138,23 +140,17 @@ def report_of(model: Evaluable, corpus: Corpus, found: Evaluation, n: int) -> di
             "valid_read": len(corpus.valid),
             "skipped": len(corpus.skipped),
         },
-        "judge": None,
+        "classifier": None,
         "embedding": None,
         "protocol": {
-            "n": n,
+            "n": n if found.asked else 0,
             "captions": found.asked,
             "seeds": found.seeds,
             "held_out": found.held_out,
             "reference": found.reference,
         },
-        **{
-            name: values[name]
-            for name in (
-                "reconstruction", "codes", "likelihood", "latent", "judged", "distances", "neighbours", "diversity",
-                "missing", "notes",
-            )
-        },
-    }  # fmt: skip
+        **{name: values[name] for name in MEASURED},
+    }
 
 
 def commit() -> str | None:
@@ -176,50 +172,54 @@ def commit() -> str | None:
 def summary(report: Mapping[str, Any]) -> list[str]:
     """One screen of it."""
     lines = []
-    judged = report["judged"]
-    for question in judged.get(MADE, {}):
-        parts = [
-            f"{what} {_said(judged[what][question]['right'], percent=True)} of {judged[what][question]['right']['n']}"
-            for what in (REAL, THROUGH, MADE)
-            if question in judged.get(what, {})
-        ]
-        lines.append(f'Heard as meant, "{question}": {"; ".join(parts)}.')
+    accuracy = report["accuracy"]
+    for question in accuracy.get(MADE, accuracy.get(REAL, {})):
+        rights = {what: accuracy[what][question]["right"] for what in accuracy if question in accuracy[what]}
+        parts = [f"{what} {_text(right, percent=True)} of {right['n']}" for what, right in rights.items()]
+        lines.append(f'As it was meant, "{question}": {"; ".join(parts)}.')
     distances = report["distances"]
     for measure, title in (("frechet", "Fréchet distance"), ("kernel", "Kernel distance")):
         if MADE in distances:
             parts = [
-                f"{what} {_said(one[measure], 2 if measure == 'frechet' else 3)}" for what, one in distances.items()
+                f"{what} {_text(one[measure], 2 if measure == 'frechet' else 3)}" for what, one in distances.items()
             ]
-            lines.append(f"{title} from training clips, by the judge's features: {'; '.join(parts)}.")
+            lines.append(f"{title} from training clips, by the classifier's features: {'; '.join(parts)}.")
     for question in distances.get(MADE, {}).get("mkl", {}):
-        parts = [f"{what} {_said(one['mkl'][question], 3)}" for what, one in distances.items()]
+        parts = [f"{what} {_text(one['mkl'][question], 3)}" for what, one in distances.items()]
         lines.append(f'MKL, "{question}": {"; ".join(parts)}.')
     for kind, one in report["neighbours"].items():
-        by = "mels" if kind == "mel" else "the judge's features"
+        by = "the classifier's features" if kind == "classifier" else f"{kind}s"
         varied = report["diversity"].get(kind)
-        more = f"; takes of one caption differ {_said(varied)} times as much as real ones" if varied else ""
+        more = f"; takes of one caption differ {_text(varied)} times as much as real ones" if varied else ""
         lines.append(
-            f"By {by}: {_said(one['ratio'])} times as far from the nearest training clip as held-out clips{more}."
+            f"By {by}: {_text(one['ratio'])} times as far from the nearest training clip as {one['of']}{more}."
         )
     for way, losses in report["reconstruction"].items():
-        names = {"mel_l1": ("mel L1", 3), "log_spectral_distance": ("log-spectral distance", 2), "stoi": ("STOI", 3)}
-        parts = [f"{title} {_said(losses[name], digits)}" for name, (title, digits) in names.items() if name in losses]
+        names = {
+            "mel_l1": ("mel L1", 3),
+            "log_spectral_distance": ("log-spectral distance", 2),
+            "stoi": ("STOI", 3),
+            "distance": ("distance", 3),
+        }
+        parts = [f"{title} {_text(losses[name], digits)}" for name, (title, digits) in names.items() if name in losses]
         lines.append(f"Through the {way}: {', '.join(parts)}.")
-    if (codes := report["codes"]) is not None:
-        lines.append(
-            f"Codes: perplexity {_said(codes['perplexity'], 1)} of {codes['size']}, {codes['unused']} never used."
-        )
+    for name, codes in report["codes"].items():
+        used = f"perplexity {_text(codes['perplexity'], 1)} of {codes['size']}, {codes['unused']} never used"
+        lines.append(f"{name.capitalize()}: {used}.")
     if (nll := report["likelihood"]) is not None:
-        lines.append(f"Held out: {_said(nll['nats_a_code'], 3)} nats a code (knowing nothing: {nll['uniform']:.3f}).")
+        lines.append(f"Held out: {_text(nll['nats_a_code'], 3)} nats a code (knowing nothing: {nll['uniform']:.3f}).")
     if (latent := report["latent"]) is not None:
         lines.append(
             f"Latent: {latent['active']} of {latent['dim']} numbers active, {latent['mutual_information']:.2f} nats of "
-            f"mutual information, divergence {_said(latent['divergence'])} nats."
+            f"mutual information, divergence {_text(latent['divergence'])} nats."
         )
+    if (sensed := report["caption_sensitivity"]) is not None:
+        rise = sensed["wrong"] / sensed["right"] - 1
+        lines.append(f"With wrong captions the loss is {100 * rise:.1f} % of it higher ({sensed['clips']} clips).")
     return lines
 
 
-def _said(found: Mapping[str, Any], digits: int = 2, percent: bool = False) -> str:
+def _text(found: Mapping[str, Any], digits: int = 2, percent: bool = False) -> str:
     def one(value: float) -> str:
         return f"{100 * value:.1f}" if percent else f"{value:.{digits}f}"
 

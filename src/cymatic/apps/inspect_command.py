@@ -9,12 +9,11 @@ from statistics import median
 
 from cymatic.apps.terminal import printable
 from cymatic.data.cache import Cache
-from cymatic.data.clips import say_trouble
+from cymatic.data.facts import say_trouble
 from cymatic.data.inspection import Inspection, inspect_folder, sheet
-from cymatic.data.layouts import check_strictly
+from cymatic.data.rows import check_strictly
 from cymatic.errors import Error
 from cymatic.files import check_output
-from cymatic.media.plot import contact_sheet
 
 MOST_COUNTED = 8  # captions, rates
 MOST_NAMED = 10  # of each kind of problem
@@ -33,32 +32,38 @@ def inspect_command(folder: Path, output: Path | None, strict: bool) -> None:
     for line in report(found):
         print(printable(line))
     if output is not None:
+        medium = found.folder.medium
         places, columns = sheet(found)
-        if not places:
-            raise Error(f"{folder} holds no sound that could be drawn; leave out -o to see only the report")
-        print(f"sheet     {contact_sheet(output, places, columns=columns)}")
+        if not places or medium.sheet is None:
+            raise Error(f"{folder} holds no {medium.noun} that could be drawn; leave out -o to see only the report")
+        print(f"sheet     {medium.sheet(output, places, columns)}")
 
 
 def report(found: Inspection) -> Iterator[str]:
     """The inspection in lines."""
-    folder = found.folder
+    folder, medium = found.folder, found.folder.medium
     yield f"folder    {folder.root}"
     yield f"layout    {folder.layout}"
     splits = Counter(item.split for item, _ in found.clips)
     parts = ", ".join(f"{splits[name]} {what}" for name, what in SPLITS.items() if splits[name])
-    yield f"clips     {len(found.clips)}{f' ({parts})' if parts else ''}, {found.hours:.2f} hours"
+    hours = f", {found.hours:.2f} hours" if found.hours is not None else ""
+    yield f"clips     {len(found.clips)}{f' ({parts})' if parts else ''}{hours}"
+    if len(found.roles) > 1:
+        yield f"roles     {_counts(found.roles)}; inspected: {folder.role}"
     if found.clips:
-        seconds = [facts.seconds for _, facts in found.clips]
-        yield f"lengths   {min(seconds):.2f} to {max(seconds):.2f} s, half of them up to {median(seconds):.2f} s"
-        yield f"rates     {_counts(Counter(f'{facts.rate} Hz' for _, facts in found.clips))}"
-        yield f"channels  {_counts(Counter(str(facts.channels) for _, facts in found.clips))}"
+        seconds = [facts.length for _, facts in found.clips if facts.length is not None]
+        if seconds:
+            yield f"lengths   {min(seconds):.2f} to {max(seconds):.2f} s, half of them up to {median(seconds):.2f} s"
+        for name, (heading, unit) in medium.details.items():
+            values = Counter(f"{facts.details[name]:g}{unit}" for _, facts in found.clips)
+            yield f"{heading:<9} {_counts(values)}"
         yield f"captions  {len(found.captions)}: {_counts(found.captions)}"
     kinds = {
         "broken": [f"{one.name}: {one.why}" for one in found.broken],
-        "silent": [f"{found.name(item)} holds nothing but zeros, and is skipped" for item in found.silent],
+        medium.empty.removeprefix("is "): [f"{found.name(item)} holds nothing, and is skipped" for item in found.empty],
         "doubtful": [f"{found.name(item)} {what}" for item, what in found.doubts],
         "copied": [" = ".join(found.name(item) for item in items) for items in found.copies],
-        "no sound": [one.name for one in found.others],
+        f"no {medium.noun}": [one.name for one in found.others],
     }
     yield f"problems  {', '.join(f'{len(lines)} {kind}' for kind, lines in kinds.items() if lines) or 'none'}"
     for kind, lines in kinds.items():

@@ -1,6 +1,6 @@
 """Clips a little changed at every step, so that few sound like more: each a function of the seed, step and place alone.
 
-All of it is done on log mels in memory but for the pitch, which moves waveforms (see `data.transpose`) while they are
+All of it is done on log mels in memory but for the pitch, which moves waveforms (see `data.audio_moves`) while they are
 read: a mel has too few bands to be moved well.
 """
 
@@ -9,15 +9,15 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
-from pydantic import Field
 from torch import Tensor
 
-from cymatic.config import Config
-from cymatic.data.mels import Clip
-from cymatic.data.transpose import transposed_caption
+from cymatic.data.audio_moves import speaks_of_pitch
+from cymatic.data.reading import Example
+from cymatic.data.settings import Augmentation
 from cymatic.seeds import mixed
 from cymatic.signal.mel import MelSpec, from_log, to_log
 
@@ -27,32 +27,6 @@ MOST_CUT = 1 / 8  # of a clip, at either end
 MEANS = 0.25  # seconds over which a texture is the same again and again
 STEADY, ROUGH = 0.4, 0.2  # nepers: how little such means differ in a texture, and how much its frames do
 QUIETER = 6.0  # dB by which one of two sounds overlaid is quieter at most
-
-
-class Augmentation(Config):
-    """How far clips are changed; 0 leaves them as they are.
-
-    gain: dB up or down at most; clips are at one loudness otherwise. shift: seconds that start and end are moved at
-    most, inwards by cutting, outwards by silence. filter: dB of a smooth random equaliser (its spread). mix: share of
-    textures (see `is_texture`) that are overlaid with another clip of their caption. pitch: semitones that each clip is
-    moved up, and down, to make two further clips, where its caption does not speak of pitch.
-    """
-
-    gain: float = Field(default=0.0, ge=0, le=24)
-    shift: float = Field(default=0.0, ge=0, le=1)
-    filter: float = Field(default=0.0, ge=0, le=24)
-    mix: float = Field(default=0.0, ge=0, le=1)
-    pitch: float = Field(default=0.0, ge=0, le=6)
-
-    @property
-    def changes(self) -> bool:
-        """Whether anything is changed at each step."""
-        return bool(self.gain or self.shift or self.filter or self.mix)
-
-
-def speaks_of_pitch(caption: str) -> bool:
-    """Whether the sound at another pitch would need another caption."""
-    return transposed_caption(caption, 0.5) is None
 
 
 def is_texture(mel: Float[Tensor, "mels frames"], spec: MelSpec) -> bool:
@@ -73,22 +47,22 @@ def is_texture(mel: Float[Tensor, "mels frames"], spec: MelSpec) -> bool:
 class Augmenter:
     """Changes clips as `settings` say. Which it overlays is decided once, from `clips`."""
 
-    def __init__(self, settings: Augmentation, clips: Sequence[Clip], spec: MelSpec, seed: int) -> None:
+    def __init__(self, settings: Augmentation, clips: Sequence[Example], spec: MelSpec, seed: int) -> None:
         self.settings, self.spec, self.seed = settings, spec, seed
         self.silence = float(to_log(torch.tensor(spec.silence), spec))
         self.reach = round(settings.shift * spec.rate / spec.hop)  # frames
-        self.textures: dict[str, list[Clip]] = defaultdict(list)
+        self.textures: dict[str, list[Example]] = defaultdict(list)
         if settings.mix:
             for clip in {id(clip): clip for clip in clips}.values():
-                if not speaks_of_pitch(clip.caption) and is_texture(clip.mel, spec):
+                if not speaks_of_pitch(clip.caption) and is_texture(clip.target, spec):
                     self.textures[clip.caption].append(clip)
         self.mixed = {id(clip) for some in self.textures.values() if len(some) > 1 for clip in some}
 
-    def __call__(self, clip: Clip, step: int, place: int) -> Clip:
+    def __call__(self, clip: Example, step: int, place: int) -> Example:
         """`clip` as it is met at `place` in the batch of `step`: finite, and at least one frame long."""
         chance = torch.Generator().manual_seed(mixed(self.seed, step, place))
         settings = self.settings
-        mel = before = to_log(clip.mel, self.spec)
+        mel = before = to_log(clip.target, self.spec)
         if id(clip) in self.mixed and torch.rand((), generator=chance) < settings.mix:
             mel = self._overlaid(mel, self.textures[clip.caption], chance)
         if self.reach:
@@ -97,13 +71,13 @@ class Augmenter:
             mel = mel + settings.filter * NEPERS * _curve(len(mel), chance)[:, None]
         if settings.gain:
             mel = mel + settings.gain * NEPERS * (2 * torch.rand((), generator=chance) - 1)
-        return clip if mel is before else Clip(clip.caption, from_log(mel, self.spec))
+        return clip if mel is before else replace(clip, target=from_log(mel, self.spec))
 
     def _overlaid(
-        self, mel: Float[Tensor, "mels frames"], others: Sequence[Clip], chance: torch.Generator
+        self, mel: Float[Tensor, "mels frames"], others: Sequence[Example], chance: torch.Generator
     ) -> Float[Tensor, "mels frames"]:
         """The sum of two sounds' powers at one sound's loudness; the other begins anywhere and goes round."""
-        other = to_log(others[int(torch.randint(len(others), (), generator=chance))].mel, self.spec)
+        other = to_log(others[int(torch.randint(len(others), (), generator=chance))].target, self.spec)
         start = int(torch.randint(other.shape[1], (), generator=chance))
         other = other[:, (start + torch.arange(mel.shape[1])) % other.shape[1]]
         decibels = QUIETER * (2 * torch.rand((), generator=chance) - 1)

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from cymatic.batch_shard import BatchShard
-from cymatic.data.clips import Long
 from cymatic.data.codes import Coded, CodesBatch, collate_codes
+from cymatic.data.settings import Long
 from cymatic.data.shards import CodedSound, Shards
 from cymatic.encoders.text import token_ids
 from cymatic.errors import Error, ModelError, PromptError
@@ -23,7 +23,7 @@ POOL = 8  # batches within which sounds of similar length come together, as in `
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ShardFilter:
     """Which sounds of shards a prior learns from, and what of them: the codes of the model `sha256`, the first `levels`
     of a frame; of those longer than `longest` frames none, or with `long="cut"` a piece of that length."""
 
@@ -58,7 +58,7 @@ class Wanted:
 
 
 @dataclass
-class Survey:
+class ShardStatistics:
     """What one look at all shards found: how many sounds to train on, their longest in frames, those held out (as many
     as are measured), captions, how many are too long or have no usable caption, and a fingerprint of it all."""
 
@@ -72,9 +72,12 @@ class Survey:
     fingerprint: str = ""
 
 
-def survey(shards: Shards, wanted: Wanted) -> Survey:
-    """Reads everything once, so that damage comes to light before the training. Raises ModelError as `Wanted.check`."""
-    found, digest = Survey(), hashlib.sha256()
+def shard_statistics(shards: Shards, wanted: ShardFilter) -> ShardStatistics:
+    """Reads everything once, so that damage comes to light before the training.
+
+    Raises ModelError as `ShardFilter.check`.
+    """
+    found, digest = ShardStatistics(), hashlib.sha256()
     for sound in shards:
         wanted.check(sound)
         digest.update(f"{sound.key}\0{sound.caption}\0{sound.split}\0".encode("utf-8", "surrogateescape"))
@@ -100,7 +103,7 @@ class StreamedCodes:
     other step costs the epoch's sounds before it."""
 
     def __init__(
-        self, shards: Shards, wanted: Wanted, count: int, batch: int, seed: int, *, rank: int = 0, ranks: int = 1
+        self, shards: Shards, wanted: ShardFilter, count: int, batch: int, seed: int, *, rank: int = 0, ranks: int = 1
     ) -> None:
         if min(batch, count) < ranks:
             raise Error(

@@ -1,115 +1,66 @@
-"""What a recording is like before anything is made of it: length, rate, level, clipping; and its pieces."""
+"""What the files of items are like, measured once and cached."""
 
 from __future__ import annotations
 
 import json
-import math
+import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from typing import Any
 
-import numpy as np
-from jaxtyping import Bool, Float
-
-from cymatic.media import audio_files as files
-from cymatic.media.sound import Sound
-
-# A level of -60 dBFS is lifted by some 37 dB on the way to -23 LUFS: 16 bits' own noise becomes audible.
-NEAR_SILENCE_DB = -60.0
-# The last step of 16 bits. A pure tone that just reaches it stays there for three samples only below 70 Hz (at 44.1
-# kHz); whatever was cut off stays longer. Lossy formats decode to beyond it.
-FULL_SCALE = 1 - 1.5 / 32768
-CLIPPED_RUN = 3  # samples
-CLIPPED_SHARE = 1e-3  # less than one sample in a thousand is hardly heard
+from cymatic.data.cache import Cache
+from cymatic.data.contents import sha256_of
+from cymatic.data.folder import Item, medium_of_role
+from cymatic.errors import Error, Note
+from cymatic.media.medium import Facts, Medium
 
 
-@dataclass(frozen=True)
-class Facts:
-    """Rate in Hz, channels, samples a channel, level (root mean square in dBFS, -inf for silence), and the share of
-    samples that lie at full scale, three or more in a row."""
-
-    rate: int
-    channels: int
-    samples: int
-    level: float
-    clipped: float
-
-    @property
-    def seconds(self) -> float:
-        return self.samples / self.rate
-
-    @property
-    def problems(self) -> list[str]:
-        """What is worth a look, though the clip can be used."""
-        found = []
-        if -math.inf < self.level < NEAR_SILENCE_DB:
-            found.append(f"is nearly silent ({self.level:.0f} dBFS)")
-        if self.clipped >= CLIPPED_SHARE:
-            found.append(f"is clipped ({100 * self.clipped:.1f} % of its samples at full scale)")
-        return found
-
-    def as_bytes(self) -> bytes:
-        return json.dumps(asdict(self)).encode()
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Facts:
-        return cls(**json.loads(data))
+def facts_of(
+    item: Item, cache: Cache, *, keep: float = 0.0, role: str | None = None, medium: Medium[Any] | None = None
+) -> tuple[Facts, Any]:
+    """The facts of an item's file (None: its main one); and what is in it, where it had to be read for them and is not
+    longer than `keep` seconds, else None. Raises what the medium raises."""
+    role = item.role if role is None else role
+    medium = medium_of_role(role, (item,)) if medium is None else medium
+    path, content = item.path(role), item.contents.get(role)
+    key = f"facts {medium.name} {json.dumps(medium.preparation)} {content}"
+    known = cache.get(key) if content else None
+    if known is not None:
+        return Facts.from_bytes(known), None
+    facts, value = medium.examine(path, keep)
+    check_unchanged(item, role)
+    if content:
+        cache.put(key, facts.as_bytes())
+    return facts, value
 
 
-def listen(path: Path, keep: float) -> tuple[Facts, Sound | None]:
-    """Decodes a file once: its facts, and the whole sound where it is no longer than `keep` seconds.
+def check_unchanged(item: Item, role: str) -> None:
+    """Raises Error where a file is no longer what it was when the folder was listed.
 
-    A longer one is read to its end all the same, piece by piece, since only then is it known to be whole. Raises
-    FileNotFoundError and SoundError as `media.audio_files.read`.
+    What was read is then not cached under the content of that time, nor put into that content's split.
     """
-    power, clipped, samples, rate, channels = 0.0, 0, 0, 1, 1
-    kept: list[np.ndarray] = []
-    for block, rate in files.blocks(path):
-        channels = len(block)
-        samples += block.shape[1]
-        power += float(np.square(block, dtype=np.float64).sum())
-        clipped += _in_runs(np.abs(block) >= FULL_SCALE)
-        kept.append(block)
-        if samples > keep * rate:
-            kept.clear()
-    level = 10 * math.log10(power / (samples * channels)) if power > 0 else -math.inf
-    facts = Facts(rate, channels, samples, level, clipped / (samples * channels))
-    return facts, Sound(np.concatenate(kept, axis=1), rate) if samples <= keep * rate else None
+    content, path = item.contents.get(role), item.path(role)
+    if content and sha256_of(path) != content:
+        raise Error(f"{path} changed while it was being read; start again when the folder is at rest")
 
 
-def _in_runs(extreme: Bool[np.ndarray, "channels samples"]) -> int:
-    """How many values are true with at least two neighbours in a row. A run across two blocks may lose its ends."""
-    if not extreme.any():
-        return 0
-    starts = extreme[:, :-2] & extreme[:, 1:-1] & extreme[:, 2:]
-    inside = np.zeros_like(extreme)
-    for shift in range(CLIPPED_RUN):
-        inside[:, shift : shift + starts.shape[1]] |= starts
-    return int(inside.sum())
+def usual_rate(items: Sequence[Item], *, looked_at: int = 40, cache: Cache | None = None) -> int:
+    """The middle rate in Hz of some sounds from all over `items`; 24 kHz where none can be read."""
+    cache = Cache() if cache is None else cache
+    rates = []
+    for item in items[:: max(1, len(items) // looked_at)]:
+        try:
+            rates.append(round(facts_of(item, cache)[0].details["rate"]))
+        except (Error, OSError, KeyError):  # no sound
+            continue
+    return sorted(rates)[len(rates) // 2] if rates else 24_000
 
 
-Window = tuple[int, int]  # first sample and the one after the last
-
-
-def windows(facts: Facts, longest: float, most: int = 4) -> list[Window]:
-    """Up to `most` windows of `longest` seconds spread evenly over a longer recording, which do not overlap."""
-    length = round(longest * facts.rate)
-    count = max(1, min(most, facts.samples // length))
-    middles = [(2 * i + 1) * facts.samples // (2 * count) for i in range(count)]
-    return [(middle - length // 2, middle - length // 2 + length) for middle in middles]
-
-
-def read_windows(path: Path, wanted: Sequence[Window]) -> list[Sound]:
-    """Those pieces of a file, in order, without ever holding more of it. Raises as `listen`."""
-    # Read from the front, not by seeking: MP3s and streamed files seek to places that are only about right.
-    pieces: list[list[Float[np.ndarray, "channels samples"]]] = [[] for _ in wanted]
-    at, rate = 0, 1
-    for block, rate in files.blocks(path):  # noqa: B007
-        for piece, (first, end) in zip(pieces, wanted, strict=True):
-            part = block[:, max(first - at, 0) : max(end - at, 0)]
-            if part.shape[1]:
-                piece.append(part.copy())
-        at += block.shape[1]
-        if at >= wanted[-1][1]:
-            break
-    return [Sound(np.concatenate(piece, axis=1), rate) for piece in pieces]
+def say_trouble(cache: Cache) -> None:
+    """One Note where the cache could not be written."""
+    if cache.trouble is not None:
+        warnings.warn(
+            f"features are not cached, for {cache.folder} {cache.trouble}; it goes on without, and reads the files "
+            "again next time (CYMATIC_CACHE names another place)",
+            Note,
+            stacklevel=2,
+        )

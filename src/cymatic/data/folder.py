@@ -1,84 +1,121 @@
-"""A folder of sounds as a dataset: which files, what they are called, which are held out, and what was left out.
+"""A folder as a dataset: which files, what they are called, which are held out, and what was left out.
 
 The layouts are in `data/layouts.py`, the rule of what is held out in `data/splits.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from cymatic.data import splits
 from cymatic.data.contents import Contents
-from cymatic.data.layouts import Row, Skipped, read_layout
+from cymatic.data.layouts import read_layout
+from cymatic.data.rows import Row, Skipped
 from cymatic.errors import Error
+from cymatic.media import MEDIA, medium_of
+from cymatic.media.audio import AUDIO
+from cymatic.media.medium import Medium
 
 
 @dataclass(frozen=True)
 class Item:
-    """One recording: where it is, what it is called, and whether it is trained on (`train`) or held out (`valid`).
+    """One row: where its files are, what it is called, and whether it is trained on (`train`) or held out (`valid`).
 
-    caption: empty where it has none and needs none. content: the SHA-256 of the file's bytes, None where they couldn't
-    be read or weren't asked for. fields: what else its row says, for filters.
+    role: that of its main file, by which it is split and named; files: all of them, by role. caption: empty where it
+    has none and needs none. contents: by role the SHA-256 of the file's bytes, unless they couldn't be read or weren't
+    asked for. fields: what else its row says, for filters.
     """
 
-    audio: Path
+    files: Mapping[str, Path]
+    role: str
     caption: str
     split: str
     group: str | None = None
-    content: str | None = None
+    contents: Mapping[str, str] = field(default_factory=dict)
     fields: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    def path(self, role: str | None = None) -> Path:
+        """The file of a role; None: its main one. Raises Error where it has none."""
+        role = self.role if role is None else role
+        if role not in self.files:
+            raise Error(f"has no {role}")
+        return self.files[role]
+
+    @property
+    def content(self) -> str | None:
+        """The SHA-256 of its main file."""
+        return self.contents.get(self.role)
 
 
 @dataclass
 class Folder:
-    """A folder's items, and what was left out with the reason, so that nothing goes missing unsaid."""
+    """A folder's items, all with a file of `role`, and what was left out with the reason, so that nothing goes missing
+    unsaid."""
 
     root: Path
     layout: str
+    role: str
     items: list[Item]
     skipped: list[Skipped] = field(default_factory=list)
 
     def of(self, split: str) -> list[Item]:
         return [item for item in self.items if item.split == split]
 
+    @property
+    def medium(self) -> Medium[Any]:
+        """Of the items' main files."""
+        return medium_of_role(self.role, self.items)
 
-def read_folder(path: str | Path, *, captions: bool = True) -> Folder:
-    """Reads the layout of `path` and the content of its files, but decodes no sound yet. `captions`: see `read_layout`.
 
-    Raises Error where `path` is no folder, holds no sound, or has a manifest that can't be read at all.
+def medium_of_role(role: str, items: Collection[Item]) -> Medium[Any]:
+    """The medium that a role is named after, or else that of its files; sounds where neither says."""
+    found = (medium_of(item.files[role]) for item in items if role in item.files)
+    return MEDIA.get(role) or next((medium for medium in found if medium is not None), AUDIO)
+
+
+def read_folder(
+    path: str | Path, *, role: str | None = None, given: Collection[str] = (), captions: bool = True
+) -> Folder:
+    """Reads the layout of `path` and the content of its files, but decodes none yet. The settings: see `read_layout`.
+
+    Raises Error where `path` is no folder, holds no file of the role, or has a manifest that can't be read at all.
     """
     root = Path(path)
+    medium = MEDIA.get(role or AUDIO.name)
+    nouns = "sounds or pictures" if role is None else "files" if medium is None else medium.nouns
     try:
         if not root.exists():
-            raise Error(f"{path} does not exist; give a folder of sounds")
+            raise Error(f"{path} does not exist; give a folder of {nouns}")
         if not root.is_dir():
-            raise Error(f"{path} is a file; give the folder that holds the sounds")
+            raise Error(f"{path} is a file; give the folder that holds the {nouns}")
     except OSError as error:
-        raise Error(f"{str(path)!r:.200} can't be read ({error.strerror}); give a folder of sounds") from None
-    layout = read_layout(root, captions=captions)
+        raise Error(f"{str(path)!r:.200} can't be read ({error.strerror}); give a folder of {nouns}") from None
+    layout = read_layout(root, role=role, given=given, captions=captions)
     if not layout.rows:
         named = "; ".join(f"{skipped.name}: {skipped.why}" for skipped in layout.skipped[:3])
+        wanted = MEDIA.get(layout.role, AUDIO)
         raise Error(
-            f"{path} holds no sound to train on{f' ({named})' if named else ''}; give a folder with a manifest.jsonl "
-            "or with sounds named as their captions, such as dog-bark_03.wav"
+            f"{path} holds no {wanted.noun} to train on{f' ({named})' if named else ''}; give a folder with a "
+            f"manifest.jsonl or with {wanted.nouns} named as their captions, such as {wanted.example}"
         )
     with Contents(root) as contents:
-        items = [_item(row, contents) for row in layout.rows]
-    return Folder(root, layout.name, _split(items), layout.skipped)
+        items = [_item(row, layout.role, contents) for row in layout.rows]
+    return Folder(root, layout.name, layout.role, _split(items), layout.skipped)
 
 
-def _item(row: Row, contents: Contents) -> Item:
-    return Item(row.audio, row.caption, row.split or "", row.group, contents.of(row.audio), row.fields)
+def _item(row: Row, role: str, contents: Contents) -> Item:
+    found = {name: content for name, path in row.files.items() if (content := contents.of(path)) is not None}
+    return Item(row.files, role, row.caption, row.split or "", row.group, found, row.fields)
 
 
 def _split(items: list[Item]) -> list[Item]:
     """Fills in the split of the items whose row says none."""
     undecided = [item for item in items if not item.split]
     # A file that can't be read has no content to go by, and will be skipped anyway.
-    units = [item.group or item.content or item.audio.name for item in undecided]
+    units = [item.group or item.content or item.path().name for item in undecided]
     held_out = splits.held_out(units, enough=any(item.split == "valid" for item in items))
     decided = {unit: "valid" if unit in held_out else "train" for unit in units}
     chosen = iter(units)

@@ -7,24 +7,24 @@ from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from cymatic.data.cache import Cache
-from cymatic.data.clips import facts_of
-from cymatic.data.facts import Facts, read_windows
+from cymatic.data.facts import facts_of
 from cymatic.data.folder import Folder, Item, read_folder
-from cymatic.data.layouts import Skipped
+from cymatic.data.rows import Skipped
 from cymatic.encoders.text import token_ids
 from cymatic.errors import Error, PromptError
-from cymatic.media.sound import Sound
+from cymatic.media.medium import Facts
 
 SHEET_ROWS = 10
 SHEET_COLUMNS = 4
-SHEET_SECONDS = 10  # of a longer sound, its beginning is drawn
+SHEET_SECONDS = 10.0  # of what is longer, the beginning is drawn
 
 
 @dataclass
 class Inspection:
-    """The clips that can be read with their facts, and what was found: broken, not sounds, silent, doubtful, copies.
+    """The clips that can be read with their facts; and what is broken, of another kind, empty, doubtful, copied.
 
     copies: groups of files with one content; two rows about one file are none.
     """
@@ -33,13 +33,20 @@ class Inspection:
     clips: list[tuple[Item, Facts]] = field(default_factory=list)
     broken: list[Skipped] = field(default_factory=list)
     others: list[Skipped] = field(default_factory=list)
-    silent: list[Item] = field(default_factory=list)
+    empty: list[Item] = field(default_factory=list)
     doubts: list[tuple[Item, str]] = field(default_factory=list)
     copies: list[list[Item]] = field(default_factory=list)
 
     @property
-    def hours(self) -> float:
-        return sum(facts.seconds for _, facts in self.clips) / 3600
+    def hours(self) -> float | None:
+        """None where the clips have no length."""
+        seconds = [facts.length for _, facts in self.clips if facts.length is not None]
+        return sum(seconds) / 3600 if seconds or self.folder.medium.windows is not None else None
+
+    @property
+    def roles(self) -> Counter[str]:
+        """How many clips have a file of each role."""
+        return Counter(role for item, _ in self.clips for role in item.files)
 
     @property
     def captions(self) -> Counter[str]:
@@ -61,7 +68,7 @@ class Inspection:
         return found
 
     def name(self, item: Item) -> str:
-        return os.path.relpath(item.audio, self.folder.root)
+        return os.path.relpath(item.path(), self.folder.root)
 
 
 def inspect_folder(path: str | Path, cache: Cache | None = None) -> Inspection:
@@ -82,7 +89,7 @@ def inspect_folder(path: str | Path, cache: Cache | None = None) -> Inspection:
         except PromptError as error:
             return f"has a caption that can't be a prompt: {error}"
         except (Error, OSError) as error:
-            return str(error).removeprefix(f"{item.audio} ")
+            return str(error).removeprefix(f"{item.path()} ")
 
     alike: dict[str, dict[Path, Item]] = defaultdict(dict)
     with ThreadPoolExecutor() as pool:
@@ -91,32 +98,32 @@ def inspect_folder(path: str | Path, cache: Cache | None = None) -> Inspection:
                 found.broken.append(Skipped(found.name(item), facts))
                 continue
             found.clips.append((item, facts))
-            if facts.level == float("-inf"):
-                found.silent.append(item)
+            if facts.empty:
+                found.empty.append(item)
             found.doubts += [(item, problem) for problem in facts.problems]
             if item.content is not None:
-                alike[item.content].setdefault(item.audio, item)
+                alike[item.content].setdefault(item.path(), item)
     found.copies = [list(items.values()) for items in alike.values() if len(items) > 1]
     return found
 
 
-def sheet(found: Inspection) -> tuple[list[tuple[str, Sound] | None], int]:
+def sheet(found: Inspection) -> tuple[list[tuple[str, Any] | None], int]:
     """What a contact sheet shows, and in how many columns: a row for each of the most frequent captions, with up to
     four of its clips; None leaves a place empty. Where no caption has two clips, each place has its own caption.
     """
-    audible: dict[str, list[tuple[Item, Facts]]] = defaultdict(list)
+    shown: dict[str, list[tuple[Item, Facts]]] = defaultdict(list)
     for item, facts in found.clips:
-        if facts.level > float("-inf"):
-            audible[item.caption].append((item, facts))
-    often = sorted(audible.items(), key=lambda pair: -len(pair[1]))
+        if not facts.empty:
+            shown[item.caption].append((item, facts))
+    often = sorted(shown.items(), key=lambda pair: -len(pair[1]))
     if not often or len(often[0][1]) == 1:
         chosen = [clips[0] for _, clips in _from_all_over(often, SHEET_ROWS * SHEET_COLUMNS)]
-        return [(item.caption, _beginning(item, facts)) for item, facts in chosen], SHEET_COLUMNS
+        return [(item.caption, _beginning(found, item, facts)) for item, facts in chosen], SHEET_COLUMNS
     columns = min(SHEET_COLUMNS, len(often[0][1]))
-    places: list[tuple[str, Sound] | None] = []
+    places: list[tuple[str, Any] | None] = []
     for caption, clips in _rows(often):
         apart = clips[:: max(1, len(clips) // columns)][:columns]  # neighbours are often takes of one thing
-        places += [(caption, _beginning(item, facts)) for item, facts in apart]
+        places += [(caption, _beginning(found, item, facts)) for item, facts in apart]
         places += [None] * (columns - len(apart))
     return places, columns
 
@@ -136,5 +143,8 @@ def _from_all_over(rows: list[Captioned], most: int) -> list[Captioned]:
     return [rows[i * len(rows) // count] for i in range(count)]
 
 
-def _beginning(item: Item, facts: Facts) -> Sound:
-    return read_windows(item.audio, [(0, min(facts.samples, SHEET_SECONDS * facts.rate))])[0]
+def _beginning(found: Inspection, item: Item, facts: Facts) -> Any:
+    medium = found.folder.medium
+    if medium.windows is not None and facts.length is not None and facts.length > SHEET_SECONDS:
+        return medium.windows.first(item.path(), SHEET_SECONDS)
+    return medium.read(item.path())

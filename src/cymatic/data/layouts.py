@@ -1,9 +1,12 @@
-"""The ways in which a folder says what its sounds are. Only one is read, the first that is found:
+"""The ways in which a folder says what its files are. Only one is read, the first that is found:
 
-1. a manifest: `manifest.jsonl`, `metadata.jsonl` or `metadata.csv` (Hugging Face's audiofolder), `captions.csv`;
+1. a manifest: `manifest.jsonl`, `metadata.jsonl`, `metadata.csv`, `captions.csv` (see `data.manifests`);
 2. `clip.txt` beside `clip.wav`;
-3. class folders: every sound lies in a folder named as its caption, and there are at least two such folders;
+3. class folders: every file lies in a folder named as its caption, and there are at least two such folders;
 4. file names: "dog-bark_03.wav" is "dog bark".
+
+The last three work for the files of any medium. Files of another medium belong to a row where they lie beside its file
+under the same name: `house.png` beside `house.wav`.
 
 Links to files and folders are followed, loops excepted (see `walk`), since they are the user's own arrangement. But a
 manifest may have come with the data, so what it names must really lie inside the folder, links followed.
@@ -11,108 +14,77 @@ manifest may have come with the data, so what it names must really lie inside th
 
 from __future__ import annotations
 
-import csv
-import json
-import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from cymatic.data.manifests import MANIFESTS, read_manifest
+from cymatic.data.rows import SPLITS, Layout, Row, Skipped
 from cymatic.data.walk import walk
 from cymatic.errors import Error
 from cymatic.files import reason
+from cymatic.media import MEDIA, medium_of
+from cymatic.media.audio import AUDIO
 
-AUDIO_SUFFIXES = frozenset(
-    f".{name}"
-    for name in (
-        *("wav", "flac", "ogg", "oga", "opus", "mp3", "aif", "aiff", "aifc", "au", "snd", "caf", "w64", "rf64"),
-        *("m4a", "aac", "wma", "mp4", "webm", "amr"),  # through ffmpeg, where there is one
-    )
-)
-FILE_FIELDS = ("audio", "file_name", "file")
-CAPTION_FIELDS = ("caption", "text", "transcription")
-SPLITS = {
-    **{name: "train" for name in ("train", "training")},
-    **{name: "valid" for name in ("valid", "validation", "val", "dev")},
-    **{name: "test" for name in ("test", "testing")},
-}
 CAPTION_BYTES = 65_536  # no caption file is larger
 
 
-@dataclass(frozen=True)
-class Row:
-    """What a layout says about one sound; `split` and `group` are None where it says nothing."""
+def read_layout(root: Path, *, role: str | None = None, given: Collection[str] = (), captions: bool = True) -> Layout:
+    """The rows of `root` in the first layout that is found there.
 
-    audio: Path
-    caption: str
-    split: str | None = None
-    group: str | None = None
-    fields: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    role: what each row must have a file of; None: the role that most rows have, or the medium that has most files.
+    given: further roles that are asked for. captions: whether a row needs one; without, those that have none stay, and
+    theirs is empty.
 
-
-@dataclass(frozen=True)
-class Skipped:
-    """What was left out and why; `broken` where a file or a line is at fault, not a setting or a rule."""
-
-    name: str
-    why: str
-    broken: bool = True
-
-
-def check_strictly(skipped: list[Skipped]) -> None:
-    """Raises Error for the first file or line that is broken, with the count of all."""
-    broken = [one for one in skipped if one.broken]
-    if broken:
-        more = f" ({len(broken)} in all are broken)" if len(broken) > 1 else ""
-        raise Error(f"{broken[0].name}: {broken[0].why}{more}; mend or remove it, or leave out --strict")
-
-
-@dataclass
-class Layout:
-    """A layout's name and what it says."""
-
-    name: str
-    rows: list[Row] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
-
-
-def read_layout(root: Path, *, captions: bool = True) -> Layout:
-    """The rows of `root` in the first layout that is found there. Raises Error for a manifest that can't be read.
-
-    captions: whether a sound needs one; without, those that have none stay, and theirs is empty.
+    Raises Error for a manifest that can't be read, and for a role that only a manifest could tell where there is none.
     """
-    for name, lines in MANIFESTS.items():
+    for name in MANIFESTS:
         if (root / name).is_file():
-            return _read_manifest(root, name, lines, captions)
-    sounds: list[Path] = []
-    others: list[Path] = []
+            return read_manifest(root, name, role, given, captions)
+    if unknown := [name for name in (role, *given) if name is not None and name not in MEDIA]:
+        raise Error(
+            f'{root} has no manifest that says which of its files are "{unknown[0]}"; write a manifest.jsonl, or use '
+            f"one of the roles {', '.join(MEDIA)}"
+        )
     walked = walk(root)
+    by_medium: dict[str, list[Path]] = {name: [] for name in MEDIA}
+    others: list[Path] = []
     for path in walked.files:
-        (sounds if path.suffix.lower() in AUDIO_SUFFIXES else others).append(path)
-    splits = _split_folders(root, sounds)
+        medium = medium_of(path)
+        (others if medium is None else by_medium[medium.name]).append(path)
+    if role is None:
+        role = max(MEDIA, key=lambda name: len(by_medium[name])) if any(by_medium.values()) else AUDIO.name
+    medium, paths = MEDIA[role], by_medium[role]
+    companions = _companions(paths, {name: some for name, some in by_medium.items() if name != role})
+    used = {path for files in companions.values() for path in files.values()}
+    others = sorted([*others, *(path for some in by_medium.values() for path in some if path not in {*paths, *used})])
+
+    def row(path: Path, caption: str, fields: Mapping[str, str]) -> Row:
+        return Row({role: path, **companions.get(path.with_suffix(""), {})}, caption, splits.get(path), fields=fields)
+
+    splits = _split_folders(root, paths)
     texts = {path.with_suffix(""): path for path in others if path.suffix.lower() == ".txt"}
-    beside = {path: texts[stem] for path in sounds if (stem := path.with_suffix("")) in texts}
+    beside = {path: texts[stem] for path in paths if (stem := path.with_suffix("")) in texts}
     if beside:
-        layout = Layout("a .txt beside each sound")
-        for path in sounds:
+        layout = Layout(f"a .txt beside each {medium.noun}", role)
+        for path in paths:
             caption, why = _caption_in(beside.get(path))
             if caption or not captions:
-                layout.rows.append(Row(path, caption, splits.get(path)))
+                layout.rows.append(row(path, caption, {}))
             else:
                 layout.skipped.append(Skipped(str(path.relative_to(root)), why))
         others = sorted(set(others) - set(beside.values()))
-    elif _are_classes(root, sounds, splits):
-        layout = Layout("class folders")
-        for path in sounds:
+    elif _are_classes(root, paths, splits):
+        layout = Layout("class folders", role)
+        for path in paths:
             label = caption_of(path.parent.name)
-            layout.rows.append(Row(path, label, splits.get(path), fields={"label": label}))
+            layout.rows.append(row(path, label, {"label": label}))
     else:
-        layout = Layout("file names", [Row(path, caption_of(path.stem), splits.get(path)) for path in sounds])
+        layout = Layout("file names", role, [row(path, caption_of(path.stem), {}) for path in paths])
     layout.skipped += [
-        Skipped(str(path.relative_to(root)), "is not a sound by its extension", broken=False) for path in others
+        Skipped(str(path.relative_to(root)), f"is not a {medium.noun} by its extension", broken=False)
+        for path in others
     ]
     layout.skipped += [
         Skipped(str(path.relative_to(root)), "is a link to a folder that is read under another name", broken=False)
@@ -122,6 +94,17 @@ def read_layout(root: Path, *, captions: bool = True) -> Layout:
     return layout
 
 
+def _companions(paths: Sequence[Path], others: Mapping[str, Sequence[Path]]) -> dict[Path, dict[str, Path]]:
+    """By name without suffix, the files of other media that lie beside one of `paths` under its name."""
+    stems = {path.with_suffix("") for path in paths}
+    found: dict[Path, dict[str, Path]] = {}
+    for name, some in others.items():
+        for path in some:
+            if (stem := path.with_suffix("")) in stems:
+                found.setdefault(stem, {}).setdefault(name, path)
+    return found
+
+
 def caption_of(name: str) -> str:
     """A file's name as a caption: separators become spaces, a take number goes ("dog-bark_03" is "dog bark")."""
     words = re.sub(r"[\s_\-]+", " ", unicodedata.normalize("NFC", name)).strip()
@@ -129,18 +112,18 @@ def caption_of(name: str) -> str:
     return without_take or words
 
 
-def _split_folders(root: Path, sounds: list[Path]) -> dict[Path, str]:
-    """The split of each sound where all lie in folders named as splits (`train/dog/1.wav`), else nothing."""
-    tops = {path: path.relative_to(root).parts[0].lower() for path in sounds if path.parent != root}
+def _split_folders(root: Path, paths: list[Path]) -> dict[Path, str]:
+    """The split of each file where all lie in folders named as splits (`train/dog/1.wav`), else nothing."""
+    tops = {path: path.relative_to(root).parts[0].lower() for path in paths if path.parent != root}
     splits = {path: SPLITS[top] for path, top in tops.items() if top in SPLITS}
-    return splits if len(splits) == len(sounds) and "train" in splits.values() else {}
+    return splits if len(splits) == len(paths) and "train" in splits.values() else {}
 
 
-def _are_classes(root: Path, sounds: list[Path], splits: dict[Path, str]) -> bool:
-    """Whether every sound lies in a folder (below those of the splits), and these have at least two names."""
+def _are_classes(root: Path, paths: list[Path], splits: dict[Path, str]) -> bool:
+    """Whether every file lies in a folder (below those of the splits), and these have at least two names."""
     outermost = len(root.parts) + (1 if splits else 0)
-    names = {caption_of(path.parent.name) for path in sounds if len(path.parent.parts) > outermost}
-    return len(names) > 1 and all(len(path.parent.parts) > outermost for path in sounds)
+    names = {caption_of(path.parent.name) for path in paths if len(path.parent.parts) > outermost}
+    return len(names) > 1 and all(len(path.parent.parts) > outermost for path in paths)
 
 
 def _caption_in(text: Path | None) -> tuple[str, str]:
@@ -155,132 +138,3 @@ def _caption_in(text: Path | None) -> tuple[str, str]:
     except UnicodeDecodeError:
         return "", f"has a caption that is not UTF-8 ({text.name})"
     return caption, f"has an empty caption ({text.name})"
-
-
-Line = tuple[int, Mapping[str, Any] | None]  # its number and what it says; None where it can't be read
-
-
-def _json_lines(path: Path) -> Iterator[Line]:
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
-        if line.strip():
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError):
-                row = None
-            yield number, row if isinstance(row, dict) else None
-
-
-def _csv_lines(path: Path) -> Iterator[Line]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        first = file.readline()
-        file.seek(0)
-        delimiter = max(",;\t", key=first.count)
-        rows = csv.reader(file, delimiter=delimiter)
-        header: list[str] = []
-        while True:
-            try:
-                cells = next(rows)
-            except StopIteration:
-                return
-            except csv.Error:  # such as a cell longer than any caption
-                yield rows.line_num, None
-                continue
-            if not any(cell.strip() for cell in cells):
-                continue
-            if not header:
-                header = [cell.strip().lower() for cell in cells]
-                if not (set(header) & set(FILE_FIELDS) and set(header) & set(CAPTION_FIELDS)):
-                    raise Error(
-                        f'{path} begins with "{" ".join(first.split()):.80}"; give it a header line such as '
-                        "audio,caption (and split, group, or what else there is to say)"
-                    )
-            elif len(cells) > len(header):  # as where a caption with a comma lacks its quotes
-                yield rows.line_num, None
-            else:
-                yield rows.line_num, {name: cell for name, cell in zip(header, cells, strict=False) if cell}
-
-
-MANIFESTS: dict[str, Callable[[Path], Iterator[Line]]] = {
-    "manifest.jsonl": _json_lines,
-    "metadata.jsonl": _json_lines,
-    "metadata.csv": _csv_lines,
-    "captions.csv": _csv_lines,
-}
-
-
-def _read_manifest(root: Path, name: str, lines: Callable[[Path], Iterator[Line]], captions: bool) -> Layout:
-    layout = Layout(name)
-    inside = _Inside(root)
-    try:
-        for number, line in lines(root / name):
-            row = _row(inside, line, captions)
-            if isinstance(row, Row):
-                layout.rows.append(row)
-            else:
-                layout.skipped.append(Skipped(f"{name} line {number}", row))
-    except (OSError, UnicodeDecodeError) as error:
-        kind = "one JSON object a line" if name.endswith(".jsonl") else "a header line and one row a line"
-        raise Error(f"{root / name} can't be read ({error}); it should be UTF-8 with {kind}") from None
-    return layout
-
-
-def _row(inside: _Inside, line: Mapping[str, Any] | None, captions: bool) -> Row | str:
-    """One row of a manifest, or what is wrong with it."""
-    needed = 'needs the texts "audio" and "caption"' if captions else 'needs the text "audio"'
-    if line is None:
-        return needed
-    audio = next((line[name] for name in FILE_FIELDS if name in line), None)
-    caption = next((line[name] for name in CAPTION_FIELDS if name in line), None)
-    if not (isinstance(caption, str) and caption.strip()):
-        caption = None if captions else ""
-    if not (isinstance(audio, str) and audio.strip()) or caption is None:
-        return needed
-    try:
-        path = inside.path(audio)
-    except (OSError, ValueError):
-        return f"names a file that can't be: {audio!r:.80}"
-    if path is None:
-        return f"{audio} lies outside the folder"
-    said = line.get("split")
-    split = SPLITS.get(str(said).strip().lower()) if said not in (None, "") else None
-    if said not in (None, "") and split is None:
-        return f'split "{said}" is none of train, valid, test'
-    group = line.get("group")
-    return Row(path, caption, split, None if group in (None, "") else str(group), line)
-
-
-class _Inside:
-    """Finds the files that a manifest names, which must lie inside its folder, links followed."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.real = os.path.realpath(root)
-        self.folders: dict[str, bool] = {}  # thousands of files lie in few folders
-
-    def path(self, name: str) -> Path | None:
-        """The file as the disk spells it; None where it lies outside. Raises OSError or ValueError for no name."""
-        if "\0" in name:
-            raise ValueError("a NUL in a name")
-        path = _as_spelled(os.path.join(self.root, name))
-        if os.path.islink(path):
-            return Path(path) if self._holds(os.path.realpath(path)) else None
-        folder, file = os.path.split(path)
-        if file == "..":
-            return None
-        if folder not in self.folders:
-            self.folders[folder] = self._holds(os.path.realpath(folder))
-        return Path(path) if self.folders[folder] else None
-
-    def _holds(self, real: str) -> bool:
-        return real == self.real or real.startswith(os.path.join(self.real, ""))
-
-
-def _as_spelled(path: str) -> str:
-    """`path` as the disk spells it: a Mac writes é as e and an accent, which is another name elsewhere."""
-    if not path.isascii() and not os.path.exists(path):
-        folder, name = os.path.split(path)
-        for form in ("NFC", "NFD"):
-            other = os.path.join(folder, unicodedata.normalize(form, name))
-            if os.path.exists(other):
-                return other
-    return path

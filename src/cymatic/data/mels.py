@@ -11,11 +11,10 @@ from torch import Tensor
 
 from cymatic.batch_shard import BatchShard
 from cymatic.errors import Error
-from cymatic.media.sound import Sound
+from cymatic.media import audio
 from cymatic.seeds import mixed
-from cymatic.signal.mel import MelSpec, log_mel
 
-LOUDNESS = -23.0  # LUFS, EBU R 128: every clip is brought there, so that level says nothing about a caption
+prepare, mel_of = audio.levelled, audio.mel_of  # until pipelines and evaluation read the medium
 
 
 @dataclass(frozen=True)
@@ -37,16 +36,6 @@ class Batch:
     mel: Float[Tensor, "batch mels frames"]
     frames: Int[Tensor, " batch"]
     shard: BatchShard | None = None
-
-
-def prepare(sound: Sound, spec: MelSpec) -> Sound:
-    """A recording as models meet it: one channel at the mel's rate, at a loudness of -23 LUFS."""
-    return sound.mono().resample(spec.rate).at_loudness(LOUDNESS)
-
-
-def mel_of(sound: Sound, spec: MelSpec) -> Float[Tensor, "mels frames"]:
-    """The log mel of a prepared sound."""
-    return log_mel(torch.from_numpy(sound.samples)[None], spec)[0]
 
 
 def collate(clips: Sequence[Clip], shard: BatchShard | None = None) -> Batch:

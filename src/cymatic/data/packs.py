@@ -3,38 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BeforeValidator, Field
-
-from cymatic.config import Config, nearest
-from cymatic.data.clips import Long
+from cymatic.config import nearest
 from cymatic.data.folder import Folder, Item, read_folder
-from cymatic.data.layouts import Skipped
+from cymatic.data.rows import Skipped
+from cymatic.data.settings import Pack
 from cymatic.errors import Error
-
-Scalar = bool | int | float | str
-Values = Annotated[
-    tuple[Scalar, ...], BeforeValidator(lambda given: given if isinstance(given, list | tuple) else [given])
-]
-
-Semitones = Annotated[float, Field(ge=-24, le=24)]
-
-
-class Pack(Config):
-    """One folder of a recipe. A clip is used where each field in `where` has one of the values given, and none in
-    `where_not` has; `caption`, `group` and `split` are fields, too."""
-
-    folder: str
-    where: dict[str, Values] = Field(default_factory=dict)
-    where_not: dict[str, Values] = Field(default_factory=dict)
-    longest: float | None = Field(default=None, gt=0, le=600)  # seconds; the recipe's data.longest
-    long: Long | None = None  # the recipe's data.long
-    repeat: int = Field(default=1, ge=1, le=100)  # how often an epoch meets each of its clips
-    transpose: tuple[Semitones, ...] = Field(default=(), max_length=48)  # further clips, each moved by so much
 
 
 @dataclass
@@ -61,8 +39,15 @@ class Sources:
         return [item for source in self.packs for item in source.of(split)]
 
 
-def read_packs(packs: Sequence[Pack], base: Path | None, *, captions: bool = True) -> Sources:
-    """Lists the clips of `packs`, whose relative folders lie in `base`; `captions`: whether a clip needs one.
+def read_packs(
+    packs: Sequence[Pack],
+    base: Path | None,
+    *,
+    role: str | None = None,
+    given: Collection[str] = (),
+    captions: bool = True,
+) -> Sources:
+    """Lists the clips of `packs`, whose relative folders lie in `base`. The settings: as in `read_layout`.
 
     A clip that was there before with the same content and the same caption is left out; with another caption it stays.
 
@@ -76,13 +61,14 @@ def read_packs(packs: Sequence[Pack], base: Path | None, *, captions: bool = Tru
             if base is None:
                 raise Error(f"where is the pack {pack.folder}? Give the folder that holds it: cymatic train FOLDER")
             place = base / place
-        folder = read_folder(place, captions=captions)
+        folder = read_folder(place, role=role, given=given, captions=captions)
         sources.packs.append(Source(pack, folder, _chosen(pack, folder)))
         sources.skipped += folder.skipped
     _drop_copies(sources)
     if not sources.of("train"):
+        noun = sources.packs[0].folder.medium.noun if sources.packs else "file"
         raise Error(
-            f"{', '.join(str(source.folder.root) for source in sources.packs)} holds no sound to train on, for every "
+            f"{', '.join(str(source.folder.root) for source in sources.packs)} holds no {noun} to train on, for every "
             'clip is held out by its split; give some the split "train"'
         )
     return sources
@@ -121,32 +107,42 @@ def _text(value: object) -> str:
 
 def _drop_copies(sources: Sources) -> None:
     """Leaves out exact copies under the same caption, and says which contents lie on both sides of the split."""
-    first: dict[tuple[str, str], Item] = {}
+    first: dict[tuple[tuple[str, ...], str], Item] = {}
     dropped: list[Item] = []
     for source in sources.packs:
         kept: list[Item] = []
         for item in source.items:
-            before = first.setdefault((item.content, item.caption), item) if item.content else item
+            before = first.setdefault(_copied(item), item) if item.content else item
             (kept if before is item else dropped).append(item)
         source.items = kept
     if dropped:
         one = dropped[0]
-        assert one.content is not None
         sources.notes.append(
-            f"{len(dropped)} exact copies under the same caption are left out, such as {one.audio} "
-            f"(the same as {first[one.content, one.caption].audio})"
+            f"{len(dropped)} exact copies under the same caption are left out, such as {one.path()} "
+            f"(the same as {first[_copied(one)].path()})"
         )
     trained_on = {item.content for item in sources.of("train") if item.content}
     leaks = [item for item in sources.of("valid") if item.content in trained_on]
     if leaks:
         sources.notes.append(
-            f"{len(leaks)} held-out clips are also trained on under another caption, such as {leaks[0].audio}"
+            f"{len(leaks)} held-out clips are also trained on under another caption, such as {leaks[0].path()}"
         )
 
 
-def fingerprint(items: Sequence[Item]) -> str:
-    """A SHA-256 of what is trained on and held out, in any order: contents, captions and splits."""
-    lines = sorted(f"{item.content}\t{item.split}\t{item.caption}" for item in items)
+def _copied(item: Item) -> tuple[tuple[str, ...], str]:
+    """What two copies have in common: the contents of all their files, and the caption."""
+    return tuple(item.contents[role] for role in sorted(item.contents)), item.caption
+
+
+def fingerprint(items: Sequence[Item], given: Collection[str] = ()) -> str:
+    """A SHA-256 of what is trained on and held out, in any order: contents, captions and splits.
+
+    given: the roles of further files that count, too.
+    """
+    lines = sorted(
+        "\t".join([str(item.content), *(str(item.contents.get(role)) for role in given), item.split, item.caption])
+        for item in items
+    )
     return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 

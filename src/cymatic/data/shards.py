@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from cymatic.data.layouts import Skipped, check_strictly
+from cymatic.data.rows import Skipped, check_strictly
 from cymatic.data.tar import TarReader, TarWriter
 from cymatic.errors import Error, Note
 from cymatic.files import reason, writing
@@ -48,7 +48,7 @@ class CodedSound:
 
 
 @dataclass(frozen=True)
-class Raw:
+class ShardBytes:
     """One sound of a shard as its bytes, before anybody looked inside. `place`: how messages call it."""
 
     key: str
@@ -119,7 +119,7 @@ def find_shards(place: str | os.PathLike[str]) -> list[Path]:
     return found
 
 
-def read_shard(path: Path, skipped: list[Skipped]) -> Iterator[Raw]:
+def read_shard(path: Path, skipped: list[Skipped]) -> Iterator[ShardBytes]:
     """The sounds of a shard one after the other; what is damaged is left out and named in `skipped`."""
     parts: dict[str, bytes] = {}
     key, seen, refused = "", "", ""
@@ -127,9 +127,9 @@ def read_shard(path: Path, skipped: list[Skipped]) -> Iterator[Raw]:
     def said(what: str, why: str) -> None:
         skipped.append(Skipped(f"{path}:{what}" if what else str(path), why))
 
-    def whole() -> Iterator[Raw]:
+    def whole() -> Iterator[ShardBytes]:
         if key and len(parts) == 2:
-            yield Raw(key, f"{path}:{key}", parts[CODES], parts[ABOUT])
+            yield ShardBytes(key, f"{path}:{key}", parts[CODES], parts[ABOUT])
         elif key and parts:
             said(key, f"lacks its {CODES if ABOUT in parts else ABOUT}")
 
@@ -193,10 +193,10 @@ class Shards:
         """In an order that seed and epoch alone determine: shards at random, and sounds out of a buffer of `buffer`."""
         return self._opened(self._own(self.raw_shuffled(seed, epoch, buffer)))
 
-    def raw_shuffled(self, seed: int, epoch: int = 0, buffer: int = 1000) -> Iterator[Raw]:
+    def raw_shuffled(self, seed: int, epoch: int = 0, buffer: int = 1000) -> Iterator[ShardBytes]:
         """As `shuffled`, for all processes together, and nobody has looked at the codes yet."""
         chance = np.random.Generator(np.random.PCG64(mixed(seed, epoch)))
-        waiting: list[Raw] = []
+        waiting: list[ShardBytes] = []
         held = 0
         for raw in self._raw([self.paths[i] for i in chance.permutation(len(self.paths))]):
             waiting.append(raw)
@@ -208,7 +208,7 @@ class Shards:
         while waiting:
             yield _taken(waiting, chance)
 
-    def _raw(self, paths: Sequence[Path]) -> Iterator[Raw]:
+    def _raw(self, paths: Sequence[Path]) -> Iterator[ShardBytes]:
         self.skipped.clear()
         for path in paths:
             for raw in read_shard(path, self.skipped):
@@ -216,15 +216,15 @@ class Shards:
                 yield raw
             self._check()
 
-    def _own(self, raws: Iterator[Raw]) -> Iterator[Raw]:
+    def _own(self, raws: Iterator[ShardBytes]) -> Iterator[ShardBytes]:
         return (raw for i, raw in enumerate(raws) if i % self.ranks == self.rank)
 
-    def _opened(self, raws: Iterator[Raw]) -> Iterator[CodedSound]:
+    def _opened(self, raws: Iterator[ShardBytes]) -> Iterator[CodedSound]:
         for raw in raws:
             if (sound := self.opened(raw)) is not None:
                 yield sound
 
-    def opened(self, raw: Raw) -> CodedSound | None:
+    def opened(self, raw: ShardBytes) -> CodedSound | None:
         """The sound; None for one that is damaged, which is then among the `skipped`. With `strict`, raises Error."""
         try:
             return raw.sound()
@@ -238,7 +238,7 @@ class Shards:
             check_strictly(self.skipped)
 
 
-def _taken(waiting: list[Raw], chance: np.random.Generator) -> Raw:
+def _taken(waiting: list[ShardBytes], chance: np.random.Generator) -> ShardBytes:
     at = int(chance.integers(len(waiting)))
     waiting[at], waiting[-1] = waiting[-1], waiting[at]
     return waiting.pop()

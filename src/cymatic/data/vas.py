@@ -29,8 +29,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cymatic.config import nearest
-from cymatic.data.layouts import Skipped, check_strictly
-from cymatic.data.mels import Clip
+from cymatic.data.reading import Example, of_one_width
+from cymatic.data.rows import Skipped, check_strictly
 from cymatic.errors import Error
 from cymatic.files import reason
 from cymatic.hub.arrays import read_array
@@ -46,14 +46,6 @@ LONGEST = 16 * FRAMES  # frames; more are no clip
 SLACK = 1e-5  # beyond 0..1, for what was rounded
 
 
-@dataclass(frozen=True)
-class SeenClip(Clip):
-    """A clip with the name that the lists have for it, and what its video shows, where that was asked for."""
-
-    name: str
-    features: Float[Tensor, "steps dim"] | None = None
-
-
 @dataclass
 class GivenMels:
     """Clips by split with the captions that are their classes, the mel that they are on, and what was left out.
@@ -63,7 +55,7 @@ class GivenMels:
 
     root: Path
     layout: str
-    splits: dict[str, list[SeenClip]]
+    splits: dict[str, list[Example]]
     spec: MelSpec = SPEC
     dim: int | None = None
     skipped: list[Skipped] = field(default_factory=list)
@@ -107,11 +99,13 @@ def is_given_mels(folder: str | Path) -> bool:
     return _layout(Path(folder)) is not None
 
 
-def read_vas(folder: str | Path, *, features: str | None = None, strict: bool = False) -> GivenMels:
+def read_vas(
+    folder: str | Path, *, features: str | None = None, role: str = "features", strict: bool = False
+) -> GivenMels:
     """All clips of the lists whose mels are in `folder`, in memory (a mel of ten seconds takes 275 kB).
 
     features: the kind to read beside the mels, such as `feature_resnet50_dim2048_21.5fps`, or two that are put side by
-    side, joined by `+`. A clip without them, or with broken ones, is left out.
+    side, joined by `+`, which each example has as `given[role]`. A clip without them, or with broken ones, is left out.
     strict: whatever is broken stops it, a clip of the lists that is not there included.
 
     Raises Error where `folder` has neither layout, a list is missing or can't be read, no such features exist, or
@@ -144,10 +138,12 @@ def read_vas(folder: str | Path, *, features: str | None = None, strict: bool = 
         given.notes.append(f"{len(unlisted)} mels are in no list and are not read, such as {unlisted[0]}")
     names = [name for name in listed if name in present]
     with ThreadPoolExecutor() as pool:
-        read = list(pool.map(lambda name: _read(layout, name, kinds, label_of), names))
-    clips = [clip for clip in read if isinstance(clip, SeenClip)]
+        read = list(pool.map(lambda name: _read(layout, name, kinds, label_of, role), names))
+    clips = [clip for clip in read if isinstance(clip, Example)]
     given.skipped += [one for one in read if isinstance(one, Skipped)]
-    clips = _of_one_width(clips, given)
+    given.dim, odd = of_one_width(clips, role)
+    given.skipped += odd
+    clips = [clip for clip in clips if clip.name not in {one.name for one in odd}]
     if strict:
         check_strictly(given.skipped)
     if not clips:
@@ -155,12 +151,12 @@ def read_vas(folder: str | Path, *, features: str | None = None, strict: bool = 
         raise Error(f"{folder} holds no mel that can be used ({why})")
     for clip in clips:
         given.splits[listed[clip.name]].append(clip)
-    lengths = Counter(clip.mel.shape[1] for clip in clips)
+    lengths = Counter(clip.target.shape[1] for clip in clips)
     if others := sum(count for length, count in lengths.items() if length != FRAMES):
-        odd = next(clip for clip in clips if clip.mel.shape[1] != FRAMES)
+        one = next(clip for clip in clips if clip.target.shape[1] != FRAMES)
         given.notes.append(
-            f"{others} mels are not {FRAMES} frames long and are used as they are, such as {odd.name} with "
-            f"{odd.mel.shape[1]}"
+            f"{others} mels are not {FRAMES} frames long and are used as they are, such as {one.name} with "
+            f"{one.target.shape[1]}"
         )
     return given
 
@@ -237,7 +233,7 @@ def _listed(layout: _Layout, lists: dict[str, list[str]], label_of: dict[str, st
     return splits
 
 
-def _read(layout: _Layout, name: str, kinds: tuple[str, ...], label_of: dict[str, str]) -> SeenClip | Skipped:
+def _read(layout: _Layout, name: str, kinds: tuple[str, ...], label_of: dict[str, str], role: str) -> Example | Skipped:
     stem = name.rpartition("/")[2]
     label = label_of[name[:ID_LETTERS]] if not layout.classes else name.partition("/")[0].replace("_", " ")
     try:
@@ -247,7 +243,8 @@ def _read(layout: _Layout, name: str, kinds: tuple[str, ...], label_of: dict[str
             raise Error(f"has features of {' and '.join(str(len(part)) for part in parts)} steps, which don't match")
     except Error as error:
         return Skipped(name, str(error))
-    return SeenClip(label, mel, name, torch.from_numpy(np.concatenate(parts, axis=1)) if parts else None)
+    given = {role: torch.from_numpy(np.concatenate(parts, axis=1))} if parts else {}
+    return Example(mel, given, label, name=name)
 
 
 def _mel(array: np.ndarray) -> Float[Tensor, "mels frames"]:
@@ -282,19 +279,3 @@ def _features(folder: Path, stem: str) -> Float[np.ndarray, "steps dim"]:
     if not np.isfinite(array).all():
         raise Error(f"its features {path.name} hold NaN or infinity")
     return array.astype(np.float32)
-
-
-def _of_one_width(clips: list[SeenClip], given: GivenMels) -> list[SeenClip]:
-    """The clips whose features are as wide as most are; the others are said to be skipped."""
-    widths = Counter(clip.features.shape[1] for clip in clips if clip.features is not None)
-    if not widths:
-        return clips
-    given.dim = widths.most_common(1)[0][0]
-    kept = []
-    for clip in clips:
-        if clip.features is not None and clip.features.shape[1] == given.dim:
-            kept.append(clip)
-        elif clip.features is not None:
-            why = f"its features have {clip.features.shape[1]} numbers a step where most have {given.dim}"
-            given.skipped.append(Skipped(clip.name, why))
-    return kept

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cymatic.data.cache import Cache
-from cymatic.data.clips import facts_of
-from cymatic.data.facts import read_windows, windows
-from cymatic.data.folder import Item
-from cymatic.data.layouts import Skipped
 from cymatic.errors import Error
-from cymatic.media.sound import Sound
 from cymatic.seeds import mixed
 
 QUIETEST, LOUDEST = -20.0, 6.0  # dB of gain drawn for each sound, so that a vocoder knows every level
@@ -70,34 +63,3 @@ class RandomCrops:
                     rows[i // self.ranks, 0, filled : filled + len(piece)] = piece * min(gain, 1 / max(peak, 1e-9))
                 filled += max(1, len(piece)) + gap
         return torch.from_numpy(rows)
-
-
-def load_waves(
-    items: Sequence[Item], rate: int, *, longest: float, cache: Cache
-) -> tuple[list[Float[np.ndarray, " samples"]], list[Item], list[Skipped]]:
-    """One channel of each item at `rate` Hz as float16, with the item of each, and what was skipped.
-
-    A recording longer than `longest` seconds gives up to four windows of that length, so that hours take no more memory
-    than minutes. Levels stay as recorded.
-    """
-
-    def load(item: Item) -> list[Float[np.ndarray, " samples"]] | str:
-        try:
-            facts, sound = facts_of(item, cache, keep=longest)
-            if facts.seconds > longest:
-                sounds = read_windows(item.audio, windows(facts, longest))
-            else:
-                sounds = [sound if sound is not None else Sound.read(item.audio)]
-            return [one.mono().resample(rate).samples[0].astype(np.float16) for one in sounds]
-        except (Error, OSError) as error:
-            return str(error).removeprefix(f"{item.audio} ")
-
-    with ThreadPoolExecutor() as pool:
-        loaded = list(pool.map(load, items))
-    pairs = [
-        (wave, item) for item, found in zip(items, loaded, strict=True) if isinstance(found, list) for wave in found
-    ]
-    skipped = [
-        Skipped(str(item.audio), why, True) for item, why in zip(items, loaded, strict=True) if isinstance(why, str)
-    ]
-    return [wave for wave, _ in pairs], [item for _, item in pairs], skipped

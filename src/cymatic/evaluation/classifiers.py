@@ -1,8 +1,8 @@
-"""Judges: classifiers of sound that say what a generated clip says, and in whose voice.
+"""Classifiers of sound: what a clip says, and in whose voice.
 
-A judge is trained on real clips only (`cymatic.evaluation.classifier_training`), and frozen before anything is generated. Two
-designs that share neither front-end nor architecture (`ConvTrunk`, `RecurrentTrunk`) guard against a generator that
-pleases one of them by chance.
+A classifier is trained on real clips only (`classifier_training`), and frozen before anything is generated. Two designs
+that share neither front-end nor architecture (`ConvTrunk`, `RecurrentTrunk`) guard against a generator that suits one
+of them by chance.
 """
 
 from __future__ import annotations
@@ -21,11 +21,14 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from cymatic.config import Config
 from cymatic.errors import Error
+from cymatic.evaluation.accuracy import Answer
+from cymatic.evaluation.corpus import Clips
+from cymatic.evaluation.questions import Truth, truths
 from cymatic.media.sound import Sound
 from cymatic.signal.mel import MelSpec, log_mel, to_log
 
-LEVEL = 0.1  # root mean square of every clip as a judge hears it, so that loudness is no cue
-BATCH = 64  # clips judged at once
+LEVEL = 0.1  # root mean square to which every clip is brought first, so that loudness is no cue
+BATCH = 64  # clips classified at once
 
 
 class ConvTrunk(Config):
@@ -52,9 +55,12 @@ class RecurrentTrunk(Config):
 
 
 class ClassifierConfig(Config):
-    """What a judge tells apart (`labels`: for each question its possible answers), and by which design."""
+    """What a classifier tells apart (`labels`: for each question its possible answers), and by which design.
 
-    kind: Literal["judge"] = "judge"
+    Earlier versions wrote the kind "judge"; `hub.parts.load_part` reads it.
+    """
+
+    kind: Literal["classifier"] = "classifier"
     labels: dict[str, tuple[str, ...]]
     trunk: Annotated[ConvTrunk | RecurrentTrunk, Field(discriminator="kind")]
 
@@ -67,7 +73,7 @@ class ClassifierConfig(Config):
 
 
 class Classifier(nn.Module):
-    """A classifier with one head for each question of `config.labels`.
+    """One network with one head for each question of `config.labels`. It satisfies `questions.Recogniser`.
 
     An item gets the same answer alone and inside a padded batch (1e-4), and at any loudness.
     """
@@ -86,24 +92,29 @@ class Classifier(nn.Module):
         self.heads = nn.ModuleDict({name: nn.Linear(trunk.dim, len(names)) for name, names in config.labels.items()})
 
     @property
+    def labels(self) -> dict[str, tuple[str, ...]]:
+        """The possible answers to each question."""
+        return self.config.labels
+
+    @property
     def rate(self) -> int:
-        """The rate in Hz that this judge hears."""
+        """The rate in Hz that it reads sounds at."""
         return self.config.trunk.mel.rate
 
     def forward(
         self, waveform: Float[Tensor, "batch 1 samples"], lengths: Int[Tensor, " batch"]
     ) -> dict[str, Float[Tensor, "batch answers"]]:
         """Logits for each question; `waveform` at `self.rate`, `lengths` in samples (what lies beyond is ignored)."""
-        return self.answer(self.features(waveform, lengths))
+        return self.logits(self.features(waveform, lengths))
 
     def features(
         self, waveform: Float[Tensor, "batch 1 samples"], lengths: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch dim"]:
-        """The embedding all heads read, for distances between sounds (`cymatic.evaluation.neighbours`)."""
-        embedding: Tensor = self.trunk(*self.look(waveform, lengths))
+        """The embedding all heads read, for distances between sounds (see `evaluation.neighbours`)."""
+        embedding: Tensor = self.trunk(*self.log_mels(waveform, lengths))
         return embedding
 
-    def look(
+    def log_mels(
         self, waveform: Float[Tensor, "batch 1 samples"], lengths: Int[Tensor, " batch"]
     ) -> tuple[Float[Tensor, "batch mels frames"], Int[Tensor, " batch"]]:
         """Log-mels of the levelled waveform, scaled to about unit variance, and their lengths in frames."""
@@ -114,7 +125,7 @@ class Classifier(nn.Module):
         # Between the floor and about e^0 for speech at this level.
         return to_log(log_mel(waveform, spec), spec) / 3 + 1.5, -(-lengths // spec.hop)
 
-    def answer(self, embedding: Float[Tensor, "batch dim"]) -> dict[str, Float[Tensor, "batch answers"]]:
+    def logits(self, embedding: Float[Tensor, "batch dim"]) -> dict[str, Float[Tensor, "batch answers"]]:
         """Logits for each question from `features`."""
         return {name: head(embedding) for name, head in self.heads.items()}
 
@@ -123,32 +134,47 @@ class Classifier(nn.Module):
         """`features` of sounds of any rate, channel count and length, in evaluation mode."""
         was_training = self.training
         self.eval()
-        waves = [heard(sound, self.rate) for sound in sounds]
-        chunks = [self.features(*batched(waves[i : i + BATCH])) for i in range(0, len(waves), BATCH)]
+        chunks = [
+            self.features(*batched([waveform_at(sound, self.rate) for sound in sounds[i : i + BATCH]]))
+            for i in range(0, len(sounds), BATCH)
+        ]
         self.train(was_training)
         return torch.cat(chunks) if chunks else torch.zeros(0, self.config.trunk.dim)
 
+    def embedding(self, values: Sequence[Sound]) -> Float[np.ndarray, "values dim"]:
+        """`embed` in numpy."""
+        return self.embed(values).numpy()
+
     @torch.inference_mode()
-    def chances(self, sounds: Sequence[Sound]) -> dict[str, Float[Tensor, "sounds answers"]]:
-        """For each question how likely each answer is, by this judge; a row sums to 1."""
-        return {name: scores.softmax(-1) for name, scores in self.answer(self.embed(sounds)).items()}
+    def chances(self, values: Sequence[Sound]) -> dict[str, Float[np.ndarray, "values answers"]]:
+        """For each question how likely each answer is; a row sums to 1."""
+        return {name: scores.softmax(-1).numpy() for name, scores in self.logits(self.embed(values)).items()}
 
-    def classifier(self, sounds: Sequence[Sound]) -> dict[str, list[str]]:
+    def answers(self, values: Sequence[Sound]) -> dict[str, list[Answer]]:
         """The likeliest answer to each question for each sound."""
-        return verdict([self], sounds)
+        return ensemble_answers([self], values)
+
+    def truth(self, clips: Sequence[Clips]) -> Truth:
+        """What captions answer, by themselves, by fields or by their words (see `questions.truths`)."""
+        return truths(self.config.labels, clips)
+
+    def left_out(self) -> None:
+        """Not known: only training anew without a clip could tell."""
 
 
-def verdict(panel: Sequence[Classifier], sounds: Sequence[Sound]) -> dict[str, list[str]]:
-    """What judges of the same questions hear together: the answers of the highest mean chance.
+def ensemble_answers(classifiers: Sequence[Classifier], sounds: Sequence[Sound]) -> dict[str, list[Answer]]:
+    """The answers of the highest mean chance among classifiers of the same questions.
 
-    Raises Error for no judges, or for judges that were asked different things.
+    Raises Error for no classifiers, or for such that know different answers.
     """
-    if not panel or any(member.config.labels != panel[0].config.labels for member in panel):
-        raise Error(f"{len(panel)} judges can't answer together; give one or more that know the same answers")
-    heard_by_each = [member.chances(sounds) for member in panel]
+    if not classifiers or any(one.config.labels != classifiers[0].config.labels for one in classifiers):
+        raise Error(
+            f"{len(classifiers)} classifiers can't answer together; give one or more that know the same answers"
+        )
+    each = [one.chances(sounds) for one in classifiers]
     return {
-        question: [answers[best] for best in torch.stack([c[question] for c in heard_by_each]).mean(0).argmax(-1)]
-        for question, answers in panel[0].config.labels.items()
+        question: [answers[best] for best in np.stack([chances[question] for chances in each]).mean(0).argmax(-1)]
+        for question, answers in classifiers[0].config.labels.items()
     }
 
 
@@ -241,8 +267,8 @@ class _Recurrent(nn.Module):
         return F.conv1d(x, kernel, padding=2, groups=x.shape[1])
 
 
-def heard(sound: Sound, rate: int) -> Float[np.ndarray, " samples"]:
-    """The sound as a judge hears it: one channel, at its rate."""
+def waveform_at(sound: Sound, rate: int) -> Float[np.ndarray, " samples"]:
+    """The sound as a classifier reads it: one channel, at its rate."""
     return sound.mono().resample(rate).samples[0]
 
 

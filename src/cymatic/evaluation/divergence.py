@@ -1,4 +1,4 @@
-"""How differently a judge answers for generated and for real clips of one caption: mean Kullback-Leibler divergence."""
+"""How differently a classifier answers for generated and real clips of one caption: mean Kullback-Leibler divergence."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from cymatic.errors import Error
-from cymatic.evaluation.diversity import by_caption
+from cymatic.evaluation.captions import by_caption
 
 LEAST = 1e-6  # chance below which an answer is not told from an impossible one
 
@@ -21,8 +21,8 @@ def divergences(
 ) -> Float[np.ndarray, " generated"]:
     """For each generated clip the divergence from it to the real clips of its caption, in nats.
 
-    Rows are a judge's chances of its answers. The pairing: generated clip i with every real clip j of its caption, and
-    the mean over those pairs of `KL(p_j || q_i) = sum_k p_jk ln(p_jk / q_ik)`, p real and q generated, chances below
+    Rows are a classifier's chances of its answers. Generated clip i is paired with every real clip j of its caption,
+    and what counts is the mean over those pairs of `KL(p_j || q_i) = sum_k p_jk ln(p_jk / q_ik)`, p real and q generated, chances below
     1e-6 lifted to that. The mean over clips is the MKL of Iashin and Rahtu (2021, arXiv 2110.08791), who had one real
     clip for each generated one, and a classifier of their own.
 

@@ -1,81 +1,106 @@
-"""What an evaluation asks of a model: little of all, more of those that have codes or a likelihood."""
+"""What an evaluation asks of a model: a name, and of what else it can do, as much as there is.
+
+Values are what users meet (sounds, pictures); targets are the tensors that its prior is trained on and its codec reads.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from cymatic.media.sound import Sound
-from cymatic.signal.mel import MelSpec
 
-
-@runtime_checkable
-class Evaluable(Protocol):
-    """A text-to-sound model: words -> sounds, and a recording -> what a perfect prior would give of it."""
-
-    name: str
-    sha256: str
+class Named(Protocol):
+    """Any model."""
 
     @property
-    def rate(self) -> int:
-        """Samples a second."""
-
-    @property
-    def mel(self) -> MelSpec:
-        """The mel between its prior (or codec) and its vocoder."""
+    def name(self) -> str: ...
 
     @property
     def captions(self) -> Sequence[str]:
         """Those it was trained on; none where nobody knows."""
 
-    def __call__(self, prompt: str, *, seed: int, n: int) -> list[Sound]:
-        """n sounds of seeds seed, seed + 1, ..."""
 
-    def revocode(self, sound: Sound) -> Sound:
-        """A recording through mel, codec (where there is one) and vocoder."""
+@runtime_checkable
+class Generates(Protocol):
+    """A model that makes values."""
+
+    def __call__(self, prompt: str, *, seed: int, n: int) -> list[Any]:
+        """n values of seeds seed, seed + 1, ..."""
+
+
+@runtime_checkable
+class Draws(Protocol):
+    """A model that makes targets, at a guidance of its own or at another."""
+
+    @property
+    def guidance(self) -> float: ...
+
+    def draw(self, prompts: Sequence[str], seeds: Sequence[int], guidance: float | None = None) -> list[Tensor]:
+        """A target for each prompt and seed."""
+
+
+@runtime_checkable
+class HasLoss(Protocol):
+    """A model whose prior tells how well a target fits a caption."""
+
+    def loss(self, targets: Sequence[Tensor], captions: Sequence[str], seed: int) -> float:
+        """The mean loss of the targets under these captions; noise is drawn by `seed`."""
+
+    def target(self, value: Any) -> Tensor:
+        """The target of a value, without a batch."""
+
+
+@runtime_checkable
+class Reconstructs(Protocol):
+    """A model through which a real value can pass."""
+
+    def reconstructions(self, value: Any) -> Mapping[str, Any]:
+        """The value after each way through the model, such as its vocoder alone; the last is the whole model."""
 
 
 @runtime_checkable
 class Codec(Protocol):
-    """A codec of mels."""
+    """A codec as `codecs` has them."""
 
     @property
-    def size(self) -> int:
-        """Codes in its codebook."""
+    def sizes(self) -> Sequence[int]:
+        """How many codes each level has; one number where all share a codebook."""
 
-    def encode(self, mel: Tensor, frames: Tensor | None = None) -> Any:
-        """mel [1, mels, frames] -> a `codecs.latent.Latent` with codes."""
+    def encode(self, target: Tensor) -> Any:
+        """A target [1, ...] -> a `codecs.latent.Latent`."""
 
     def decode(self, latent: Any) -> Tensor:
-        """A latent -> mel [1, mels, frames]."""
+        """A latent -> a target [1, ...], as long as before or longer by less than a code or two."""
+
+    def distance(self, made: Tensor, wanted: Tensor) -> Tensor:
+        """How far apart two targets [1, ...] are, in the codec's own measure."""
 
 
 @runtime_checkable
 class HasCodec(Protocol):
-    """A model whose prior is over a codec's codes."""
+    """A model with a codec."""
 
     @property
     def codec(self) -> Codec: ...
 
-    @property
-    def vocoder(self) -> Any:
-        """mel [1, mels, frames] -> waveform [1, 1, samples]."""
+    def target(self, value: Any) -> Tensor:
+        """What the codec reads of a value, without a batch."""
 
 
 @runtime_checkable
 class HasLikelihood(Protocol):
-    """A model that knows how likely a recording is."""
+    """A model that knows how likely a value is."""
 
-    def nll(self, sound: Sound, prompt: str) -> tuple[float, int] | None:
-        """The negative log-likelihood of the recording's codes under the prompt, in nats, and how many codes it has;
-        None for one longer than any that the model knows."""
+    def nll(self, value: Any, prompt: str) -> tuple[float, int] | None:
+        """The negative log-likelihood of the value's codes under the prompt, in nats, and how many codes it has; None
+        for one longer than any that the model knows."""
 
 
 @runtime_checkable
 class HasLatent(Protocol):
-    """A model that may see a recording as a normal in a small space."""
+    """A model that may see a value as a normal in a small space."""
 
-    def posterior(self, sound: Sound, prompt: str) -> tuple[Tensor, Tensor] | None:
-        """Its mean and log variance [1, dim]; None of a model without such a space, and for a recording too long."""
+    def posterior(self, value: Any, prompt: str) -> tuple[Tensor, Tensor] | None:
+        """Its mean and log variance [1, dim]; None of a model without such a space, and for a value too long."""

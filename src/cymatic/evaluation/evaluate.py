@@ -1,272 +1,262 @@
-"""How good is a model? Real recordings, real ones through the model, and what it makes, under the same measures."""
+"""How good is a model? Real clips, real ones through the model, and what it makes, under the same measures.
+
+The model is asked for what it can do (see `evaluable`) and nothing else, and clips are compared in one `Domain`; so a
+codec alone, a prior over pictures and a model of sounds take the same way.
+"""
 
 from __future__ import annotations
 
-import warnings
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
-from cymatic.errors import Error, Note
-from cymatic.evaluation.accuracy import Accuracy
-from cymatic.evaluation.classifiers import Classifier
-from cymatic.evaluation.divergence import divergences
-from cymatic.evaluation.diversity import by_caption, diversities
-from cymatic.evaluation.evaluable import Evaluable, HasCodec, HasLatent, HasLikelihood
-from cymatic.evaluation.folder_classifier import tried, truths
-from cymatic.evaluation.frechet import frechet_estimate
-from cymatic.evaluation.intervals import Estimate, bootstrap, share
-from cymatic.evaluation.kernel import kernel_estimate
-from cymatic.evaluation.manifold import NEAREST, inside
-from cymatic.evaluation.neighbours import mel_features, nearest
-from cymatic.evaluation.reconstruct import (
-    CodeUse,
+from cymatic.errors import Error
+from cymatic.evaluation.accuracy import Accuracy, failing, labels_of
+from cymatic.evaluation.captions import balanced, by_caption
+from cymatic.evaluation.code_use import CodeUse, through_codec
+from cymatic.evaluation.corpus import Clips, Corpus
+from cymatic.evaluation.distributions import FEW, Distances, compared
+from cymatic.evaluation.diversity import diversities
+from cymatic.evaluation.domain import Domain, Losses
+from cymatic.evaluation.evaluable import Draws, HasCodec, HasLatent, HasLikelihood, HasLoss, Named, Reconstructs
+from cymatic.evaluation.generation import TAKES, beside, check_corpus, check_count, generate, make_until, plan
+from cymatic.evaluation.intervals import Estimate, bootstrap
+from cymatic.evaluation.likelihood import (
+    CaptionSensitivity,
     LatentUse,
     Likelihood,
-    Losses,
-    code_use,
+    caption_sensitivity,
     latent_use,
     likelihood,
-    reconstructed,
 )
-from cymatic.evaluation.reconstruction import MISSING_STOI, has_stoi
-from cymatic.evaluation.recordings import Corpus, Recordings, balanced, readable
-from cymatic.media.sound import Sound
+from cymatic.evaluation.neighbours import Neighbours, neighbours
+from cymatic.evaluation.questions import Recogniser, Truth, meant, tried
 
-MOST = 10_000  # clips
-TAKES = 2  # of each caption, as long as there are enough clips for that: one alone tells no diversity
 REAL, THROUGH, MADE = "real", "real through the model", "generated"
 SHOWN = 8  # captions on the page
-FEW = 2  # clips: of fewer no distance can be told
+MOST_REFERENCE = 3000  # training clips of the captions asked for that generated clips are compared with
+SENSED = 32  # clips whose loss is taken with wrong captions
+TRIED = 20  # fewer held out don't try a probe: then the clips that it learned from do, each left out in turn
+FEWEST_HELD_OUT = 10  # that tell the usual distance to training clips where time is short
+AGAIN = 12  # clips that failed and are made again with more guidance
 
 
 @dataclass(frozen=True)
-class Distances:
-    """How far a set of clips lies from the training clips of its captions, in a judge's embedding.
+class Trial:
+    """Clips that failed, made again with a stronger guidance: how many of `clips` were then answered rightly."""
 
-    mkl: for each question the mean divergence of the judge's answers. precision: the share that lies among as many
-    training clips; recall: the share of those that lies among this set.
-    """
-
+    before: float
+    guidance: float
+    right: int
     clips: int
-    frechet: Estimate
-    kernel: Estimate
-    mkl: dict[str, Estimate]
-    precision: Estimate | None
-    recall: Estimate | None
-
-
-@dataclass(frozen=True)
-class Near:
-    """Middle distances to the nearest training clip of the same caption: of generated clips, of held-out ones through
-    the model, and the first over the second; the share of generated clips nearer than the 1st percentile of the others.
-    """
-
-    generated: float
-    held_out: float
-    ratio: Estimate
-    nearer: Estimate
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One caption: a held-out recording, the same through the model, and a clip generated."""
+    """One caption: a held-out clip, the same through the model, and a clip generated."""
 
     caption: str
-    real: Sound | None
-    through: Sound | None
-    made: Sound
+    real: Any | None
+    through: Any | None
+    made: Any | None
 
 
 @dataclass
 class Evaluation:
-    """Every measure, with `missing` saying why one is not there."""
+    """Every measure, with `missing` saying why one is not there.
+
+    tried_on: which real clips `accuracy` is of.
+    """
 
     asked: dict[str, int]  # caption -> how many were generated
-    seeds: tuple[int, int]
+    seeds: tuple[int, int] | None
     held_out: int  # clips held out that stand beside what is generated
     reference: int  # training clips of the same captions
     reconstruction: dict[str, Losses] = field(default_factory=dict)
-    codes: CodeUse | None = None
+    codes: dict[str, CodeUse] = field(default_factory=dict)
     likelihood: Likelihood | None = None
     latent: LatentUse | None = None
-    judged: dict[str, dict[str, Accuracy]] = field(default_factory=dict)
+    caption_sensitivity: CaptionSensitivity | None = None
+    accuracy: dict[str, dict[str, Accuracy]] = field(default_factory=dict)
+    tried_on: str = "held out"
     distances: dict[str, Distances] = field(default_factory=dict)
-    neighbours: dict[str, Near] = field(default_factory=dict)
+    neighbours: dict[str, Neighbours] = field(default_factory=dict)
     diversity: dict[str, Estimate] = field(default_factory=dict)
+    trial: Trial | None = None
     missing: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     shown: list[Shown] = field(default_factory=list)
 
 
-def check_count(n: int) -> None:
-    """Raises Error for a number of clips that can't be generated."""
-    if not 1 <= n <= MOST:
-        raise Error(f"{n} clips were asked for; give a number from 1 to {MOST}, with --n 100, say")
-
-
-def check_corpus(model: Evaluable, corpus: Corpus) -> list[str]:
-    """The captions that may be asked for, of those the clips have. Raises Error where the model knows none of them."""
-    there = sorted(set(corpus.train.captions))
-    known = {spelt for caption in model.captions if (spelt := readable(caption)) is not None}
-    usable = [caption for caption in there if caption in known] if known else there
-    if not usable:
-        where = ", ".join(corpus.names)
-        raise Error(
-            f'{model.name} knows none of the {len(there)} captions of {where} (such as "{there[0]}"; it knows '
-            f'"{min(known)}" and {len(known) - 1} more); give the folder that it was trained on, with --data'
-        )
-    return usable
-
-
-def check_judge(classifier: Classifier, name: str, model: Evaluable, corpus: Corpus) -> dict[str, dict[str, str]]:
-    """For each question what the captions answer. Raises Error for a judge of a higher rate or of other labels."""
-    if classifier.rate > model.rate:
-        raise Error(
-            f"the judge {name} hears up to {classifier.rate} Hz and {model.name} makes sounds of {model.rate} Hz, which it "
-            f"never learned to hear; give a judge of at most {model.rate} Hz, or none"
-        )
-    truth = truths(classifier.config.labels, (corpus.train, corpus.valid))
+def check_labels(recogniser: Recogniser, name: str, corpus: Corpus) -> Truth:
+    """For each question what the captions answer. Raises Error for a classifier of other labels than the clips'."""
+    truth = recogniser.truth((corpus.train, corpus.valid))
     if not truth:
-        labels = "; ".join(f'"{name}": {", ".join(some[:3])}, ...' for name, some in classifier.config.labels.items())
+        labels = "; ".join(f'"{name}": {", ".join(some[:3])}, ...' for name, some in recogniser.labels.items())
         raise Error(
-            f"the judge {name} knows other labels ({labels}) than the clips of {', '.join(corpus.names)} have "
-            f'(such as "{corpus.train.captions[0]}"); train one for them with cymatic judge train, or give none'
+            f"the classifier {name} knows other labels ({labels}) than the clips of {', '.join(corpus.names)} have "
+            f'(such as "{corpus.train.captions[0]}"); train one for them with cymatic classifier train, or give none'
         )
     return truth
 
 
 def evaluate(
-    model: Evaluable,
+    model: Named,
     corpus: Corpus,
-    classifier: Classifier | None,
+    recogniser: Recogniser | None,
+    domain: Domain,
     *,
     n: int = 100,
     seed: int = 0,
-    name: str = "the judge",
+    name: str = "the classifier",
+    until: float | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Evaluation:
-    """All measures of `model` on `n` clips generated with its defaults, no selection; `corpus` is at the model's rate.
+    """All measures of `model` on `n` clips generated with its defaults, no selection.
 
-    Captions are asked for as `plan` says, take i with seed + i. The judge must not have heard what is held out. Raises
-    Error as `check_count`, `check_corpus`, `check_judge` and the model do.
+    Captions are asked for as `plan` says, take i with seed + i. The recogniser must not have learned from what is held
+    out. until: a time (of `time.monotonic`) about which it ends: then fewer clips are made where that is needed, what
+    takes hundreds of clips is left out, and captions that fail are tried with more guidance.
+
+    Raises Error as `check_count`, `check_corpus`, `check_labels` and the model do.
     """
     check_count(n)
-    asked = plan(check_corpus(model, corpus), corpus.valid.captions, n, seed)
-    truth = check_judge(classifier, name, model, corpus) if classifier is not None else {}
-    reference = corpus.train.at([i for i, caption in enumerate(corpus.train.captions) if caption in asked])
-    held = beside(corpus.valid, asked)
-    found = Evaluation(asked, (seed, seed + max(asked.values()) - 1), len(held), len(reference))
-    say(f"generating {n} clips of {len(asked)} captions")
-    made = generate(model, asked, seed)
-    say(f"passing {len(held)} held-out clips through the model")
-    through, found.reconstruction = reconstructed(model, held.sounds)
-    if not has_stoi():
-        found.missing["stoi"] = MISSING_STOI
-    sets = {REAL: held, THROUGH: replace(held, sounds=through), MADE: made}
-    _inside(model, corpus, found)
-    if not len(held):
-        found.missing["reconstruction"] = "no clip of these captions is held out"
-    if classifier is None:
-        for what in ("judged", "distances"):
-            found.missing[what] = "there is no judge"
+    made, asked, found = Clips([], [], []), dict[str, int](), Evaluation({}, None, 0, 0, missing={**domain.missing})
+    truth = check_labels(recogniser, name, corpus) if recogniser is not None else {}
+    if isinstance(model, HasLoss):
+        _sense(model, corpus, domain, found)
+    if recogniser is not None and until is not None:
+        _try_real(recogniser, truth, corpus.valid, found)
+    if domain.can_make(model):
+        # Captions that nothing is known to answer tell little, and those held out can be compared with something new.
+        answered = {caption for column in truth.values() for caption in column}
+        tested = set(corpus.valid.captions)
+
+        def rank(caption: str) -> tuple[bool, bool]:
+            return bool(answered) and caption not in answered, caption not in tested
+
+        asked = plan(check_corpus(model, corpus), rank, n, seed, takes=1 if until is not None else TAKES)
+        say(f"generating {n} clips of {len(asked)} captions")
+        made = generate(model, domain, asked, seed, until)
+        found.seeds = (seed, seed + max(asked.values()) - 1)
     else:
-        say("judging")
-        _judge(classifier, truth, corpus, sets, reference, found)
-    _near(model, classifier, sets, reference, found)
+        for what in ("generated", "distances", "neighbours", "diversity"):
+            found.missing[what] = f"{model.name} makes no clips of its own"
+    rows = [row for row, caption in enumerate(corpus.train.captions) if caption in asked]
+    reference = corpus.train.at(rows)
+    reference = reference.at(balanced(reference.captions, MOST_REFERENCE))
+    held = beside(corpus.valid, asked) if asked else corpus.valid
+    found.asked, found.held_out, found.reference = asked, len(held), len(reference)
+    sets = {REAL: held, MADE: made}
+    if until is None:
+        say(f"passing {len(held)} held-out clips through the model")
+        through = _through(model, held, domain, found)
+        sets = {REAL: held, THROUGH: held if through is None else through, MADE: made}
+        _inside(model, corpus, domain, found)
+        if not len(held):
+            found.missing["reconstruction"] = "no clip of these captions is held out"
+    if recogniser is None:
+        found.missing["accuracy"] = found.missing["distances"] = "there is no classifier"
+    elif until is not None:
+        if len(made) and (answered_made := tried(recogniser, made, truth)):
+            found.accuracy[MADE] = answered_made
+    else:
+        say("classifying")
+        _classify(recogniser, truth, corpus, sets, reference, found)
+    if len(made):
+        _near(corpus, recogniser if until is None else None, domain, sets, reference, until, found)
+    if recogniser is not None and until is not None:
+        found.trial = _again(model, recogniser, truth, made, domain, asked, seed, until, found)
     found.shown = _shown(sets)
     return found
 
 
-def plan(captions: Sequence[str], held_out: Sequence[str], n: int, seed: int) -> dict[str, int]:
-    """How often each caption is asked for: evenly, two takes of each at least; where there are more captions than that
-    allows some of them, drawn by the seed, those first of which clips are held out."""
-    chance = np.random.default_rng(seed)
-    tested = set(held_out)
-    order = [captions[i] for i in chance.permutation(len(captions))]
-    order.sort(key=lambda caption: caption not in tested)
-    chosen = sorted(order[: max(1, n // TAKES)])
-    return {caption: n // len(chosen) + (i < n % len(chosen)) for i, caption in enumerate(chosen)}
+def _sense(model: HasLoss, corpus: Corpus, domain: Domain, found: Evaluation) -> None:
+    clips = corpus.valid if len(corpus.valid) >= FEWEST_HELD_OUT else corpus.train
+    some = clips.at(balanced(clips.captions, SENSED))
+    targets = [domain.target(model, value) for value in some.values]
+    found.caption_sensitivity = caption_sensitivity(model, targets, some.captions)
+    if found.caption_sensitivity is None:
+        found.missing["caption_sensitivity"] = "all clips have one caption"
 
 
-def beside(recordings: Recordings, asked: Mapping[str, int]) -> Recordings:
-    """As many recordings of each caption as are asked for, where there are that many."""
-    rows = [row for caption, every in by_caption(recordings.captions).items() for row in every[: asked.get(caption, 0)]]
-    return recordings.at(sorted(rows))
+def _through(model: Named, held: Clips, domain: Domain, found: Evaluation) -> Clips | None:
+    """The held-out clips through the whole model, and what each way loses; None where nothing can pass through."""
+    if not isinstance(model, Reconstructs):
+        found.missing["reconstruction"] = "no clip can pass through this model"
+        return None
+    each = [model.reconstructions(value) for value in held.values]
+    for way in each[0] if each else ():
+        if domain.losses is not None:
+            found.reconstruction[way] = domain.losses(held.values, [one[way] for one in each])
+    return replace(held, values=[list(one.values())[-1] for one in each])
 
 
-def generate(model: Evaluable, asked: Mapping[str, int], seed: int) -> Recordings:
-    """What the model makes of each caption as often as asked."""
-    sounds: list[Sound] = []
-    captions: list[str] = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Note)  # that a caption is new to the model would be said of each
-        for caption, takes in asked.items():
-            sounds += model(caption, seed=seed, n=takes)
-            captions += [caption] * takes
-    return Recordings([sound.mono() for sound in sounds], captions, [{} for _ in captions])
-
-
-def _inside(model: Evaluable, corpus: Corpus, found: Evaluation) -> None:
-    """What only a model of codes has."""
+def _inside(model: Named, corpus: Corpus, domain: Domain, found: Evaluation) -> None:
+    """What only a model with a codec, a likelihood or a latent has."""
+    valid = corpus.valid
     if not isinstance(model, HasCodec):
         found.missing["codes"] = "this model has no codec"
+    elif not len(valid):
+        found.missing["codes"] = "no clip is held out"
     else:
-        found.codes = code_use(model.codec, model.mel, corpus.valid.sounds, corpus.valid.captions)
+        lost, found.codes = through_codec(model, valid.values, valid.captions, domain)
+        found.reconstruction["codec"] = {**found.reconstruction.get("codec", {}), **lost}
+        if not found.codes:
+            found.missing["codes"] = "its codec gives no codes"
     if not isinstance(model, HasLikelihood) or not isinstance(model, HasCodec):
         found.missing["likelihood"] = "its prior gives no likelihood of codes"
+    elif not len(valid):
+        found.missing["likelihood"] = "no clip is held out"
+    elif (said := likelihood(model, valid, model.codec.sizes)) is None:
+        found.missing["likelihood"] = "all clips held out are longer than any that its prior knows"
     else:
-        found.likelihood = likelihood(model, corpus.valid.sounds, corpus.valid.captions, model.codec.size)
-        if found.likelihood is None:
-            found.missing["likelihood"] = "all clips held out are longer than any that its prior knows"
+        found.likelihood = said
     if isinstance(model, HasLatent):
-        found.latent = latent_use(model, corpus.valid.sounds, corpus.valid.captions)
-    if not len(corpus.valid):
-        for what in {"codes", "likelihood"} - set(found.missing):
-            found.missing[what] = "no clip is held out"
+        found.latent = latent_use(model, valid)
 
 
-def _judge(
-    classifier: Classifier,
-    truth: Mapping[str, Mapping[str, str]],
+def _try_real(recogniser: Recogniser, truth: Truth, valid: Clips, found: Evaluation) -> None:
+    """How right it is about real clips that it did not learn from."""
+    held = tried(recogniser, valid, truth)
+    fewest = min((one.right.n for one in held.values()), default=0)
+    if fewest < TRIED and (left := recogniser.left_out()) is not None:
+        held, found.tried_on = left, "training clips, each left out in turn"
+    if held:
+        found.accuracy[REAL] = held
+
+
+def _classify(
+    recogniser: Recogniser,
+    truth: Truth,
     corpus: Corpus,
-    sets: Mapping[str, Recordings],
-    reference: Recordings,
+    sets: Mapping[str, Clips],
+    reference: Clips,
     found: Evaluation,
 ) -> None:
-    # The judge's own accuracy on all that is held out: more clips, a narrower interval.
-    for what, some in {REAL: corpus.valid, THROUGH: sets[THROUGH], MADE: sets[MADE]}.items():
-        if heard := tried(classifier, some, truth):
-            found.judged[what] = heard
-    if REAL not in found.judged:
-        found.notes.append("no clip is held out, so nobody knows how well the judge hears; believe it little")
-    for question, one in found.judged.get(REAL, {}).items():
+    # Of real clips all that are held out: more clips, a narrower interval.
+    _try_real(recogniser, truth, corpus.valid, found)
+    for what in (THROUGH, MADE):
+        if answered := tried(recogniser, sets[what], truth):
+            found.accuracy[what] = answered
+    if REAL not in found.accuracy:
+        found.notes.append("no clip is held out, so nobody knows how good the classifier is; believe it little")
+    for question, one in found.accuracy.get(REAL, {}).items():
         if one.weak:
             found.notes.append(
-                f'the judge is too weak to be believed about "{question}": it hears {one.right.value:.0%} of '
-                f"{one.right.n} real clips rightly (guessing gives {one.chance:.0%})"
+                f'the classifier is too weak to be believed about "{question}": it is right about '
+                f"{one.right.value:.0%} of {one.right.n} real clips (guessing gives {one.chance:.0%})"
             )
+    if not len(sets[MADE]):
+        return
     if len(reference) < FEW:
         found.missing["distances"] = "fewer than two training clips have these captions"
         return
-    real, chances = classifier.embed(reference.sounds).numpy(), classifier.chances(reference.sounds)
-    for what, some in sets.items():
-        if len(some) < FEW:
-            continue
-        embedded, own = classifier.embed(some.sounds).numpy(), classifier.chances(some.sounds)
-        mkl = {
-            question: bootstrap(
-                np.mean,
-                divergences(own[question].numpy(), some.captions, chances[question].numpy(), reference.captions),
-            )
-            for question in own
-        }
-        precision, recall = _among(embedded, real[balanced(reference.captions, len(some))])
-        both = (embedded, some.captions, real, reference.captions)
-        found.distances[what] = Distances(
-            len(some), frechet_estimate(*both), kernel_estimate(*both), mkl, precision, recall
-        )
+    found.distances = compared(recogniser, sets, reference)
     if MADE not in found.distances:
         found.missing["distances"] = "fewer than two clips are compared"
     elif sets[REAL] and len(sets[REAL]) < 0.9 * len(sets[MADE]):
@@ -276,55 +266,88 @@ def _judge(
         )
 
 
-def _among(clips: np.ndarray, real: np.ndarray) -> tuple[Estimate | None, Estimate | None]:
-    if min(len(clips), len(real)) <= NEAREST:
-        return None, None
-    return tuple(share(int(row.sum()), len(row)) for row in (inside(clips, real), inside(real, clips)))  # type: ignore[return-value]
-
-
 def _near(
-    model: Evaluable,
-    classifier: Classifier | None,
-    sets: Mapping[str, Recordings],
-    reference: Recordings,
+    corpus: Corpus,
+    recogniser: Recogniser | None,
+    domain: Domain,
+    sets: Mapping[str, Clips],
+    reference: Clips,
+    until: float | None,
     found: Evaluation,
 ) -> None:
-    """Memory and variety, by mels and by the judge's embedding."""
-    kinds: dict[str, Callable[[Sequence[Sound]], np.ndarray]] = {"mel": lambda some: mel_features(some, model.mel)}
-    if classifier is not None:
-        kinds["judge"] = lambda some: classifier.embed(some).numpy()
-    made, held = sets[MADE], sets[THROUGH]
+    """Memory and variety, by outlines and by the classifier's embedding."""
+    made, held = sets[MADE], sets.get(THROUGH, corpus.valid)
+    if len(set(reference.captions)) > len(reference) / 2:  # hardly any caption has two clips, so others count, too
+        captions, asked = corpus.train.captions, set(made.captions)
+        rows = {row for row, caption in enumerate(captions) if caption in asked}
+        reference = corpus.train.at(sorted(rows.union(balanced(captions, MOST_REFERENCE // 2))))
+    kinds: dict[str, Callable[[Sequence[Any]], Float[np.ndarray, "clips dim"]]] = {domain.name: domain.outlines}
+    if recogniser is not None:
+        kinds["classifier"] = recogniser.embedding
     for kind, features in kinds.items():
-        trained, generated = features(reference.sounds), features(made.sounds)
-        if len(held):
-            to_train = nearest(generated, made.captions, trained, reference.captions)
-            usual = nearest(features(held.sounds), held.captions, trained, reference.captions)
-            found.neighbours[kind] = Near(
-                float(np.median(to_train)),
-                float(np.median(usual)),
-                bootstrap(lambda a, b: np.median(a) / max(float(np.median(b)), 1e-12), to_train, usual),
-                share(int((to_train < np.percentile(usual, 1)).sum()), len(to_train)),
-            )
+        trained, generated = features(reference.values), features(made.values)
+        heldout = features(held.values) if len(held) else trained[:0]
+        near = neighbours(
+            generated, made.captions, heldout, held.captions, trained, reference.captions,
+            fewest=1 if until is None else FEWEST_HELD_OUT,
+        )  # fmt: skip
+        if near is not None:
+            found.neighbours[kind] = near
         ratios = diversities(generated, made.captions, trained, reference.captions)
         if ratios:
             found.diversity[kind] = bootstrap(np.mean, np.array(list(ratios.values())))
-    if not len(held):
-        found.missing["neighbours"] = "no clip of these captions is held out"
+    if not found.neighbours:
+        found.missing["neighbours"] = "too few real clips of these captions to compare with"
     if not found.diversity:
         found.missing["diversity"] = "no caption has two generated and two training clips"
 
 
-def _shown(sets: Mapping[str, Recordings]) -> list[Shown]:
-    first = {what: {c: rows[0] for c, rows in by_caption(some.captions).items()} for what, some in sets.items()}
-    captions = sorted(first[MADE], key=lambda caption: (caption not in first[REAL], caption))
-    step = max(1, len(captions) // SHOWN)
-    chosen = captions[::step][:SHOWN]
+def _again(
+    model: Named,
+    recogniser: Recogniser,
+    truth: Truth,
+    made: Clips,
+    domain: Domain,
+    asked: Mapping[str, int],
+    seed: int,
+    until: float,
+    found: Evaluation,
+) -> Trial | None:
+    """What failed, made again from the same seeds at twice the guidance, where there is time and room for that."""
+    if not isinstance(model, Draws) or not domain.targets or not {REAL, MADE} <= found.accuracy.keys():
+        return None
+    before = model.guidance
+    guidance = min(2 * max(before, 1.0), 8.0)
+    missed: list[tuple[str, int]] = []
+    wanted = meant(recogniser.labels, made, truth)
+    answered = recogniser.answers(made.values)
+    for question, real in found.accuracy[REAL].items():
+        if real.weak or question not in found.accuracy[MADE]:
+            continue
+        fails = set(failing(real, found.accuracy[MADE][question]))
+        takes: dict[str, int] = {}
+        for caption, want, got in zip(made.captions, wanted[question], answered[question], strict=True):
+            take = takes[caption] = takes.get(caption, -1) + 1
+            if want is not None and want != got and fails & labels_of(want):
+                missed.append((caption, seed + take))
+    missed = missed[:AGAIN]
+    if guidance <= before or not missed or time.monotonic() >= until:
+        return None
+    again = make_until(until, model, domain, missed, guidance)
+    wanted, answered = meant(recogniser.labels, again, truth), recogniser.answers(again.values)
+    right = sum(all(wanted[one][i] in (None, answered[one][i]) for one in wanted) for i in range(len(again)))
+    return Trial(before, guidance, right, len(again))
 
-    def one(what: str, caption: str) -> Sound | None:
-        row = first[what].get(caption)
-        return sets[what].sounds[row] if row is not None else None
+
+def _shown(sets: Mapping[str, Clips]) -> list[Shown]:
+    first = {what: {c: rows[0] for c, rows in by_caption(some.captions).items()} for what, some in sets.items()}
+    captions = sorted(first[MADE] or first[REAL], key=lambda caption: (caption not in first[REAL], caption))
+    step = max(1, len(captions) // SHOWN)
+
+    def one(what: str, caption: str) -> Any | None:
+        row = first.get(what, {}).get(caption)
+        return sets[what].values[row] if row is not None else None
 
     return [
-        Shown(caption, one(REAL, caption), one(THROUGH, caption), sets[MADE].sounds[first[MADE][caption]])
-        for caption in chosen
+        Shown(caption, *(one(what, caption) for what in (REAL, THROUGH, MADE))) for caption in captions[::step][:SHOWN]
     ]

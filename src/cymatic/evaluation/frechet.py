@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from cymatic.errors import Error
-from cymatic.evaluation.diversity import matched
+from cymatic.evaluation.captions import matched
 from cymatic.evaluation.intervals import Estimate, groups_of, jackknife
 
 
@@ -21,8 +21,8 @@ def frechet_distance(a: Float[np.ndarray, "a dim"], b: Float[np.ndarray, "b dim"
 
     C are unbiased covariances. The last trace is the sum of the square roots of the eigenvalues of `C_a C_b`. With
     `C = F^T F` those are the singular values of `F_a F_b^T`, so no matrix root is taken, no small number is added to a
-    diagonal, and fewer clips than dimensions are no trouble to compute. They are a trouble to believe: few clips make
-    the distance too large, so compare only distances of equally many.
+    diagonal, and there may be fewer clips than dimensions. Few clips make the distance too large, so compare only
+    distances of equally many.
 
     Raises Error for fewer than two embeddings on either side.
     """

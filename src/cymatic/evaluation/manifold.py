@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from cymatic.errors import Error
-from cymatic.evaluation.diversity import distances
+from cymatic.evaluation.distances import squared_distances
 
 NEAREST = 3  # as in the paper
-ROUNDING = 1e-9  # of a distance; a copy of the clip that a ball reaches to lies on its surface, hence inside
+ROUNDING = 1e-9  # of a squared distance; a copy of the clip that a ball reaches to lies on its surface, hence inside
 
 
 def inside(
@@ -26,5 +26,5 @@ def inside(
     """
     if len(others) <= nearest:
         raise Error(f"neighbourhoods need more than {nearest} clips; got {len(others)}")
-    radii = np.sort(distances(others, others), axis=1)[:, nearest]  # the 0th is the clip itself
-    return np.any(distances(clips, others) <= radii * (1 + ROUNDING), axis=1)
+    radii = np.sort(squared_distances(others, others), axis=1)[:, nearest]  # the 0th is the clip itself
+    return np.any(squared_distances(clips, others) <= radii * (1 + ROUNDING), axis=1)

@@ -1,66 +1,90 @@
-"""Did the model memorise? Does it vary? Distances between generated, held-out and training sounds of one caption.
+"""Did the model memorise? Distances from generated and from real clips to the training clips of their caption.
 
-A model that copies its training clips lands nearer to them than new recordings of the same speaker do; a model that
-has collapsed generates one clip again and again. Distances are Euclidean, between feature vectors of either kind: a
-judge's embedding (`cymatic.evaluation.classifiers.Judge.embed`) or `mel_features`.
+A model that copies its training clips lands nearer to them than new recordings of the same speaker do. Distances are
+Euclidean, between outlines (`domain.Domain`) or between a classifier's embeddings.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Float
-from torch import Tensor
 
 from cymatic.errors import Error
-from cymatic.evaluation.diversity import by_caption, distances, diversity
-from cymatic.media.sound import Sound
-from cymatic.signal.mel import MelSpec, log_mel, to_log
+from cymatic.evaluation.captions import by_caption
+from cymatic.evaluation.distances import squared_distances
+from cymatic.evaluation.intervals import Estimate, bootstrap, share
 
-LEVEL = 0.1  # root mean square to which sounds are brought before their mels are compared
-RANGE = 60 / 20 * np.log(10)  # quieter than the loudest point by more than 60 dB counts as silence
+COMPARED = 100  # training clips that stand for new ones where too few are held out
+MANY = 30  # clips of different captions that tell how far clips lie from each other
+
+Rows = Float[np.ndarray, "clips dim"]
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """What `neighbours` found; distances in the units of the features."""
+    """Median distances to the nearest training clip of the same caption: of generated clips, of real ones (`of` says
+    which), and the first over the second; the share of generated clips nearer than the 1st percentile of the others.
 
-    generated: float  # median distance from a generated sound to the nearest training sound of its caption
-    valid: float  # the same for real held-out sounds
-    ratio: float  # generated / valid: 1 for new takes, towards 0 for copies, above 1 for sounds unlike any real one
-    threshold: float  # the 1st percentile of the held-out sounds' distances
-    nearer: float  # share of generated sounds nearer than the threshold: 0.01 for new takes, 1 for copies
-    diversity: float  # mean pairwise distance among generated over that among training sounds, averaged over captions
+    ratio: 1 for new takes, towards 0 for copies, above 1 for clips unlike any real one.
+    """
+
+    generated: float
+    real: float
+    ratio: Estimate
+    nearer: Estimate
+    of: str
 
 
 def neighbours(
     generated: Float[np.ndarray, "generated dim"],
     generated_captions: Sequence[str],
-    valid: Float[np.ndarray, "valid dim"],
-    valid_captions: Sequence[str],
+    held_out: Float[np.ndarray, "held_out dim"],
+    held_out_captions: Sequence[str],
     train: Float[np.ndarray, "train dim"],
     train_captions: Sequence[str],
-) -> Neighbours:
-    """Compares generated and held-out sounds with the training sounds of the same caption.
+    *,
+    fewest: int = 1,
+) -> Neighbours | None:
+    """Compares generated and real clips with the training clips of their captions.
 
-    For the comparison to be fair, let the held-out sounds pass through the vocoder that made the generated ones.
-    Diversity counts captions that have at least two sounds on both sides, and is NaN where there is none.
-    Raises Error for no sounds or for a caption without training sounds.
+    For the comparison to be fair, let the held-out clips pass through what made the generated ones. Where fewer than
+    `fewest` of them have a caption trained on, up to 100 training clips stand for them, each beside the others of its
+    caption; and where most captions have one clip each, then 30 training clips or more all count as neighbours,
+    whatever the caption. None where nothing can be compared, or the real clips are copies of training clips themselves.
+
+    Raises Error for a generated clip without a training clip of its caption.
     """
-    to_train = nearest(generated, generated_captions, train, train_captions)
-    usual = nearest(valid, valid_captions, train, train_captions)
-    threshold = float(np.percentile(usual, 1))
-    median = float(np.median(usual))
+    counts = Counter(train_captions)
+    known = [row for row, caption in enumerate(held_out_captions) if caption in counts]
+    several = [row for row, caption in enumerate(train_captions) if counts[caption] > 1]
+    if not len(generated) or not len(train):
+        return None
+    if len(known) < fewest and len(several) < len(train) / 2:
+        if len(train) < MANY:
+            return None
+        generated_captions, train_captions = [""] * len(generated), [""] * len(train)
+        held_out_captions = [""] * len(held_out)
+        known, several = list(range(len(held_out))), list(range(len(train)))
+    if len(known) >= fewest:
+        usual = nearest(held_out[known], [held_out_captions[row] for row in known], train, train_captions)
+        of = f"{len(known)} clips held out"
+    else:
+        usual = _nearest_other(several[:COMPARED], train, train_captions)
+        of = f"{len(usual)} training clips from each other"
+    made = nearest(generated, generated_captions, train, train_captions)
+    middle = float(np.median(usual))
+    if middle <= 0:
+        return None
     return Neighbours(
-        generated=float(np.median(to_train)),
-        valid=median,
-        ratio=float(np.median(to_train)) / max(median, 1e-12),
-        threshold=threshold,
-        nearer=float(np.mean(to_train < threshold)),
-        diversity=diversity(generated, generated_captions, train, train_captions),
+        float(np.median(made)),
+        middle,
+        bootstrap(lambda a, b: np.median(a) / max(float(np.median(b)), 1e-12), made, usual),
+        share(int((made < np.percentile(usual, 1)).sum()), len(made)),
+        of,
     )
 
 
@@ -72,42 +96,28 @@ def nearest(
 ) -> Float[np.ndarray, " queries"]:
     """For each query the distance to the nearest of `train` with the same caption.
 
-    Raises Error for no queries or for a caption without training sounds.
+    Raises Error for no queries or for a caption without training clips.
     """
     if not len(queries):
-        raise Error("there are no sounds to find neighbours for; give at least one")
+        raise Error("there are no clips to find neighbours for; give at least one")
     rows = by_caption(train_captions)
     found = np.empty(len(queries))
     for caption, asked in by_caption(query_captions).items():
         if caption not in rows:
-            raise Error(f'no training sound has the caption "{caption}", so nothing can be its neighbour')
-        found[asked] = distances(queries[asked], train[rows[caption]]).min(axis=1)
+            raise Error(f'no training clip has the caption "{caption}", so nothing can be its neighbour')
+        found[asked] = np.sqrt(squared_distances(queries[asked], train[rows[caption]]).min(axis=1))
     return found
 
 
-def mel_features(sounds: Sequence[Sound], spec: MelSpec, *, frames: int = 32) -> Float[np.ndarray, "sounds dim"]:
-    """Length-aligned log-mels, flattened to `mels * frames` numbers for each sound.
-
-    Each sound is mixed to one channel, resampled to `spec.rate` and brought to one level; its log-mel is clipped to the
-    60 dB below its loudest point (so that digital silence is not far from a quiet room), stretched or squeezed to
-    `frames` frames (linear interpolation, averaging where frames are lost), and divided by `sqrt(mels * frames)`. A
-    distance is then the root mean square difference of two aligned log-mels in nepers (1 neper = 8.7 dB); length itself
-    does not count.
-    """
-    return np.stack([_aligned(sound, spec, frames) for sound in sounds]).astype(np.float32)
-
-
-def _aligned(sound: Sound, spec: MelSpec, frames: int) -> Float[np.ndarray, " dim"]:
-    samples = sound.mono().resample(spec.rate).samples
-    samples = samples * (LEVEL / max(float(np.sqrt(np.mean(samples**2))), 1e-8))
-    return aligned(to_log(log_mel(torch.from_numpy(samples.astype(np.float32))[None], spec)[0], spec), frames)
-
-
-def aligned(mel: Float[Tensor, "mels _"], frames: int) -> Float[np.ndarray, " dim"]:
-    """What `mel_features` makes of one log-mel: clipped, fitted to `frames`, flattened; its level counts."""
-    mel = mel.clamp_min(float(mel.max()) - RANGE)
-    # Antialiased on the way down, plain linear interpolation on the way up.
-    fitted = torch.nn.functional.interpolate(
-        mel[None, None], size=(len(mel), frames), mode="bilinear", antialias=True, align_corners=False
-    )
-    return fitted.flatten().numpy() / (len(mel) * frames) ** 0.5
+def _nearest_other(
+    rows: Sequence[int], train: Float[np.ndarray, "train dim"], captions: Sequence[str]
+) -> Float[np.ndarray, " rows"]:
+    """For each of these rows the distance to the nearest other row of its caption."""
+    of = by_caption(captions)
+    found = np.empty(len(rows))
+    for caption, places in by_caption([captions[row] for row in rows]).items():
+        own = np.array([rows[place] for place in places])
+        far = squared_distances(train[own], train[of[caption]])
+        far[own[:, None] == np.array(of[caption])] = np.inf
+        found[places] = np.sqrt(far.min(axis=1))
+    return found

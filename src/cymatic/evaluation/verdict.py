@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from cymatic.evaluation.accuracy import ABOVE_CHANCE, ENOUGH, STRONG
-from cymatic.evaluation.probe import Heard
+from cymatic.evaluation.accuracy import ABOVE_CHANCE, STRONG, Accuracy, failing
+from cymatic.evaluation.evaluate import MADE, REAL, Evaluation
+from cymatic.evaluation.likelihood import CaptionSensitivity
+from cymatic.evaluation.neighbours import Neighbours
+from cymatic.evaluation.questions import CAPTION
 
 FEW = 100  # steps after which a curve begins to say something
 HARDLY = 1 / 3  # a loss that fell by less than this share says that hardly more than loudness by band was learned
@@ -14,12 +17,12 @@ RISEN = 0.05  # of the whole fall: a rise that is no noise
 RESTING = 0.005  # of the whole fall, held out over the last quarter of the steps: below it nothing happens any more
 RESTING_TRAIN = 0.03  # the same for the loss in training, which is noisier
 LATE = 0.8  # of the steps: a best after this is the end
-FAILS = 0.5  # share of made clips heard rightly at which a caption fails, with two misses at least
 NAMED = 4
 USUAL_MINUTES = 15
 COPIES, NEAR, FAR = 0.5, 0.8, 2.0  # of the usual distance to the nearest training clip
 ALIKE = 0.3  # of the training clips' spread
-HEED = 0.02  # rise of the loss under wrong captions below which captions hardly count
+SAME = 0.01  # nepers: real clips that lie nearer to each other than this are copies already
+SENSITIVE = 0.02  # rise of the loss under wrong captions below which captions hardly count
 
 
 @dataclass(frozen=True)
@@ -37,46 +40,12 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Heed:
-    """The loss with the right and with wrong captions, over `clips` clips."""
-
-    right: float
-    wrong: float
-    clips: int
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Middle distances to the nearest training clip, of made clips and of real ones (`usual`; `of` says which).
-
-    diversity: how far made clips of one caption differ, over how far training clips do; None where it can't be said.
-    """
-
-    made: float
-    usual: float
-    of: str
-    clips: int
-    diversity: float | None
-
-
-@dataclass(frozen=True)
-class Trial:
-    """Clips that failed, made again with a stronger guidance: how many of `clips` were then heard rightly."""
-
-    before: float
-    guidance: float
-    right: int
-    clips: int
-
-
-@dataclass(frozen=True)
-class Numbers:
-    """All that a verdict rests on.
+class Run:
+    """What a run knows of itself.
 
     clips, captions: what it was trained on; middle: how many clips the middle caption has; rates: of the recipe's two
-    optimisers. real: what the judge hears of real clips, and how they were kept from it; no_judge: why there is none;
-    words: that it knows; clips_of: training clips of each caption or word that it was tried on. most: whether it ended
-    because its plan allowed no more steps.
+    optimisers; most: whether it ended because its plan allowed no more steps. words: that a probe of it knows;
+    clips_of: training clips of each caption or word that a probe was tried on.
     """
 
     curve: Curve
@@ -85,16 +54,27 @@ class Numbers:
     captions: int
     middle: int
     rates: tuple[float, float]
-    no_judge: str | None = None
-    words: int = 0
-    real: Heard | None = None
-    how: str = "held out"
-    clips_of: dict[str, int] = field(default_factory=dict)
-    made: Heard | None = None
-    heed: Heed | None = None
-    memory: Memory | None = None
-    most: bool = False
-    trial: Trial | None = None
+    most: bool
+    words: int
+    clips_of: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class _Probed:
+    """What a probe found in real and in made clips; `question`: whether it told captions or words."""
+
+    question: str
+    real: Accuracy
+    made: Accuracy | None
+
+    @property
+    def fails(self) -> list[str]:
+        """Nothing where it can't be believed."""
+        return [] if self.real.weak or self.made is None else failing(self.real, self.made)
+
+    @property
+    def one(self) -> str:
+        return "caption" if self.question == CAPTION else "word"
 
 
 @dataclass(frozen=True)
@@ -139,36 +119,32 @@ def course(curve: Curve) -> Course | None:
     return Course(kind, start, end, best, best_step, late, bool(curve.valid))
 
 
-def weak(real: Heard) -> bool:
-    """Whether a judge that hears so much of real clips can't be believed about made ones."""
-    return real.clips < ENOUGH or real.right < STRONG or real.right < real.chance + ABOVE_CHANCE
-
-
-def failing(real: Heard, made: Heard) -> list[str]:
-    """The captions or words that fail, worst first: those only that the judge hears rightly in real clips."""
-    unheard = {one for one, tally in real.each.items() if tally.right < STRONG * tally.clips}
-    fails = [
-        one
-        for one, tally in made.each.items()
-        if tally.right <= FAILS * tally.clips and tally.clips - tally.right >= 2 and one not in unheard
-    ]
-    return sorted(fails, key=lambda one: (made.each[one].right / made.each[one].clips, -made.each[one].clips, one))
-
-
-def sentences(numbers: Numbers) -> list[str]:
-    """The verdict, five to eight lines at most."""
-    lines = [*_learning(numbers), *_judging(numbers)]
-    if numbers.heed is not None:
-        lines.append(_heeding(numbers.heed))
-    if numbers.memory is not None:
-        lines.append(_remembering(numbers.memory))
-    if advice := suggestions(numbers):
+def sentences(run: Run, found: Evaluation) -> list[str]:
+    """The verdict on a run that was evaluated, eight lines at most."""
+    probed = _probed(found)
+    lines = [*_learning(run, probed), *_probing(run, found, probed)]
+    if found.caption_sensitivity is not None:
+        lines.append(_sensing(found.caption_sensitivity))
+    if (near := _near(found)) is not None:
+        lines.append(_remembering(near, found))
+    if advice := suggestions(run, found):
         lines.append(f"Try: {'; '.join(advice)}.")
     return lines
 
 
-def _learning(numbers: Numbers) -> list[str]:
-    curve, went = numbers.curve, course(numbers.curve)
+def _probed(found: Evaluation) -> _Probed | None:
+    for question, real in found.accuracy.get(REAL, {}).items():
+        return _Probed(question, real, found.accuracy.get(MADE, {}).get(question))
+    return None
+
+
+def _near(found: Evaluation) -> Neighbours | None:
+    """How near made clips lie to training clips; None where real ones are copies of each other."""
+    return next((near for near in found.neighbours.values() if near.real >= SAME), None)
+
+
+def _learning(run: Run, probed: _Probed | None) -> list[str]:
+    curve, went = run.curve, course(run.curve)
     if went is None:
         return []
     what = "the loss held out" if went.held_out else "the loss in training (0 clips are held out)"
@@ -196,7 +172,7 @@ def _learning(numbers: Numbers) -> list[str]:
             f"{went.best_step:,} of {curve.steps:,}, {kept}; at the end it was {went.end:.2f}, while "
             f"the loss in training went on from {low:.2f} to {train_end:.2f}."
         ]
-    learned = "It has learned, but not yet to say its captions" if _untold(numbers) else "It has learned"
+    learned = "It has learned, but not yet to say its captions" if _untold(probed) else "It has learned"
     if went.late is None:
         return [f"{learned}: {fell} in {curve.steps:,} steps."]
     share = f"{percent(max(went.late, 0), 1)} of it in the last quarter of the steps"
@@ -205,124 +181,121 @@ def _learning(numbers: Numbers) -> list[str]:
     return [f"{learned}: {fell} and had come to rest at the end ({share})."]
 
 
-def _untold(numbers: Numbers) -> bool:
-    """Whether a judge that can be believed hears made clips hardly better than by guessing."""
-    real, made = numbers.real, numbers.made
-    return real is not None and made is not None and not weak(real) and made.right < made.chance + ABOVE_CHANCE
+def _untold(probed: _Probed | None) -> bool:
+    """Whether a probe that can be believed finds in made clips hardly more than guessing would."""
+    if probed is None or probed.made is None or probed.real.weak:
+        return False
+    return probed.made.right.value < probed.made.chance + ABOVE_CHANCE
 
 
 def _still_falling(went: Course) -> bool:
     return went.late is not None and went.late > (RESTING if went.held_out else RESTING_TRAIN)
 
 
-def _judging(numbers: Numbers) -> list[str]:
-    real, made = numbers.real, numbers.made
-    if real is None:
-        return [f"It has no judge of its own: {numbers.no_judge}."] if numbers.no_judge else []
-    of = "" if real.unit == "captions" else "the words of "
-    if real.unit == "captions":
-        classifier = f"Its own judge, which tells {numbers.captions} captions apart,"
+def _probing(run: Run, found: Evaluation, probed: _Probed | None) -> list[str]:
+    if probed is None:
+        why = found.missing.get("accuracy")
+        return [f"It has no probe: {why}."] if why else []
+    real, made = probed.real, probed.made
+    of = "" if probed.question == CAPTION else "the words of "
+    if probed.question == CAPTION:
+        probe = f"A probe, which tells {run.captions} captions apart,"
     else:
-        classifier = (
-            f"Its own judge, which listens for {numbers.words} words, since there are {numbers.captions:,} captions,"
-        )
-    guessing = f"{numbers.how}; guessing gives {percent(real.chance)}"
-    right = f"{percent(real.right)} of {of}{real.clips} real clips rightly ({guessing})"
-    if weak(real):
-        few = "only " if real.right < STRONG else ""
-        return [f"{classifier} can't say which captions fail: it hears {few}{right}."]
+        probe = f"A probe, which looks for {run.words} words, since there are {run.captions:,} captions,"
+    guessing = f"{found.tried_on}; guessing gives {percent(real.chance)}"
+    right = f"{percent(real.right.value)} of {of}{real.right.n} real clips ({guessing})"
+    if real.weak:
+        few = "only " if real.right.value < STRONG else ""
+        return [f"{probe} can't say which captions fail: it is right about {few}{right}."]
     if made is None:
-        return [f"{classifier} hears {right}."]
-    lines = [f"{classifier} hears {right}, and {percent(made.right)} of {of}{made.clips} made ones."]
-    if fails := failing(real, made):
-        named = ", ".join(_failure(one, made) for one in fails[:NAMED])
+        return [f"{probe} is right about {right}."]
+    lines = [f"{probe} is right about {right}, and about {percent(made.right.value)} of {of}{made.right.n} made ones."]
+    if fails := probed.fails:
+        named = ", ".join(_failure(label, made) for label in fails[:NAMED])
         more = f" and {len(fails) - NAMED} more" if len(fails) > NAMED else ""
         lines.append(f"It fails at {named}{more}.")
     else:
-        lines.append(f"None of the {len(made.each)} {made.unit} it was tried on fails.")
+        lines.append(f"None of the {len(made.each)} {probed.one}s it was tried on fails.")
     return lines
 
 
-def _failure(one: str, made: Heard) -> str:
-    tally = made.each[one]
-    heard = f', heard as "{tally.instead}"' if tally.instead else ""
-    return f'"{one}" ({tally.right} of {tally.clips}{heard})'
+def _failure(label: str, made: Accuracy) -> str:
+    right, clips = made.each[label]
+    instead = made.instead(label)
+    taken = f', taken for "{instead}"' if instead else ""
+    return f'"{label}" ({right} of {clips}{taken})'
 
 
-def _heeding(heed: Heed) -> str:
-    rise = heed.wrong / heed.right - 1
-    count = "count" if rise >= HEED else "hardly count"
+def _sensing(sensitivity: CaptionSensitivity) -> str:
+    rise = sensitivity.rise
+    count = "count" if rise >= SENSITIVE else "hardly count"
     change = f"{percent(abs(rise))} {'more' if rise >= 0 else 'less'}"
-    losses = f"the loss of {heed.clips} clips is {heed.wrong:.2f} instead of {heed.right:.2f} ({change})"
-    return f"The captions {count}: with wrong ones {losses}."
+    losses = f"{sensitivity.wrong:.2f} instead of {sensitivity.right:.2f} ({change})"
+    return f"The captions {count}: with wrong ones the loss of {sensitivity.clips} clips is {losses}."
 
 
-def _remembering(memory: Memory) -> str:
-    ratio = memory.made / memory.usual
-    numbers = f"{memory.clips} made clips lie {ratio:.2f} times as far from the nearest training clip as {memory.of} do"
+def _remembering(near: Neighbours, found: Evaluation) -> str:
+    ratio = near.ratio.value
+    numbers = f"{near.ratio.n} made clips lie {ratio:.2f} times as far from the nearest training clip as {near.of} do"
     if ratio < COPIES:
-        found = "It copies its training clips"
+        says = "It copies its training clips"
     elif ratio < NEAR:
-        found = "It stays close to its training clips"
+        says = "It stays close to its training clips"
     elif ratio > FAR:
-        found = "It sounds unlike any training clip"
+        says = "It is unlike any training clip"
     else:
-        found = "It makes sounds of its own"
+        says = "It makes clips of its own"
     alike = ""
-    if memory.diversity is not None and memory.diversity < ALIKE:
-        alike = f", and those of one caption differ {memory.diversity:.2f} times as much as real ones"
-    return f"{found}: {numbers}{alike}."
+    varied = next(iter(found.diversity.values()), None)
+    if varied is not None and varied.value < ALIKE:
+        alike = f", and those of one caption differ {varied.value:.2f} times as much as real ones"
+    return f"{says}: {numbers}{alike}."
 
 
-def suggestions(numbers: Numbers) -> list[str]:
+def suggestions(run: Run, found: Evaluation) -> list[str]:
     """What to try, most helpful first; three at most, each because of a number."""
     advice: list[str] = []
-    curve, went = numbers.curve, course(numbers.curve)
-    clips = numbers.clips
+    curve, went, clips = run.curve, course(run.curve), run.clips
+    probed, near = _probed(found), _near(found)
     if went is not None:
         if went.kind == "diverged":
-            slow, fast = (f"{rate / 3:.2g}" for rate in numbers.rates)
+            slow, fast = (f"{rate / 3:.2g}" for rate in run.rates)
             advice.append(f"--set training.learning_rate={slow} --set training.matrix_rate={fast} (a third)")
         elif went.kind == "overfits":
             steps = round(went.best_step * 1.1)
             advice.append(f"more clips than the {clips:,} there are, or --steps {steps} and the same in less time")
         elif went.kind == "short":
             advice.append(f"--minutes {USUAL_MINUTES}, since {curve.steps} steps teach little")
-        elif went.kind == "flat" or _still_falling(went) or _untold(numbers):
+        elif went.kind == "flat" or _still_falling(went) or _untold(probed):
             twice = 2 * curve.seconds / 60
             # Minutes give no more steps than were planned at most.
-            longer = f"--minutes {twice:.0f}" if twice >= 2 and not numbers.most else f"--steps {2 * curve.steps}"
+            longer = f"--minutes {twice:.0f}" if twice >= 2 and not run.most else f"--steps {2 * curve.steps}"
             advice.append(f"{longer} (twice as long)")
-    if numbers.real is not None and numbers.made is not None and not weak(numbers.real):
-        if scarce := _scarce(numbers, failing(numbers.real, numbers.made)):
+    if probed is not None:
+        if scarce := _scarce(run, probed):
             advice.append(f"more clips of {scarce}")
-        if (trial := numbers.trial) is not None and trial.right >= max(2, trial.clips / 4):
+        if (trial := found.trial) is not None and trial.right >= max(2, trial.clips / 4):
             advice.append(
                 f"--guidance {trial.guidance:g} instead of {trial.before:g} (of {trial.clips} clips that failed, "
-                f"{trial.right} were heard rightly)"
+                f"{trial.right} were then right)"
             )
     begun = went is None or went.kind in ("learned", "overfits")
-    if begun and numbers.heed is not None and numbers.heed.wrong / numbers.heed.right - 1 < HEED:
-        advice.append(f"captions that say more of what is heard ({numbers.captions:,} for {clips:,} clips)")
-    if numbers.memory is not None and numbers.memory.made / numbers.memory.usual < COPIES:
-        if went is None or went.kind != "overfits":
-            advice.append(f"more clips for each caption (the middle one has {numbers.middle})")
-    if numbers.held_out == 0:
+    if begun and found.caption_sensitivity is not None and found.caption_sensitivity.rise < SENSITIVE:
+        advice.append(f"captions that say more of what is there ({run.captions:,} for {clips:,} clips)")
+    if near is not None and near.ratio.value < COPIES and (went is None or went.kind != "overfits"):
+        advice.append(f"more clips for each caption (the middle one has {run.middle})")
+    if run.held_out == 0:
         advice.append(f"more clips than {clips:,}, so that a tenth can be held out")
     return advice[:3]
 
 
-def _scarce(numbers: Numbers, fails: Sequence[str]) -> str:
+def _scarce(run: Run, probed: _Probed) -> str:
     """Those that fail and have fewer clips than the middle one has."""
-    counts = sorted(numbers.clips_of.values())
+    counts = sorted(run.clips_of.values())
     usual = counts[len(counts) // 2] if counts else 0
-    rare = [(one, numbers.clips_of[one]) for one in fails if numbers.clips_of.get(one, usual) < usual]
-    named = ", ".join(f'"{one}" ({count})' for one, count in rare[:NAMED])
-    return f"{named}, since the middle {_one_of(numbers)} has {usual}" if named else ""
-
-
-def _one_of(numbers: Numbers) -> str:
-    return "word" if numbers.real is not None and numbers.real.unit == "words" else "caption"
+    rare = [(label, run.clips_of[label]) for label in probed.fails if run.clips_of.get(label, usual) < usual]
+    named = ", ".join(f'"{label}" ({count})' for label, count in rare[:NAMED])
+    return f"{named}, since the middle {probed.one} has {usual}" if named else ""
 
 
 def percent(share: float, digits: int = 0) -> str:

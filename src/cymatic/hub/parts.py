@@ -64,6 +64,8 @@ def load_part(folder: Path, kinds: tuple[type[P], ...]) -> P:
     values = todays_config(values, str(folder / CONFIG))
     by_kind = {_kind(cls): cls for cls in kinds}
     kind = values.get("kind")
+    if isinstance(kind, str) and kind in EARLIER_KINDS:
+        kind = values["kind"] = EARLIER_KINDS[kind]
     if kind not in by_kind:
         raise ModelError(
             f'{folder / CONFIG} describes a part of kind "{kind}" where one of {sorted(by_kind)} is needed'
@@ -121,6 +123,9 @@ def fill(
         raise ModelError(f"{otherwise}: {'; '.join(sorted(problems)[:8])}{more}")
     part.load_state_dict({name: tensors[other] for other, (name, _) in own.items()})
 
+
+# What kinds of parts were called in files of earlier versions.
+EARLIER_KINDS = {"judge": "classifier"}
 
 # What weights were called in files of earlier versions, by the step of their dotted name.
 RENAMED = {"inwards": "in_proj", "outwards": "out_proj", "steer": "modulation", "last_steer": "last_modulation"}

@@ -27,6 +27,7 @@ from cymatic.errors import Error, SoundError
 from cymatic.files import reason, write_atomically
 from cymatic.media import containers
 
+MAX_RATE = 768_000  # Hz
 SHORTEST_SECONDS = 0.01
 FFMPEG_SECONDS = 300  # a decoder that takes longer hangs
 # Containers whose demuxers open nothing but the file they are given (playlists would reach out to other files).
@@ -134,8 +135,6 @@ class _Stream(soundfile.SoundFile):
 def _decode(
     stream: _Stream, path: str | os.PathLike[str], mono: bool
 ) -> Iterator[Float[np.ndarray, "channels samples"]]:
-    from cymatic.media.sound import MAX_RATE
-
     rate, channels = stream.samplerate, stream.channels
     if not 1 <= rate <= MAX_RATE:
         raise SoundError(f"{path} claims a rate of {rate} Hz; give a sound between 1 and {MAX_RATE} Hz")

@@ -17,7 +17,8 @@ from jaxtyping import Float
 
 from cymatic.errors import SoundError
 from cymatic.media import audio_files as files
-from cymatic.media.sound import MAX_CHANNELS, MAX_RATE
+from cymatic.media.audio_files import MAX_RATE
+from cymatic.media.sound import MAX_CHANNELS
 
 NAME = "the standard input"
 SECONDS = 0.1  # of a WAV at once

@@ -12,7 +12,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from cymatic.media.sound import Sound
-
 INK, FAINT, BLUE = "#1d2733", "#8a94a0", "#2b5d8a"
 # White paper to dark ink by way of blue: louder is darker.
 SHADES = ["#ffffff", "#dcebf3", "#9cc5de", "#4f8fbe", "#27568c", "#152a56", "#0a1029"]
@@ -38,25 +36,35 @@ FRAMES_PER_COLUMN = 4  # of a long sound: more is slower and looks the same
 MOST_ITEMS = 400  # on one sheet: about 13,000 pixels high
 
 
-def plot(sound: Sound, path: str | os.PathLike[str], title: str | None = None) -> Path:
+@runtime_checkable
+class Waveform(Protocol):
+    """What can be drawn: samples `[channels, samples]` at a rate in Hz, such as a `Sound`."""
+
+    @property
+    def samples(self) -> Float[np.ndarray, "channels samples"]: ...
+
+    @property
+    def rate(self) -> int: ...
+
+
+def plot(sound: Waveform, path: str | os.PathLike[str], title: str = "") -> Path:
     """Draws a sound of any length into a PNG of 1000 x 560 pixels and returns the path.
 
     Above, the waveform (the range of all channels in each pixel); below, the mel spectrogram of the mix, 80 dB deep,
-    over seconds and Hz. The title is the prompt in `sound.info` unless given. Raises SoundError where it can't write.
+    over seconds and Hz, under `title`. Raises SoundError where it can't write.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 5.6), dpi=DPI, facecolor="white")
-    caption = str(sound.info.get("prompt", "")) if title is None else title
-    figure.text(0.075, 0.945, _one_line(caption, 90), size=13, color=INK, parse_math=False)
-    facts = f"{sound.seconds:.3g} s   {_hz(sound.rate)}Hz   {_channels(sound.channels)}"
+    figure.text(0.075, 0.945, _one_line(title, 90), size=13, color=INK, parse_math=False)
+    facts = f"{_seconds(sound):.3g} s   {_hz(sound.rate)}Hz   {_channels(len(sound.samples))}"
     figure.text(0.975, 0.945, facts, size=9, color=FAINT, ha="right")
     _draw_waveform(figure.add_axes((0.075, 0.69, 0.9, 0.215)), sound)
     _draw_spectrogram(figure.add_axes((0.075, 0.1, 0.9, 0.56)), sound)
     return _save(figure, path)
 
 
-def contact_sheet(path: str | os.PathLike[str], items: Sequence[tuple[str, Sound] | None], *, columns: int = 4) -> Path:
+def contact_sheet(path: str | os.PathLike[str], items: Sequence[tuple[str, Waveform] | None], columns: int = 4) -> Path:
     """Draws many sounds on one PNG: each a small mel spectrogram under its caption, `columns` in a row.
 
     None leaves a field empty. Each sound fills its field, so the fields share no time scale; the caption ends with the
@@ -89,7 +97,7 @@ def contact_sheet(path: str | os.PathLike[str], items: Sequence[tuple[str, Sound
         above = (bottom + cell[1] + 0.07) / size[1]
         figure.text(left / size[0], above, _one_line(caption, 30), size=8, color=INK, parse_math=False)
         right = (left + cell[0]) / size[0]
-        figure.text(right, above, f"{sound.seconds:.3g} s", size=7, color=FAINT, ha="right")
+        figure.text(right, above, f"{_seconds(sound):.3g} s", size=7, color=FAINT, ha="right")
     return _save(figure, path)
 
 
@@ -121,7 +129,7 @@ def attention_sheet(
     return _save(figure, path)
 
 
-def thumbnail(sound: Sound, columns: int = 200) -> bytes:
+def thumbnail(sound: Waveform, columns: int = 200) -> bytes:
     """A small mel spectrogram as a PNG of `columns` x 96 pixels (fewer for a tiny sound), 80 dB deep, without axes."""
     from PIL import Image
 
@@ -136,25 +144,32 @@ def thumbnail(sound: Sound, columns: int = 200) -> bytes:
     return buffer.getvalue()
 
 
-def _draw_waveform(axes: Axes, sound: Sound) -> None:
+def _draw_waveform(axes: Axes, sound: Waveform) -> None:
     low, high = _envelope(sound.samples)
-    width = sound.seconds / len(low)
+    width = _seconds(sound) / len(low)
     middles = (np.arange(len(low)) + 0.5) * width
-    if len(low) == len(sound):  # every sample has a place of its own
+    if len(low) == sound.samples.shape[1]:  # every sample has a place of its own
         for channel in sound.samples:
-            axes.plot(middles, channel, color=BLUE, linewidth=0.9, marker="." if len(sound) < 100 else "", alpha=0.8)
+            axes.plot(
+                middles,
+                channel,
+                color=BLUE,
+                linewidth=0.9,
+                marker="." if sound.samples.shape[1] < 100 else "",
+                alpha=0.8,
+            )
     else:
         axes.fill_between(middles, low, high, color=BLUE, linewidth=0.5)
     limit = max(float(np.abs(sound.samples).max()), 1e-3) * 1.08
-    axes.set(xlim=(0, sound.seconds), ylim=(-limit, limit), xticks=[], ylabel="level")
+    axes.set(xlim=(0, _seconds(sound)), ylim=(-limit, limit), xticks=[], ylabel="level")
     axes.axhline(0, color=FAINT, linewidth=0.4)
     axes.locator_params(axis="y", nbins=4)
     _outline(axes)
 
 
-def _draw_spectrogram(axes: Axes, sound: Sound) -> None:
+def _draw_spectrogram(axes: Axes, sound: Waveform) -> None:
     top = float(hz_to_mel(sound.rate / 2))
-    _show(axes, _decibels(sound, COLUMNS), extent=(0.0, sound.seconds, 0.0, top))
+    _show(axes, _decibels(sound, COLUMNS), extent=(0.0, _seconds(sound), 0.0, top))
     ticks = (0, 250, 500, 1000, 2000, 4000, 8000, 16_000, 32_000, 64_000, 128_000, 256_000)
     # Those that leave room for the one below.
     heights = {hz: float(hz_to_mel(float(hz))) for hz in ticks}
@@ -171,16 +186,16 @@ def _envelope(samples: Float[np.ndarray, "channels samples"]) -> tuple[np.ndarra
     return low, np.maximum.reduceat(samples, starts, axis=1).max(axis=0)
 
 
-def _decibels(sound: Sound, columns: int) -> Float[np.ndarray, "mels columns"]:
+def _decibels(sound: Waveform, columns: int) -> Float[np.ndarray, "mels columns"]:
     """Mel spectrogram of the mix in dB below its loudest point, with at most `columns` columns, whatever the length.
 
     A column of a long sound shows the loudest of a few frames in it, so that the work stays bounded.
     """
     n_fft = 2 ** max(6, math.ceil(math.log2(sound.rate / 25)))  # windows of 40 to 80 ms
     spec = MelSpec(rate=sound.rate, n_fft=n_fft, hop=1, mels=MELS, fmax=sound.rate / 2)
-    columns = min(columns, len(sound))
-    per_column = min(FRAMES_PER_COLUMN, max(1, round(2 * len(sound) / columns / n_fft)))
-    middles = (np.arange(columns * per_column) + 0.5) * (len(sound) / (columns * per_column))
+    columns = min(columns, sound.samples.shape[1])
+    per_column = min(FRAMES_PER_COLUMN, max(1, round(2 * sound.samples.shape[1] / columns / n_fft)))
+    middles = (np.arange(columns * per_column) + 0.5) * (sound.samples.shape[1] / (columns * per_column))
     window = np.hanning(n_fft + 1)[:-1].astype(np.float32)
     filters = filterbank(spec)
     mel = np.empty((MELS, len(middles)), dtype=np.float32)
@@ -195,15 +210,15 @@ def _decibels(sound: Sound, columns: int) -> Float[np.ndarray, "mels columns"]:
     return 20 * np.log10(np.maximum(mel / loudest, 10 ** (-RANGE_DB / 20)))
 
 
-def _frames(sound: Sound, starts: np.ndarray, length: int) -> Float[np.ndarray, "frames length"]:
+def _frames(sound: Waveform, starts: np.ndarray, length: int) -> Float[np.ndarray, "frames length"]:
     """The mix from each of `starts`, with silence beyond both ends; gathers only what is asked for."""
     index = starts[:, None] + np.arange(length)
-    inside = (index >= 0) & (index < len(sound))
-    index = np.clip(index, 0, len(sound) - 1)
+    inside = (index >= 0) & (index < sound.samples.shape[1])
+    index = np.clip(index, 0, sound.samples.shape[1] - 1)
     mixed = np.zeros(index.shape, dtype=np.float32)
     for channel in sound.samples:
         mixed += channel[index]
-    return mixed * inside / sound.channels
+    return mixed * inside / len(sound.samples)
 
 
 def _show(
@@ -231,6 +246,10 @@ def _one_line(text: str, most: int) -> str:
 
 def _hz(hz: int) -> str:
     return f"{hz / 1000:g} k" if hz >= 1000 else f"{hz} "
+
+
+def _seconds(sound: Waveform) -> float:
+    return sound.samples.shape[1] / sound.rate
 
 
 def _channels(count: int) -> str:

@@ -17,9 +17,9 @@ from numpy.typing import ArrayLike
 
 from cymatic.errors import SoundError
 from cymatic.media import audio_files as files
+from cymatic.media.audio_files import MAX_RATE
 from cymatic.signal import loudness
 
-MAX_RATE = 768_000  # Hz
 MAX_CHANNELS = 1024  # what libsndfile reads; more is nearly always [samples, channels] the wrong way round
 
 
@@ -180,7 +180,7 @@ class Sound:
         """Draws the waveform and its mel spectrogram into a PNG; the title is the prompt unless given."""
         from cymatic.media.plot import plot  # brings in matplotlib
 
-        return plot(self, path, title=title)
+        return plot(self, path, str(self.info.get("prompt", "")) if title is None else title)
 
 
 def _checked_samples(samples: ArrayLike) -> Float[np.ndarray, "channels samples"]:

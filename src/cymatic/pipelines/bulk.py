@@ -1,8 +1,8 @@
 """Sounds by the thousand -> shards of codes, on the cores of this machine or on a cluster, interrupted or not.
 
-The work is cut into tasks, one for each shard (`data.tasks`). A shard appears whole or not at all, its summary after
-it, and the same task gives the same bytes: so a task can be done twice without harm, and one that was done is not done
-again. That is all there is to resuming, and to losing workers.
+The work is cut into units, one for each shard (`data.bulk_units`). A shard appears whole or not at all, its summary
+after it, and the same unit gives the same bytes: so a unit can be done twice without harm, and one that was done is not
+done again. That is all there is to resuming, and to losing workers.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cymatic.config import Config
-from cymatic.data.layouts import Skipped, check_strictly
+from cymatic.data.bulk_units import BulkInputs, Unit, named, read_inputs, samples_of
+from cymatic.data.rows import Skipped, check_strictly
 from cymatic.data.shards import SHARD, write_shard
-from cymatic.data.tasks import Task, Work, named, read_work, sounds_of
 from cymatic.errors import Error, ModelError
 from cymatic.files import write_atomically
 from cymatic.media import audio_files as files
@@ -90,8 +90,8 @@ class Totals:
 
 
 class Encoder:
-    """A worker: loads the codec once, then does one task after the other, at one thread, so that it matters neither
-    where nor beside what a task is done."""
+    """A worker: loads the codec once, then does one unit after the other, at one thread, so that it matters neither
+    where nor beside what a unit is done."""
 
     def __init__(self, job: Job) -> None:
         import torch
@@ -104,12 +104,12 @@ class Encoder:
                 f"({job.sha256[:8]}); give all machines the same"
             )
 
-    def __call__(self, task: Task) -> Summary:
+    def __call__(self, unit: Unit) -> Summary:
         """Writes the shard and then its summary. Raises Error where it can't, or, if strict, for a broken sound."""
         job, skipped, counts = self.job, list[Skipped](), {"sounds": 0, "seconds": 0.0}
 
         def sounds() -> Iterator[tuple[str, bytes, dict[str, Any]]]:
-            for i, found in enumerate(sounds_of(job.root, task, skipped)):
+            for i, found in enumerate(samples_of(job.root, unit, skipped)):
                 codes = io.BytesIO()
                 try:
                     with named(found):
@@ -125,19 +125,19 @@ class Encoder:
                 counts["sounds"] += 1
                 counts["seconds"] += written.seconds
                 about = {"caption": found.caption, "split": found.split, "source": found.name}
-                yield f"{task.number:06}-{i:06}", codes.getvalue(), {**about, "seconds": round(written.seconds, 6)}
+                yield f"{unit.number:06}-{i:06}", codes.getvalue(), {**about, "seconds": round(written.seconds, 6)}
 
-        size = write_shard(job.out / f"{task.shard}{SHARD}", sounds())
+        size = write_shard(job.out / f"{unit.shard}{SHARD}", sounds())
         if job.strict:
             check_strictly(skipped)
         summary = Summary(
-            shard=task.shard,
+            shard=unit.shard,
             bytes=size,
             sounds=int(counts["sounds"]),
             seconds=round(counts["seconds"], 6),
             skipped=tuple((one.name, one.why, one.broken) for one in skipped),
         )
-        write_atomically(job.out / f"{task.shard}.json", summary.model_dump_json(indent=2).encode() + b"\n")
+        write_atomically(job.out / f"{unit.shard}.json", summary.model_dump_json(indent=2).encode() + b"\n")
         return summary
 
 
@@ -159,17 +159,17 @@ def encode_in_bulk(
 
     workers: processes of this machine, or of the cluster. What is broken is named, skipped and counted; with `strict`
     it stops the work. Raises Error for an output that holds the codes of another plan, ModelError for a model that is
-    no codec, and what `read_work` raises.
+    no codec, and what `read_inputs` raises.
     """
     if out.absolute() in (source.absolute(), source.absolute().parent if source.is_file() else None):
         raise Error(f"{out} holds the sounds; give another folder for their codes")
     folder = find_model(model)
     codec = load_codec(model, device=device)
     kbps = codec.rates[codec.levels(kbps) - 1]
-    work = read_work(source, clips)
+    work = read_inputs(source, clips)
     plan = Plan(
         model=codec.name, sha256=codec.sha256, kbps=kbps, entropy=entropy, clips=clips, inputs=work.fingerprint,
-        shards=len(work.tasks),
+        shards=len(work.units),
     )  # fmt: skip
     _agree(plan, out)
     if strict:
@@ -181,19 +181,19 @@ def encode_in_bulk(
     return _work(work, job, plan, engine, workers, say)
 
 
-def _work(work: Work, job: Job, plan: Plan, engine: Engine, workers: int, say: Callable[[str], None]) -> Totals:
+def _work(work: BulkInputs, job: Job, plan: Plan, engine: Engine, workers: int, say: Callable[[str], None]) -> Totals:
     totals = Totals(skipped=list(work.skipped))
-    open_tasks = []
-    for task in work.tasks:
-        if (done := done_before(job.out, task)) is None:
-            open_tasks.append(task)
+    open_units = []
+    for unit in work.units:
+        if (done := done_before(job.out, unit)) is None:
+            open_units.append(unit)
         else:
             totals.add(done)
             totals.before += 1
     if totals.before:
         say(f"{totals.before} of {plan.shards} shards are there already")
-    if open_tasks:
-        for summary in _engine(engine)(open_tasks, job, workers):
+    if open_units:
+        for summary in _engine(engine)(open_units, job, workers):
             totals.add(summary)
             for name, why, _ in summary.skipped:
                 say(f"skipped {name}: {why}")
@@ -207,7 +207,7 @@ def _work(work: Work, job: Job, plan: Plan, engine: Engine, workers: int, say: C
     return totals
 
 
-def _engine(engine: Engine) -> Callable[[Sequence[Task], Job, int], Iterator[Summary]]:
+def _engine(engine: Engine) -> Callable[[Sequence[Unit], Job, int], Iterator[Summary]]:
     if engine == "local":
         return local
     from cymatic.pipelines.bulk_ray import on_ray
@@ -215,16 +215,16 @@ def _engine(engine: Engine) -> Callable[[Sequence[Task], Job, int], Iterator[Sum
     return on_ray
 
 
-def local(tasks: Sequence[Task], job: Job, workers: int) -> Iterator[Summary]:
-    """Does the tasks in processes of this machine, in no particular order; one worker is this very process."""
+def local(units: Sequence[Unit], job: Job, workers: int) -> Iterator[Summary]:
+    """Does the units in processes of this machine, in no particular order; one worker is this very process."""
     if workers == 1:
-        yield from _here(tasks, job)
+        yield from _here(units, job)
         return
     # Fresh processes: a copy of one that has used torch may wait for threads that it does not have.
     context = multiprocessing.get_context("spawn")
     try:
-        with ProcessPoolExecutor(min(workers, len(tasks)), context, _begin, (job,)) as pool:
-            futures = [pool.submit(_do, task) for task in tasks]
+        with ProcessPoolExecutor(min(workers, len(units)), context, _begin, (job,)) as pool:
+            futures = [pool.submit(_do, unit) for unit in units]
             try:
                 for future in as_completed(futures):
                     yield future.result()
@@ -235,12 +235,12 @@ def local(tasks: Sequence[Task], job: Job, workers: int) -> Iterator[Summary]:
         raise Error("a worker was killed; the shards that are done stay, so give the same command again") from None
 
 
-def _here(tasks: Sequence[Task], job: Job) -> Iterator[Summary]:
+def _here(units: Sequence[Unit], job: Job) -> Iterator[Summary]:
     import torch
 
     threads = torch.get_num_threads()
     try:
-        yield from map(Encoder(job), tasks)
+        yield from map(Encoder(job), units)
     finally:
         torch.set_num_threads(threads)
 
@@ -256,11 +256,11 @@ def _begin(job: Job) -> None:
         _encoder = error
 
 
-def _do(task: Task) -> Summary:
+def _do(unit: Unit) -> Summary:
     if isinstance(_encoder, Error):
         raise _encoder
     assert _encoder is not None
-    return _encoder(task)
+    return _encoder(unit)
 
 
 def _agree(plan: Plan, out: Path) -> None:
@@ -285,14 +285,14 @@ def _agree(plan: Plan, out: Path) -> None:
         )
 
 
-def done_before(out: Path, task: Task) -> Summary | None:
+def done_before(out: Path, unit: Unit) -> Summary | None:
     """The summary of a shard that is whole; None where it is yet to be made."""
     try:
-        summary = Summary.model_validate_json((out / f"{task.shard}.json").read_bytes())
-        whole = (out / f"{task.shard}{SHARD}").stat().st_size == summary.bytes
+        summary = Summary.model_validate_json((out / f"{unit.shard}.json").read_bytes())
+        whole = (out / f"{unit.shard}{SHARD}").stat().st_size == summary.bytes
     except (OSError, ValueError):
         return None
-    return summary if whole and summary.shard == task.shard else None
+    return summary if whole and summary.shard == unit.shard else None
 
 
 def _write_totals(out: Path, totals: Totals) -> None:

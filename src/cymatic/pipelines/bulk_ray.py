@@ -1,4 +1,4 @@
-"""Work in bulk on a cluster, by Ray Data: the tasks are a data set, and the encoders are the actors that it goes
+"""Work in bulk on a cluster, by Ray Data: the units are a data set, and the encoders are the actors that it goes
 through.
 
 The folders of sounds and of shards must be the same on all machines. RAY_ADDRESS names the cluster; without it a local
@@ -12,15 +12,15 @@ from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any
 
-from cymatic.data.tasks import Task
+from cymatic.data.bulk_units import Unit
 from cymatic.errors import Error
 from cymatic.pipelines.bulk import Encoder, Job, Summary
 
-OBJECTS = 100 * 2**20  # bytes of Ray's object store on this machine: tasks and summaries are small
+OBJECTS = 100 * 2**20  # bytes of Ray's object store on this machine: units and summaries are small
 
 
 class RayEncoder:
-    """An actor: a batch of one task in, its summary out; what a user can mend comes out as a sentence."""
+    """An actor: a batch of one unit in, its summary out; what a user can mend comes out as a sentence."""
 
     def __init__(self, job: Job) -> None:
         try:
@@ -33,14 +33,14 @@ class RayEncoder:
         try:
             if isinstance(self.encoder, Error):
                 raise self.encoder
-            summary = self.encoder(Task.model_validate_json(str(batch["task"][0]))).model_dump_json()
+            summary = self.encoder(Unit.model_validate_json(str(batch["unit"][0]))).model_dump_json()
         except Error as error:
             trouble = str(error)
         return {"summary": [summary], "error": [trouble]}
 
 
-def on_ray(tasks: Sequence[Task], job: Job, workers: int) -> Iterator[Summary]:
-    """Does the tasks on a cluster, in no particular order; those of a worker that is lost are done by another.
+def on_ray(units: Sequence[Unit], job: Job, workers: int) -> Iterator[Summary]:
+    """Does the units on a cluster, in no particular order; those of a worker that is lost are done by another.
 
     Raises Error where Ray is not installed.
     """
@@ -54,7 +54,7 @@ def on_ray(tasks: Sequence[Task], job: Job, workers: int) -> Iterator[Summary]:
         _start(ray, workers)
     try:
         DataContext.get_current().enable_progress_bars = False
-        rows = [{"task": task.model_dump_json()} for task in tasks]
+        rows = [{"unit": unit.model_dump_json()} for unit in units]
         done = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
             RayEncoder,
             fn_constructor_args=(job,),
@@ -62,7 +62,7 @@ def on_ray(tasks: Sequence[Task], job: Job, workers: int) -> Iterator[Summary]:
             compute=ActorPoolStrategy(size=min(workers, len(rows))),
             num_cpus=1,
             num_gpus=1 if job.device.startswith("cuda") else None,
-        )  # actors that are lost are restarted, and their tasks done again, without end: Ray Data's default
+        )  # actors that are lost are restarted, and their units done again, without end: Ray Data's default
         for row in done.iter_rows():
             if row["error"]:
                 raise Error(row["error"])

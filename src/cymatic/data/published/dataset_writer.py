@@ -20,7 +20,7 @@ from cymatic.data.published.catalogue import Published
 from cymatic.errors import Error
 from cymatic.files import reason, sync, write_atomically
 
-Row = dict[str, Any]  # one line of a manifest: id, audio, caption, seconds, split and what else is known
+ManifestRow = dict[str, Any]  # one line of a manifest: id, audio, caption, seconds, split and what else is known
 
 
 class DatasetWriter:
@@ -64,7 +64,7 @@ class DatasetWriter:
         self.done += sounds
         self.on_sound(self.done)
 
-    def close(self, rows: Sequence[Row], *, made: str, licence_text: str) -> Path:
+    def close(self, rows: Sequence[ManifestRow], *, made: str, licence_text: str) -> Path:
         """Writes manifest, README and licence, and gives the folder its name. Raises Error."""
         self.put("LICENSE", licence_text.encode())
         self.put("README.md", _readme(self.pack, rows, made).encode())
@@ -82,7 +82,7 @@ class DatasetWriter:
         return self.target
 
 
-def read_manifest(folder: Path) -> list[Row] | None:
+def read_manifest(folder: Path) -> list[ManifestRow] | None:
     """The rows of a pack that is there; None where its manifest can't be read."""
     try:
         lines = (folder / "manifest.jsonl").read_text(encoding="utf-8").splitlines()
@@ -100,13 +100,13 @@ def encoded(samples: Any, rate: int, container: str, subtype: str) -> bytes:
     return buffer.getvalue()
 
 
-def splits_of(rows: Sequence[Row]) -> str:
+def splits_of(rows: Sequence[ManifestRow]) -> str:
     """`2400 train, 300 valid`."""
     counts = Counter(row["split"] for row in rows)
     return ", ".join(f"{counts[split]} {split}" for split in ("train", "valid", "test") if counts[split])
 
 
-def _readme(pack: Published, rows: Sequence[Row], made: str) -> str:
+def _readme(pack: Published, rows: Sequence[ManifestRow], made: str) -> str:
     minutes = sum(row["seconds"] for row in rows) / 60
     return (
         f"# {pack.name}: {pack.title}\n\n"
@@ -118,5 +118,5 @@ def _readme(pack: Published, rows: Sequence[Row], made: str) -> str:
     )
 
 
-def _keys(rows: Sequence[Row]) -> list[str]:
+def _keys(rows: Sequence[ManifestRow]) -> list[str]:
     return list(dict.fromkeys(key for row in rows for key in row))

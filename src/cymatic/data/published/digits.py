@@ -12,7 +12,7 @@ from importlib import resources
 import numpy as np
 import soundfile
 
-from cymatic.data.published.dataset_writer import DatasetWriter, Row, encoded
+from cymatic.data.published.dataset_writer import DatasetWriter, ManifestRow, encoded
 from cymatic.data.published.originals import Originals
 from cymatic.errors import Error
 
@@ -43,7 +43,7 @@ Changed here: WAV files were stored as FLAC, without loss.
 """
 
 
-def make(writer: DatasetWriter, originals: Originals) -> list[Row]:
+def make(writer: DatasetWriter, originals: Originals) -> list[ManifestRow]:
     """Writes every clip, checked against its hash, and gives the rows. Raises Error."""
     pinned = hashes()
     missing = [clip for clip in pinned if _kept(writer, clip, pinned[clip]) is None]
@@ -85,7 +85,7 @@ def _audio(clip: str) -> str:
     return f"audio/{clip.split('_')[1]}/{clip}.flac"
 
 
-def _row(clip: str, samples: int) -> Row:
+def _row(clip: str, samples: int) -> ManifestRow:
     digit, speaker, take = clip.split("_")
     word = WORDS[int(digit)]
     return {

@@ -14,7 +14,7 @@ from importlib import resources
 
 import numpy as np
 
-from cymatic.data.published.dataset_writer import DatasetWriter, Row, encoded
+from cymatic.data.published.dataset_writer import DatasetWriter, ManifestRow, encoded
 from cymatic.data.published.download import Checksum
 from cymatic.data.published.originals import Originals
 from cymatic.data.published.shaping import RATE, as_in_packs, decoded, loud_part
@@ -140,7 +140,7 @@ class Credit:
     title: str
 
 
-def make(writer: DatasetWriter, originals: Originals, *, ten: bool) -> tuple[list[Row], str]:
+def make(writer: DatasetWriter, originals: Originals, *, ten: bool) -> tuple[list[ManifestRow], str]:
     """Writes ESC-10's clips, or all, and gives the rows and the source's licence text. Raises Error."""
     ((_, data),) = originals.each([LICENCE_FILE])
     text = data.decode("utf-8", "replace")
@@ -206,9 +206,15 @@ def _unpadded(sound: Sound) -> Sound:
     return Sound(sound.samples[:, filled[0] : filled[-1] + 1], sound.rate) if len(filled) else sound
 
 
-def _row(clip: Clip, seconds: float, credit: Credit | None) -> Row:
+def _row(clip: Clip, seconds: float, credit: Credit | None) -> ManifestRow:
     label, caption = CLASSES[clip.target]
-    row: Row = {"id": clip.id, "audio": clip.audio, "caption": caption, "label": label, "seconds": round(seconds, 4)}
+    row: ManifestRow = {
+        "id": clip.id,
+        "audio": clip.audio,
+        "caption": caption,
+        "label": label,
+        "seconds": round(seconds, 4),
+    }
     if credit is None:  # what the source says of all of it
         row["licence"] = "CC-BY-3.0" if clip.target in ESC10 else "CC-BY-NC-3.0"
     else:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cymatic.data.published import digits, esc, instruments, samples
 from cymatic.data.published.catalogue import DIGITS_COMMIT, ESC_COMMIT, SONIC_PI_COMMIT, Published, find
-from cymatic.data.published.dataset_writer import DatasetWriter, Row, read_manifest
+from cymatic.data.published.dataset_writer import DatasetWriter, ManifestRow, read_manifest
 from cymatic.data.published.download import Checksum, DownloadError, Fetch, fetch
 from cymatic.data.published.originals import OnNetwork, Originals, local
 from cymatic.errors import Error
@@ -26,7 +26,7 @@ class Made:
     """Where a pack lies, its rows, and whether it was there already."""
 
     folder: Path
-    rows: list[Row]
+    rows: list[ManifestRow]
     was_there: bool = False
 
 
@@ -70,7 +70,7 @@ def by_hand(pack: Published, folder: Path) -> str:
     return f"without a network, put {pack.address} (fetched elsewhere) at {place} and run: {again}"
 
 
-def _is_whole(pack: Published, folder: Path, rows: list[Row]) -> bool:
+def _is_whole(pack: Published, folder: Path, rows: list[ManifestRow]) -> bool:
     audio = [row.get("audio") for row in rows]
     return len(rows) == pack.sounds and all(isinstance(name, str) and (folder / name).is_file() for name in audio)
 

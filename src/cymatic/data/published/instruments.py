@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from cymatic.data.published.dataset_writer import DatasetWriter, Row, encoded
+from cymatic.data.published.dataset_writer import DatasetWriter, ManifestRow, encoded
 from cymatic.data.published.fluidsynth import RATE as RENDERED_RATE
 from cymatic.data.published.fluidsynth import find_font, find_program, render
 from cymatic.data.published.midi import Note
@@ -66,9 +66,9 @@ class Rendered:
     def audio(self) -> str:
         return f"audio/{'percussion' if self.program is None else f'{self.program:03d}'}/{self.id}.ogg"
 
-    def row(self, seconds: float) -> Row:
+    def row(self, seconds: float) -> ManifestRow:
         pitch, velocity = self.note.pitch, self.note.velocity
-        row: Row = {"id": self.id, "audio": self.audio}
+        row: ManifestRow = {"id": self.id, "audio": self.audio}
         if self.program is None:
             row["caption"] = f"{self.instrument} {self.verb} {STRENGTHS[velocity]}"
             row |= {"instrument": self.instrument, "family": self.family, "pitch": pitch}
@@ -81,7 +81,7 @@ class Rendered:
         return row | {"velocity": velocity, "seconds": round(seconds, 4), "split": self.split}
 
 
-def make(writer: DatasetWriter, font: Path | None) -> list[Row]:
+def make(writer: DatasetWriter, font: Path | None) -> list[ManifestRow]:
     """Renders what is not there yet and gives the rows. Raises Error without FluidSynth or the sound font."""
     program = find_program()
     found = find_font(font, writer.downloads)

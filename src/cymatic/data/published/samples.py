@@ -13,7 +13,7 @@ from importlib import resources
 
 import soundfile
 
-from cymatic.data.published.dataset_writer import DatasetWriter, Row, encoded
+from cymatic.data.published.dataset_writer import DatasetWriter, ManifestRow, encoded
 from cymatic.data.published.originals import Originals
 from cymatic.data.published.shaping import RATE, as_in_packs, decoded, levels, loud_part
 from cymatic.errors import Error
@@ -53,7 +53,7 @@ class Sample:
         return f"audio/{self.id}.ogg"
 
 
-def make(writer: DatasetWriter, originals: Originals) -> list[Row]:
+def make(writer: DatasetWriter, originals: Originals) -> list[ManifestRow]:
     """Writes every clip and gives the rows. Raises Error, also where a file is not the one that was captioned."""
     known = {f"{sample.id}.flac": sample for sample in table()}
     seconds = {sample.id: writer.has(sample.audio, RATE) for sample in known.values()}
@@ -119,7 +119,7 @@ def _check_flac(data: bytes, name: str) -> None:
         raise Error(f"{name} is damaged: its samples do not have the MD5 that it holds; fetch it again")
 
 
-def _row(sample: Sample, seconds: float) -> Row:
+def _row(sample: Sample, seconds: float) -> ManifestRow:
     row = {
         "id": sample.id,
         "audio": sample.audio,

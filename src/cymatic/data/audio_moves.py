@@ -51,3 +51,8 @@ def transposed(sound: Sound, semitones: float) -> Sound:
         return sound
     faster = round(sound.rate * 2 ** (semitones / 12))
     return Sound(Sound(sound.samples, faster).resample(sound.rate).samples, sound.rate)
+
+
+def speaks_of_pitch(caption: str) -> bool:
+    """Whether the sound at another pitch would need another caption."""
+    return transposed_caption(caption, 0.5) is None

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tests.helpers import tone
 
-from cymatic.data.transpose import transposed, transposed_caption
+from cymatic.data.audio_moves import transposed, transposed_caption
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
-"""Work in bulk: a folder of sounds, or tar archives of them as webdataset has them, cut into tasks.
+"""Work in bulk: a folder of sounds, or tar archives of them as webdataset has them, cut into units.
 
-A task becomes one shard. The same sounds give the same tasks, wherever and whenever it is cut.
+A unit becomes one shard. The same sounds give the same units, wherever and whenever it is cut.
 """
 
 from __future__ import annotations
@@ -18,17 +18,20 @@ from cymatic.config import Config
 from cymatic.data import splits
 from cymatic.data.contents import Contents
 from cymatic.data.folder import read_folder
-from cymatic.data.layouts import AUDIO_SUFFIXES, CAPTION_BYTES, CAPTION_FIELDS, SPLITS, Skipped, caption_of
+from cymatic.data.layouts import CAPTION_BYTES, caption_of
+from cymatic.data.manifests import CAPTION_FIELDS
+from cymatic.data.rows import SPLITS, Skipped
 from cymatic.data.tar import Member, TarReader
 from cymatic.errors import Error
 from cymatic.files import reason
+from cymatic.media.audio import AUDIO
 
-MOST_BYTES = 2**30  # of the sounds of a task, unless it has one sound only
+MOST_BYTES = 2**30  # of the sounds of a unit, unless it has one sound only
 MOST_SOUND = 2**35  # bytes of one sound in an archive
 TEXT, ABOUT = ".txt", ".json"
 
 
-class Listed(Config):
+class ListedFile(Config):
     """A file of a folder: its name in it, its caption and split, and the SHA-256 of its bytes, if they can be read."""
 
     name: str
@@ -37,12 +40,12 @@ class Listed(Config):
     content: str | None = None
 
 
-class Task(Config):
+class Unit(Config):
     """The sounds of one shard: files of a folder, or one `archive` with all that it holds."""
 
     number: int
-    archive: Listed | None = None
-    files: tuple[Listed, ...] = ()
+    archive: ListedFile | None = None
+    files: tuple[ListedFile, ...] = ()
 
     @property
     def shard(self) -> str:
@@ -51,17 +54,17 @@ class Task(Config):
 
 
 @dataclass(frozen=True)
-class Work:
-    """Where the sounds lie, the tasks, the fingerprint of all that goes in, and what was left out at once."""
+class BulkInputs:
+    """Where the sounds lie, the units, the fingerprint of all that goes in, and what was left out at once."""
 
     root: Path
-    tasks: tuple[Task, ...]
+    units: tuple[Unit, ...]
     fingerprint: str
     skipped: tuple[Skipped, ...]
 
 
 @dataclass(frozen=True)
-class Found:
+class ShardSample:
     """A sound, ready to be read at `path`; `name` is how messages and shards call it."""
 
     name: str
@@ -70,8 +73,8 @@ class Found:
     split: str
 
 
-def read_work(place: Path, clips: int) -> Work:
-    """The tasks of a folder of sounds (`clips` files or 1 GB each), or of its tar archives (one each).
+def read_inputs(place: Path, clips: int) -> BulkInputs:
+    """The units of a folder of sounds (`clips` files or 1 GB each), or of its tar archives (one each).
 
     Raises Error as `read_folder` does, and for a place that is neither.
     """
@@ -82,53 +85,53 @@ def read_work(place: Path, clips: int) -> Work:
     if archives:
         root = place.parent if place.is_file() else place
         with Contents(root) as contents:
-            listed = [Listed(name=one.name, caption="", split="", content=contents.of(one)) for one in archives]
-        return Work(root, tuple(Task(number=i, archive=one) for i, one in enumerate(listed)), _digest(listed), ())
-    folder = read_folder(place)
+            listed = [ListedFile(name=one.name, caption="", split="", content=contents.of(one)) for one in archives]
+        return BulkInputs(root, tuple(Unit(number=i, archive=one) for i, one in enumerate(listed)), _digest(listed), ())
+    folder = read_folder(place, role=AUDIO.name)
     listed, sizes = [], []
-    for item in sorted(folder.items, key=lambda item: str(item.audio)):
-        name = item.audio.relative_to(place).as_posix()
-        listed.append(Listed(name=name, caption=item.caption, split=item.split, content=item.content))
-        sizes.append(item.audio.stat().st_size if item.content else 0)
-    return Work(place, tuple(_cut(listed, sizes, clips)), _digest(listed), tuple(folder.skipped))
+    for item in sorted(folder.items, key=lambda item: str(item.path())):
+        name = item.path().relative_to(place).as_posix()
+        listed.append(ListedFile(name=name, caption=item.caption, split=item.split, content=item.content))
+        sizes.append(item.path().stat().st_size if item.content else 0)
+    return BulkInputs(place, tuple(_cut(listed, sizes, clips)), _digest(listed), tuple(folder.skipped))
 
 
-def _cut(listed: list[Listed], sizes: list[int], clips: int) -> Iterator[Task]:
-    files: list[Listed] = []
+def _cut(listed: list[ListedFile], sizes: list[int], clips: int) -> Iterator[Unit]:
+    files: list[ListedFile] = []
     held = number = 0
     for one, size in zip(listed, sizes, strict=True):
         if files and (len(files) == clips or held + size > MOST_BYTES):
-            yield Task(number=number, files=tuple(files))
+            yield Unit(number=number, files=tuple(files))
             files, held, number = [], 0, number + 1
         files.append(one)
         held += size
-    yield Task(number=number, files=tuple(files))
+    yield Unit(number=number, files=tuple(files))
 
 
-def _digest(listed: list[Listed]) -> str:
+def _digest(listed: list[ListedFile]) -> str:
     lines = (json.dumps([one.name, one.caption, one.split, one.content]) for one in listed)
     return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def sounds_of(root: Path, task: Task, skipped: list[Skipped]) -> Iterator[Found]:
-    """The sounds of a task one after the other, each to be used before the next one is asked for.
+def samples_of(root: Path, unit: Unit, skipped: list[Skipped]) -> Iterator[ShardSample]:
+    """The sounds of a unit one after the other, each to be used before the next one is asked for.
 
     What an archive holds in vain is named in `skipped`. Raises Error where an archive can't be opened at all.
     """
-    if task.archive is None:
-        for one in task.files:
-            yield Found(one.name, root / one.name, one.caption, one.split)
+    if unit.archive is None:
+        for one in unit.files:
+            yield ShardSample(one.name, root / one.name, one.caption, one.split)
         return
-    path = root / task.archive.name
+    path = root / unit.archive.name
     try:
         with open(path, "rb") as stream, tempfile.TemporaryDirectory(prefix="cymatic-") as folder:
-            gathered = _Gathered(task.archive.name, Path(folder) / "sound", skipped)
-            tar = TarReader(stream, task.archive.name)
+            gathered = _Gathered(unit.archive.name, Path(folder) / "sound", skipped)
+            tar = TarReader(stream, unit.archive.name)
             try:
                 for member in tar:
                     yield from gathered.add(member, tar)
             except Error as error:
-                skipped.append(Skipped(task.archive.name, str(error).removeprefix(f"{task.archive.name} ")))
+                skipped.append(Skipped(unit.archive.name, str(error).removeprefix(f"{unit.archive.name} ")))
             yield from gathered.whole()
     except OSError as error:
         raise Error(f"{path} can't be read: {reason(error)}; copy it again") from None
@@ -143,7 +146,7 @@ class _Gathered:
         self.content = ""
         self.texts: dict[str, bytes] = {}
 
-    def add(self, member: Member, tar: TarReader) -> Iterator[Found]:
+    def add(self, member: Member, tar: TarReader) -> Iterator[ShardSample]:
         folder, _, last = member.name.rpartition("/")
         stem, dot, suffix = last.partition(".")  # as webdataset has it: the key ends at the first dot
         key, suffix = f"{folder}/{stem}" if folder else stem, dot + suffix.lower()
@@ -152,7 +155,7 @@ class _Gathered:
         if key != self.key:
             yield from self.whole()
             self.key = key
-        if suffix in AUDIO_SUFFIXES and not self.audio:
+        if suffix in AUDIO.suffixes and not self.audio:
             if member.size > MOST_SOUND:
                 self._skip(member.name, f"has {member.size} bytes, more than a sound may")
                 return
@@ -167,13 +170,13 @@ class _Gathered:
         else:
             self._skip(member.name, "is not a sound by its extension, or one too many", broken=False)
 
-    def whole(self) -> Iterator[Found]:
+    def whole(self) -> Iterator[ShardSample]:
         """The sound of the members so far, if they hold one; then they are forgotten."""
         if self.audio:
             about = self._about()
             given = next((said for name in CAPTION_FIELDS if isinstance(said := about.get(name), str)), "")
             caption = " ".join(given.split()) or caption_of(self.key.rpartition("/")[2])
-            yield Found(f"{self.archive}:{self.audio}", self.place, caption, self._split(about))
+            yield ShardSample(f"{self.archive}:{self.audio}", self.place, caption, self._split(about))
         elif self.texts:
             self._skip(self.key, "has no sound beside what is said about it")
         self.key = self.audio = self.content = ""
@@ -201,7 +204,7 @@ class _Gathered:
 
 
 @contextmanager
-def named(found: Found) -> Iterator[None]:
+def named(found: ShardSample) -> Iterator[None]:
     """Errors about the file name the sound instead."""
     try:
         yield

@@ -1,0 +1,194 @@
+"""A recipe's files -> examples in memory, with everything that was left out accounted for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cymatic.data.audio_moves import speaks_of_pitch
+from cymatic.data.cache import Cache
+from cymatic.data.facts import say_trouble
+from cymatic.data.packs import Source, Sources, fingerprint, read_packs, whole_folder
+from cymatic.data.reading import Example, Loaded, Reading, length, load_items, of_one_width
+from cymatic.data.rows import check_strictly
+from cymatic.data.settings import DataSettings
+from cymatic.data.vas import is_given_mels, read_vas
+from cymatic.errors import Error
+from cymatic.media.audio import AUDIO
+from cymatic.media.features import FEATURES, FeatureSpec
+from cymatic.media.medium import Spec
+from cymatic.signal.mel import MelSpec
+
+__all__ = ["Data", "Example", "Reading", "at_other_pitches", "length", "load_examples"]
+
+MOST_NAMED = 20
+
+
+@dataclass(frozen=True)
+class Data:
+    """Examples in memory, where they are from, and the fingerprint of it all.
+
+    train: to learn from, each once. epoch: the same as often as their packs say (`repeat`), pack after pack. weights:
+    of each in `train`, the root of its length times its pack's `repeat`: how often random crops are cut from it, since
+    long ones hold more, and short ones would hardly be met otherwise. valid: held out. spec: the target's.
+    """
+
+    train: list[Example]
+    epoch: list[Example]
+    weights: list[float]
+    valid: list[Example]
+    spec: Spec
+    sources: Sources
+    fingerprint: str
+    given: tuple[Reading, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """Of `train` together; 0 where length is no time."""
+        return sum(self.spec.seconds(length(one.target, self.spec)) or 0.0 for one in self.train)
+
+
+def load_examples(
+    settings: DataSettings,
+    target: Reading,
+    given: Sequence[Reading] = (),
+    *,
+    captions: bool,
+    strict: bool = False,
+    say: Callable[[str], None] = print,
+) -> Data:
+    """Reads all packs of `settings` into memory, so that what happens to the folders later does not matter.
+
+    captions: whether they are learned, and so needed; see `data.reading.load_items` for what follows from that. `say`
+    hears what is read, skipped and doubtful.
+
+    Raises Error where nothing is left to train on, for a pack that can't be read, and with `strict` where any file or
+    line is broken.
+    """
+    if isinstance(target.spec, MelSpec) and not settings.packs and is_given_mels(settings.folder or "."):
+        return _given_mels(Path(settings.folder or "."), target, given, strict, say)
+    packs = settings.packs or (whole_folder(settings.folder or "."),)
+    base = Path(settings.folder) if settings.folder is not None else None
+    roles = [one.role for one in given]
+    sources = read_packs(packs, base, role=target.role, given=roles, captions=captions)
+    if target.medium is not AUDIO and (moved := [pack for pack in packs if pack.transpose]):
+        raise Error(f"{moved[0].folder} is read for its {target.medium.nouns}, which have no pitch; remove transpose")
+    cache = Cache()
+    train, valid = Loaded(), Loaded()
+    by_pack: list[tuple[int, list[Example]]] = []
+    for source in sources.packs:
+        say(_plan(source))
+        pack = source.pack
+        # What is held out stays unheard: no other clip is moved to where it is.
+        unheard = {item.caption for item in source.of("valid")}.union(map(str, pack.where_not.get("caption", ())))
+        for split, into in (("train", train), ("valid", valid)):
+            loaded = load_items(
+                source.of(split),
+                target,
+                given,
+                captions=captions,
+                longest=pack.longest or settings.longest,
+                long=pack.long or settings.long,
+                transpose=pack.transpose if split == "train" else (),
+                unheard=unheard,
+                cache=cache,
+            )
+            into.add(loaded)
+            if split == "train":
+                by_pack.append((pack.repeat, loaded.examples))
+    say_trouble(cache)
+    for one in given:
+        if isinstance(one.spec, FeatureSpec) and one.spec.dim is None:
+            _, odd = of_one_width([*train.examples, *valid.examples], one.role)
+            train.leave_out(odd)
+            valid.leave_out(odd)
+            valid.skipped += odd
+    _account(sources, train, valid, strict, say)
+    used = {id(one) for one in train.examples}
+    epoch, weights = list[Example](), list[float]()
+    for repeat, examples in by_pack:
+        kept = [one for one in examples if id(one) in used]
+        epoch += kept * repeat
+        weights += [repeat * length(one.target, target.spec) ** 0.5 for one in kept]
+    everything = fingerprint(train.items + valid.items, roles)
+    return Data(train.examples, epoch, weights, valid.examples, target.spec, sources, everything, tuple(given))
+
+
+def at_other_pitches(data: Data, settings: DataSettings, pitch: float) -> list[Example]:
+    """Each sound to train on moved up and down by `pitch` semitones, with the caption that it has, where that does not
+    speak of pitch, as often as its pack says; none of a pack that says itself how it is moved."""
+    examples: list[Example] = []
+    for source in data.sources.packs if pitch else ():
+        if source.pack.transpose:
+            continue
+        loaded = load_items(
+            [item for item in source.of("train") if not speaks_of_pitch(item.caption)],
+            Reading(source.folder.role, data.spec),
+            data.given,
+            captions=True,
+            longest=source.pack.longest or settings.longest,
+            transpose=(-pitch, pitch),
+            only_moved=True,
+        )
+        examples += loaded.examples * source.pack.repeat
+    return examples
+
+
+def _given_mels(
+    folder: Path, target: Reading, given: Sequence[Reading], strict: bool, say: Callable[[str], None]
+) -> Data:
+    """Mels that are there already, in the layout of VAS or VGGSound, and the features beside them.
+
+    Raises Error where the target's mel is another, and for other things to be given than features.
+    """
+    kinds = [one.spec.name for one in given if isinstance(one.spec, FeatureSpec)]
+    if len(kinds) < len(given) or len(kinds) > 1:
+        raise Error(f"{folder} holds mels and {FEATURES.nouns} alone; give them one role of features at most")
+    found = read_vas(folder, features=kinds[0] if kinds else None, role=given[0].role if given else "", strict=strict)
+    if not target.auto and target.spec != found.spec:
+        raise Error(f"{folder} holds mels at {found.spec.rate} Hz as SpecVQGAN makes them; set mel to specvqgan-22k")
+    train, valid = found.splits["train"], found.splits["valid"]
+    say(f"reading {len(train) + len(valid)} mels of {folder} (by the lists of {found.layout})")
+    for one in found.skipped[:MOST_NAMED]:
+        say(f"skipped {one.name}: {one.why}")
+    for note in found.notes:
+        say(f"note   {note}")
+    if not train:
+        raise Error(f"{folder} has no mel of the list to train on; copy more of them, or mend the lists")
+    digest = hashlib.sha256()
+    for clip in (*train, *valid):
+        digest.update(f"{clip.name}\0{clip.caption}\0".encode())
+        digest.update(clip.target.numpy().tobytes())
+    weights = [clip.target.shape[1] ** 0.5 for clip in train]
+    return Data(train, list(train), weights, valid, found.spec, Sources(), digest.hexdigest(), tuple(given))
+
+
+def _plan(source: Source) -> str:
+    pack, folder = source.pack, source.folder
+    chosen = (
+        f"{len(source.items)} of {len(folder.items)}" if len(source.items) < len(folder.items) else len(folder.items)
+    )
+    often = f", each {pack.repeat} times an epoch" if pack.repeat > 1 else ""
+    return f"reading {chosen} {folder.medium.nouns} of {folder.root} (by {folder.layout}){often}"
+
+
+def _account(sources: Sources, train: Loaded, valid: Loaded, strict: bool, say: Callable[[str], None]) -> None:
+    skipped = sources.skipped + train.skipped + valid.skipped
+    if strict:
+        check_strictly(skipped)
+    for one in skipped[:MOST_NAMED]:
+        say(f"skipped {one.name}: {one.why}")
+    if skipped:
+        say(f"skipped {len(skipped)} in all" if len(skipped) > MOST_NAMED else f"{len(skipped)} skipped")
+    for note in sources.notes:
+        say(f"note   {note}")
+    if problems := train.problems + valid.problems:
+        name, what = problems[0]
+        say(f"note   {len(problems)} used with a doubt, such as {name}, which {what} (cymatic data inspect names all)")
+    if not train.items:
+        count = sum(len(source.items) for source in sources.packs)
+        places = ", ".join(str(source.folder.root) for source in sources.packs)
+        nouns = sources.packs[0].folder.medium.nouns
+        raise Error(f"none of the {count} {nouns} in {places} can be used; see the reasons above")

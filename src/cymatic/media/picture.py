@@ -1,0 +1,240 @@
+"""`Picture`: pixels and where they came from; `PictureSpec`: what parts read of them; PICTURE, the medium."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+from pydantic import Field
+
+from cymatic.config import Config
+from cymatic.errors import ModelError, PictureError
+from cymatic.media import image_files as files
+from cymatic.media.medium import Facts, Medium
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+THIN = 0.02  # of the full range: a picture whose pixels differ by less shows nothing
+OUTLINE = 16  # rows and columns of an outline
+MOST_ITEMS = 400  # on one sheet
+
+
+@dataclass(frozen=True, eq=False, init=False, repr=False)
+class Picture:
+    """A picture in memory: float32 pixels `[height, width, channels]` in 0..1, RGB or RGBA (straight alpha).
+
+    `info` holds what is known about it (prompt, seed, model, hash), as JSON values; `write` puts it into PNG files.
+    """
+
+    pixels: Float[np.ndarray, "height width channels"]
+    info: dict[str, Any]
+
+    def __init__(self, pixels: ArrayLike, info: Mapping[str, Any] | None = None) -> None:
+        """Takes `[height, width, 3 or 4]` or `[height, width]` (grey) in 0..1; what lies beyond is cut off.
+
+        Raises PictureError for other shapes, no pixels, whole numbers that were not scaled, and NaN or infinity.
+        """
+        object.__setattr__(self, "pixels", _checked(pixels))
+        object.__setattr__(self, "info", dict(info or {}))
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Picture:
+        """Reads PNG, JPEG, WebP, BMP or GIF (its first frame), turned as its EXIF says, with what alpha it has.
+
+        Palettes, grey, 16 bits, CMYK and alpha are read as they look. Raises FileNotFoundError, and PictureError for a
+        folder, an empty or damaged file, one that is no picture, and one that claims more than 134 megapixels.
+        """
+        return cls(*files.read(path))
+
+    def write(self, path: str | os.PathLike[str]) -> Path:
+        """Writes PNG, JPEG, WebP or BMP as the extension says, 8 bits a channel, and returns the path.
+
+        JPEG and BMP know no alpha: there the picture lies on white. The file appears whole or not at all. Raises
+        PictureError for an unknown extension, info that is not JSON, and whatever the file system refuses.
+        """
+        shown = self if files.check_suffix(path) in files.WITH_ALPHA else self.on()
+        return files.write(path, shown.pixels, self.info)
+
+    @property
+    def height(self) -> int:
+        return self.pixels.shape[0]
+
+    @property
+    def width(self) -> int:
+        return self.pixels.shape[1]
+
+    def __repr__(self) -> str:
+        return f"Picture({self.width} x {self.height}, {'RGBA' if self.pixels.shape[2] == 4 else 'RGB'})"
+
+    def on(self, background: Sequence[float] = (1.0, 1.0, 1.0)) -> Picture:
+        """The picture without alpha, on a colour."""
+        if self.pixels.shape[2] == 3:
+            return self
+        alpha = self.pixels[..., 3:]
+        colour = np.asarray(background, dtype=np.float32)
+        return Picture(self.pixels[..., :3] * alpha + colour * (1 - alpha), self.info)
+
+    def resized(self, height: int, width: int) -> Picture:
+        """The whole picture in another size (Lanczos); transparent pixels do not bleed into their neighbours."""
+        if (height, width) == (self.height, self.width):
+            return self
+        pixels = self.pixels
+        if pixels.shape[2] == 3:
+            return Picture(_resampled(pixels, height, width), self.info)
+        weighed = _resampled(np.concatenate([pixels[..., :3] * pixels[..., 3:], pixels[..., 3:]], 2), height, width)
+        alpha = weighed[..., 3:]
+        colour = np.divide(weighed[..., :3], alpha, out=np.zeros_like(weighed[..., :3]), where=alpha > 1e-4)
+        return Picture(np.concatenate([colour, alpha], 2), self.info)
+
+    def square(self, size: int) -> Picture:
+        """The middle of the picture, `size` x `size`: as large a square as there is, in that size."""
+        side = min(self.height, self.width)
+        top, left = (self.height - side) // 2, (self.width - side) // 2
+        return Picture(self.pixels[top : top + side, left : left + side], self.info).resized(size, size)
+
+    def plot(self, path: str | os.PathLike[str], title: str | None = None) -> Path:
+        """Draws the picture under its title (the prompt unless given) into a PNG."""
+        return sheet(path, [(str(self.info.get("prompt", "")) if title is None else title, self)], 1, side=512)
+
+
+class PictureSpec(Config):
+    """Pictures `[3, size, size]` in 0..1: the middle square, without alpha, on `background` (red, green, blue)."""
+
+    medium: ClassVar[str] = "picture"
+    cached: ClassVar[bool] = True
+
+    size: int = Field(gt=0, le=4096)
+    background: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return 3, self.size, self.size
+
+    def seconds(self, length: int) -> float | None:
+        return None
+
+
+def _checked(pixels: ArrayLike) -> Float[np.ndarray, "height width channels"]:
+    given = np.asarray(pixels)
+    if given.ndim == 2:
+        given = np.repeat(given[..., None], 3, axis=2)
+    if given.ndim != 3 or given.shape[2] not in (3, 4):
+        turned = "; transpose them" if given.ndim == 3 and given.shape[0] in (3, 4) else ""
+        raise PictureError(f"pixels have the shape {list(given.shape)}; give [height, width, 3 or 4]{turned}")
+    if not given.size:
+        raise PictureError(f"pixels have the shape {list(given.shape)}, so there is no picture; give at least one")
+    if given.dtype.kind in "iu" and given.max() > 1:
+        raise PictureError(f"pixels are {given.dtype} up to {given.max()}; give floats in 0..1 (divide by the largest)")
+    if given.dtype.kind not in "fiub":
+        raise PictureError(f"pixels are {given.dtype}; give floats in 0..1")
+    array = np.ascontiguousarray(given, dtype=np.float32)
+    if not np.isfinite(array).all():
+        raise PictureError("pixels hold NaN or infinity; give finite numbers in 0..1")
+    return array if array.min() >= 0 and array.max() <= 1 else array.clip(0, 1)
+
+
+def _resampled(pixels: np.ndarray, height: int, width: int) -> Float[np.ndarray, "height width channels"]:
+    """Each channel resampled in floats, since 8 bits would round twice."""
+    from PIL import Image
+
+    images = [Image.fromarray(np.ascontiguousarray(pixels[..., k])) for k in range(pixels.shape[2])]
+    planes = [np.asarray(image.resize((width, height), Image.Resampling.LANCZOS)) for image in images]
+    return np.stack(planes, axis=2).clip(0, 1)
+
+
+def examine(path: Path, keep: float) -> tuple[Facts, Picture]:
+    """The picture, too, since it was read for its facts."""
+    picture = Picture.read(path)
+    seen = picture.on()
+    span = float(np.ptp(seen.pixels, axis=(0, 1)).max())
+    channels = picture.pixels.shape[2]
+    clear = channels == 4 and not picture.pixels[..., 3].any()
+    details = {"width": picture.width, "height": picture.height, "channels": channels}
+    problems = () if span >= THIN or span == 0 else ("shows next to nothing (its pixels hardly differ)",)
+    return Facts(None, clear or span == 0, problems, details), picture
+
+
+def prepare(picture: Picture, spec: PictureSpec) -> Float[Tensor, "3 size size"]:
+    """What a part reads, rounded to float16, so that it is the same whether it comes from a cache or not."""
+    import torch
+
+    pixels = picture.on(spec.background).square(spec.size).pixels
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)).astype(np.float16)).float()
+
+
+def restore(made: Float[Tensor, "3 height width"], spec: PictureSpec, info: Mapping[str, Any]) -> Picture:
+    """A made picture with `info`; what lies beyond 0..1 is cut off. Raises ModelError for NaN or infinity."""
+    if not made.isfinite().all():
+        raise ModelError("the model made NaN or infinity instead of a picture; lower the guidance or mend the model")
+    return Picture(made.detach().float().cpu().numpy().transpose(1, 2, 0), info)
+
+
+def outline(picture: Picture) -> Float[np.ndarray, " dim"]:
+    """The picture on white in 16 x 16 pixels, flattened: a distance is the root mean square difference of two."""
+    small = picture.on().square(OUTLINE).pixels
+    return small.flatten() / np.float32(small.size) ** 0.5
+
+
+def sheet(
+    path: str | os.PathLike[str], items: Sequence[tuple[str, Picture] | None], columns: int = 4, *, side: int = 128
+) -> Path:
+    """Draws many pictures on one PNG, each whole in a square under its caption; None leaves a place empty.
+
+    Raises PictureError for no items, more than 400, or fewer than one column.
+    """
+    from PIL import Image, ImageDraw
+
+    if not 1 <= len(items) <= MOST_ITEMS or columns < 1:
+        raise PictureError(
+            f"{path} was to show {len(items)} pictures in {columns} columns; give 1 to {MOST_ITEMS} in one or more"
+        )
+    columns = min(columns, len(items))
+    gap, label = 12, 16
+    rows = -(-len(items) // columns)
+    size = (gap + columns * (side + gap), gap + rows * (side + label + gap))
+    page = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(page)
+    for index, item in enumerate(items):
+        if item is None:
+            continue
+        caption, picture = item
+        left, top = gap + index % columns * (side + gap), gap + index // columns * (side + label + gap)
+        scale = side / max(picture.height, picture.width)
+        small = picture.on().resized(max(1, round(picture.height * scale)), max(1, round(picture.width * scale)))
+        text = " ".join(caption.encode("latin-1", "replace").decode("latin-1").split())
+        draw.text((left, top), text[: max(4, side // 7)], fill="#1d2733")
+        page.paste(
+            Image.fromarray(files.as_bytes(small.pixels)),
+            (left + (side - small.width) // 2, top + label + (side - small.height) // 2),
+        )
+    buffer = io.BytesIO()
+    page.save(buffer, "PNG")
+    return files.put(path, buffer.getvalue())
+
+
+PICTURE = Medium(
+    name="picture",
+    noun="picture",
+    nouns="pictures",
+    example="red-house_03.png",
+    empty="is blank",
+    suffixes=frozenset(files.FORMATS),
+    read=Picture.read,
+    write=Picture.write,
+    examine=examine,
+    prepare=prepare,
+    restore=restore,
+    outline=outline,
+    plot=Picture.plot,
+    sheet=sheet,
+    preparation=(1,),
+    details={"width": ("widths", ""), "height": ("heights", "")},
+)
