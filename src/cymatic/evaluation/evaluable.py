@@ -46,7 +46,7 @@ class Codec(Protocol):
         """Codes in its codebook."""
 
     def encode(self, mel: Tensor, frames: Tensor | None = None) -> Any:
-        """mel [1, mels, frames] -> a `codecs.latent.Latent` with codes."""
+        """mel [1, mels, frames] -> a `latent.Latent` with codes."""
 
     def decode(self, latent: Any) -> Tensor:
         """A latent -> mel [1, mels, frames]."""
