@@ -12,22 +12,6 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from cymatic.batch_shard import BatchShard
-from cymatic.config import Config
-
-
-@dataclass(frozen=True)
-class TargetFacts:
-    """What a recipe can't know of a part, since the data or other parts decide it.
-
-    spec: what the part reads (a MelSpec, a WaveSpec, ...). For a prior over codes also sizes: how many codes each of
-    the `rows` has to choose from, and longest: columns of the longest target. cond_dim: width of the condition.
-    """
-
-    spec: Config
-    sizes: tuple[int, ...] = ()
-    rows: int = 0
-    longest: int = 0
-    cond_dim: int | None = None
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cymatic.codecs.fast import FastShape
-from cymatic.codecs.latent import Latent
 from cymatic.codecs.pitch import PitchShape
 from cymatic.codecs.soundstream import SoundStreamShape
 from cymatic.codecs.waveform import WaveformCodec, WaveformCodecConfig
 from cymatic.errors import Error, ModelError
 from cymatic.hub.parts import load_part, save_part
+from cymatic.latent import Latent
 from cymatic.nn.energy_transformer import EnergyTransformerConfig
 from cymatic.quantizers.gaussian import GaussianBottleneckConfig
 from cymatic.quantizers.residual import ResidualQuantizerConfig

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from cymatic.codecs import CODECS
-from cymatic.codecs.latent import Latent
 from cymatic.codecs.spectrogram import SpectrogramCodec, SpectrogramCodecConfig
 from cymatic.errors import Error, ModelError
 from cymatic.hub.parts import load_part, save_part
+from cymatic.latent import Latent
 from cymatic.quantizers.vector import VectorQuantizerConfig
 from cymatic.signal.mel import MelSpec
 

@@ -13,7 +13,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from cymatic.codecs.latent import Latent
 from cymatic.errors import Error, ModelError
 from cymatic.hub import peers
 from cymatic.hub.dac import DacCodec, DacCodecConfig
@@ -21,6 +20,7 @@ from cymatic.hub.encodec import EncodecCodec, EncodecCodecConfig, SegmentedLaten
 from cymatic.hub.mimi import MimiCodec, MimiCodecConfig
 from cymatic.hub.parts import load_part, save_part
 from cymatic.hub.transformers_codecs import PEERS, read_peer
+from cymatic.latent import Latent
 
 needs_transformers = pytest.mark.skipif(
     find_spec("transformers") is None, reason="transformers is not installed: pip install 'cymatic[hub]'"

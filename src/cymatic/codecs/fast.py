@@ -215,6 +215,7 @@ class FastNet(nn.Module):
     """
 
     streamable = True
+    decoder_stages: tuple[nn.Module, ...] = ()  # all of it runs at one rate
 
     def __init__(self, shape: FastShape, channels: int, dim: int, rate: int) -> None:
         super().__init__()

@@ -214,6 +214,11 @@ class SoundStreamNet(nn.Module):
         self.encoder = Encoder(shape, channels, dim)
         self.decoder = Decoder(shape, channels, dim)
 
+    @property
+    def decoder_stages(self) -> tuple[nn.Module, ...]:
+        """The decoder's stages, coarse first."""
+        return tuple(reversed(self.decoder.stages))
+
     def matrices(self) -> list[nn.Parameter]:
         """The weights that Muon's steps are for: none, as all are convolutions."""
         return []

@@ -15,14 +15,13 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from cymatic.batch_shard import BatchShard
-from cymatic.codecs.latent import Latent, Reconstruction
-from cymatic.cond import TargetFacts
 from cymatic.errors import Error
+from cymatic.latent import Latent, Reconstruction
 from cymatic.nn.pyramid import Down, PyramidShape, Up
 from cymatic.nn.trained import refuse_untrained
 from cymatic.quantizers import GridQuantizer, GridQuantizerConfig, build_quantizer
 from cymatic.quantizers.vector import VectorQuantizerConfig
-from cymatic.signal.mel import MelSpec
+from cymatic.signal.mel import PRESETS, MelSpec, NamedMel
 
 
 class SpectrogramShape(PyramidShape):
@@ -34,10 +33,11 @@ def specvqgan() -> SpectrogramShape:
     return SpectrogramShape(width=128, multiples=(1, 1, 2, 2, 4), blocks=2, attention=(4,), latent=256)
 
 
-class SpectrogramCodecShape(SpectrogramShape):
-    """What a recipe says of the codec: a size and a quantizer that gives one code for each place."""
+class SpectrogramCodecConfig(SpectrogramShape):
+    """A size, the mel that it is for (or the name of a preset), and a quantizer that gives one code for each place."""
 
     kind: Literal["spectrogram"] = "spectrogram"
+    mel: NamedMel = PRESETS["sound-24k"]
     quantizer: GridQuantizerConfig
 
     @field_validator("quantizer", mode="before")
@@ -51,16 +51,6 @@ class SpectrogramCodecShape(SpectrogramShape):
             raise ValueError(f"a place of a grid has one code, and the quantizer gives {self.quantizer.levels} levels")
         return self
 
-    def config(self, facts: TargetFacts) -> SpectrogramCodecConfig:
-        """For the mels that `facts.spec` tells of."""
-        return SpectrogramCodecConfig.model_validate({**dict(self), "mel": facts.spec})
-
-
-class SpectrogramCodecConfig(SpectrogramCodecShape):
-    """A size, a quantizer, and the mel that the codec is for."""
-
-    mel: MelSpec
-
     @property
     def reads(self) -> MelSpec:
         """What it encodes."""
@@ -70,6 +60,15 @@ class SpectrogramCodecConfig(SpectrogramCodecShape):
     def gives(self) -> MelSpec:
         """What it decodes to."""
         return self.mel
+
+    @property
+    def names_its_spec(self) -> bool:
+        """Whether the mel was given, and is not the default."""
+        return "mel" in self.model_fields_set
+
+    def reading(self, spec: MelSpec) -> SpectrogramCodecConfig:
+        """The same for another mel."""
+        return SpectrogramCodecConfig(**{**dict(self), "mel": spec})
 
 
 class SpectrogramCodec(nn.Module):
@@ -85,6 +84,10 @@ class SpectrogramCodec(nn.Module):
     """
 
     config_class: ClassVar[type[SpectrogramCodecConfig]] = SpectrogramCodecConfig
+    layout: ClassVar[Literal["levels", "grid"]] = "grid"
+    min_levels: ClassVar[int] = 1
+    whitened: ClassVar[bool] = False  # whether training may pull the latent towards a white one
+    decoder_stages: ClassVar[tuple[nn.Module, ...]] = ()  # whose outputs may be compared with the target
     mean: Tensor
     std: Tensor
     steps_trained: Tensor
@@ -116,13 +119,18 @@ class SpectrogramCodec(nn.Module):
         """How many codes each row has to choose from."""
         return (self.size,) * self.rows
 
+    @property
+    def cell(self) -> int:
+        """Frames of a column."""
+        return self.config.cell[1]
+
     def columns(self, length: int) -> int:
         """Columns that cover `length` frames."""
-        return -(-length // self.config.cell[1])
+        return -(-length // self.cell)
 
     def length(self, columns: int) -> int:
         """Frames of a mel that has `columns` columns."""
-        return columns * self.config.cell[1]
+        return columns * self.cell
 
     @property
     def last(self) -> nn.Parameter:
@@ -175,6 +183,8 @@ class SpectrogramCodec(nn.Module):
         made = self.decoder(self.from_codes(quantized.z))
         rows, length = mel.shape[1:]
         return Reconstruction(picture[:, 0, :rows, :length], made[:, 0, :rows, :length], latent, quantized)
+
+    reconstruct = forward  # as vocoders call it, whose `forward` reads mels
 
     @torch.no_grad()
     def encode(self, mel: Float[Tensor, "batch mels frames"], lengths: Int[Tensor, " batch"] | None = None) -> Latent:

@@ -18,13 +18,12 @@ from torch.nn.functional import pad
 
 from cymatic.batch_shard import BatchShard
 from cymatic.codecs.fast import FastNet, FastShape
-from cymatic.codecs.latent import Latent, Reconstruction
 from cymatic.codecs.pitch import Pitch
 from cymatic.codecs.soundstream import SoundStreamNet, SoundStreamShape
 from cymatic.codecs.stream import Stream
-from cymatic.cond import TargetFacts
 from cymatic.config import Config
 from cymatic.errors import Error
+from cymatic.latent import Latent, Reconstruction
 from cymatic.media.wave_spec import WaveSpec
 from cymatic.nn.energy_transformer import EnergyTransformer, EnergyTransformerConfig
 from cymatic.nn.streaming import FixedBlocks, StreamingState
@@ -34,8 +33,8 @@ from cymatic.quantizers.gaussian import GaussianBottleneck, GaussianBottleneckCo
 from cymatic.signal.distances import multi_scale_mel_distance
 
 
-class WaveformCodecShape(Config):
-    """What a recipe says of the codec.
+class WaveformCodecConfig(Config):
+    """rate, channels: of the waveforms that it is for, `rate` in Hz.
 
     energy: an energy transformer that the latent goes through before it is quantised. block: frames that the networks
     run at once outside of training (see `nn/streaming.py`); longer blocks cost less a second of sound, but a stream
@@ -43,6 +42,8 @@ class WaveformCodecShape(Config):
     """
 
     kind: Literal["waveform"] = "waveform"
+    rate: int = Field(default=24_000, gt=0, le=768_000)
+    channels: int = Field(default=1, ge=1, le=64)
     network: Annotated[FastShape | SoundStreamShape, Field(discriminator="kind")] = FastShape()
     quantizer: LevelsQuantizerConfig
     energy: EnergyTransformerConfig | None = None
@@ -70,18 +71,6 @@ class WaveformCodecShape(Config):
                 raise ValueError("a pitch is codes, and a gaussian bottleneck has none; set network.pitch to null")
         return self
 
-    def config(self, facts: TargetFacts) -> WaveformCodecConfig:
-        """For the waveforms that `facts.spec` tells of."""
-        spec = WaveSpec.model_validate(facts.spec)
-        return WaveformCodecConfig.model_validate({**dict(self), **dict(spec)})
-
-
-class WaveformCodecConfig(WaveformCodecShape):
-    """A shape, and the waveforms that the codec is for: `rate` in Hz, `channels`."""
-
-    rate: int = Field(gt=0, le=768_000)
-    channels: int = Field(default=1, ge=1, le=64)
-
     @property
     def reads(self) -> WaveSpec:
         """What it encodes."""
@@ -91,6 +80,15 @@ class WaveformCodecConfig(WaveformCodecShape):
     def gives(self) -> WaveSpec:
         """What it decodes to."""
         return self.reads
+
+    @property
+    def names_its_spec(self) -> bool:
+        """Whether the rate or the channels were given, and are not the defaults."""
+        return bool({"rate", "channels"} & self.model_fields_set)
+
+    def reading(self, spec: WaveSpec) -> WaveformCodecConfig:
+        """The same for other waveforms."""
+        return WaveformCodecConfig(**{**dict(self), "rate": spec.rate, "channels": spec.channels})
 
 
 class WaveformCodec(nn.Module):
@@ -103,6 +101,7 @@ class WaveformCodec(nn.Module):
     """
 
     config_class: ClassVar[type[WaveformCodecConfig]] = WaveformCodecConfig
+    layout: ClassVar[Literal["levels", "grid"]] = "levels"
     steps_trained: Tensor
 
     def __init__(self, config: WaveformCodecConfig) -> None:
@@ -177,6 +176,21 @@ class WaveformCodec(nn.Module):
         return columns * self.hop - self.delay
 
     @property
+    def cell(self) -> int:
+        """Samples of a frame, by the name that all codecs have for it."""
+        return self.hop
+
+    @property
+    def whitened(self) -> bool:
+        """Whether training may pull the latent towards a white one: a Gaussian bottleneck has a term of its own."""
+        return not isinstance(self.quantizer, GaussianBottleneck)
+
+    @property
+    def decoder_stages(self) -> tuple[nn.Module, ...]:
+        """The decoder's stages, coarse first, whose outputs may be compared with the target: SoundStream's."""
+        return self.network.decoder_stages
+
+    @property
     def last(self) -> nn.Parameter | None:
         """The decoder's last weights where all of the output comes through them, else None."""
         return self.network.decoder.last
@@ -209,6 +223,8 @@ class WaveformCodec(nn.Module):
         z = quantized.z if side is None else torch.cat([quantized.z, side], 1)
         made = self.network.decoder(z)[..., self.delay : self.delay + samples]
         return Reconstruction(wave, made, latent, quantized)
+
+    reconstruct = forward  # as vocoders call it, whose `forward` reads mels
 
     @torch.no_grad()
     def encode(

@@ -69,7 +69,7 @@ class Codec(Protocol):
         """How many codes each level has; one number where all share a codebook."""
 
     def encode(self, target: Tensor) -> Any:
-        """A target [1, ...] -> a `codecs.latent.Latent`."""
+        """A target [1, ...] -> a `latent.Latent`."""
 
     def decode(self, latent: Any) -> Tensor:
         """A latent -> a target [1, ...], as long as before or longer by less than a code or two."""

@@ -12,11 +12,11 @@ from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from cymatic.codecs.latent import Latent
 from cymatic.errors import Error, ModelError
 from cymatic.hub.checkpoints import state_dict
 from cymatic.hub.parts import fill
 from cymatic.hub.peers import PeerCodec, PeerConfig, groups, plain, transformers, without_weight_norm
+from cymatic.latent import Latent
 
 # Our name of a setting: transformers' name. Those that are not here have one name, or none of ours.
 NAMES = {

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.rnn import pad_sequence
 
-from cymatic.codecs.latent import Latent
 from cymatic.config import Config
 from cymatic.errors import Error, ModelError
+from cymatic.latent import Latent
 from cymatic.media.wave_spec import WaveSpec
 from cymatic.signal.distances import multi_scale_mel_distance
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Float
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from cymatic.config import Config
+from cymatic.config import Config, nearest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -97,6 +97,18 @@ PRESETS: dict[str, MelSpec] = {
         rate=22_050, n_fft=1024, hop=256, mels=80, fmin=125, fmax=7_600, normalisation="decibel-unit", framing="centred"
     ),
 }
+
+
+def mel_spec(value: Any) -> Any:
+    """The preset of this name, for configs that name one; anything else as it is. Raises ValueError for another name."""
+    if not isinstance(value, str):
+        return value
+    if value not in PRESETS:
+        raise ValueError(f'there is no mel "{value}"; {nearest(value, PRESETS)}')
+    return PRESETS[value]
+
+
+NamedMel = Annotated[MelSpec, BeforeValidator(mel_spec)]  # in a config: a mel, or the name of a preset
 
 
 def hz_to_mel(hz: np.ndarray | float) -> np.ndarray:

@@ -16,12 +16,10 @@ from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, pad
 from torch.nn.utils.parametrizations import weight_norm
 
-from cymatic.cond import TargetFacts
 from cymatic.config import Config
-from cymatic.media.wave_spec import WaveSpec
 from cymatic.nn.trained import refuse_untrained
-from cymatic.signal.distances import multi_scale_mel_distance
-from cymatic.signal.mel import PRESETS, MelSpec, log_mel
+from cymatic.signal.mel import PRESETS, MelSpec
+from cymatic.vocoders.mel_vocoder import MelVocoder, MelVocoderConfig
 
 SLOPE = 0.2  # of each leaky rectifier
 EDGE = 3  # frames or samples that the first and the last convolution reflect at each end
@@ -58,25 +56,9 @@ class MelGANShape(Config):
         needs = [-(-(3 ** (self.blocks - 1) + 1) // rate) for rate in rates]
         return max(EDGE + 1, -(-(EDGE + 1) // rates[-1]), *needs)
 
-    def config(self, facts: TargetFacts) -> MelGANConfig:
-        """For the mels that `facts.spec` tells of. Raises ModelError where their hop is not the ratios' product."""
-        return MelGANConfig.parse({**dict(self), "mel": facts.spec}, "the vocoder")
 
-
-class MelGANConfig(MelGANShape):
+class MelGANConfig(MelVocoderConfig, MelGANShape):
     """A size, and the mels that the network reads."""
-
-    mel: MelSpec
-
-    @property
-    def reads(self) -> MelSpec:
-        """What it is given."""
-        return self.mel
-
-    @property
-    def gives(self) -> WaveSpec:
-        """What it makes."""
-        return WaveSpec(rate=self.mel.rate)
 
     @model_validator(mode="after")
     def _fits(self) -> MelGANConfig:
@@ -126,7 +108,7 @@ class Upsampling(nn.Module):
         return x
 
 
-class MelGAN(nn.Module):
+class MelGAN(MelVocoder):
     """Mel `[batch, mels, frames]` -> waveform `[batch, 1, frames * hop]` at `config.mel.rate`, in -1..1.
 
     A mel of fewer than `config.min_frames` frames is extended with silence, and the result cut. Weights are normalised
@@ -134,6 +116,7 @@ class MelGAN(nn.Module):
     """
 
     config_class: ClassVar[type[MelGANConfig]] = MelGANConfig
+    config: MelGANConfig
     steps_trained: Tensor
 
     def __init__(self, config: MelGANConfig) -> None:
@@ -155,17 +138,3 @@ class MelGAN(nn.Module):
             x = upsampling(x)
         x = self.write(pad(leaky_relu(x, SLOPE), (EDGE, EDGE), mode="reflect"))
         return x.float().tanh()[..., : frames * config.mel.hop]
-
-    def analyse(self, wave: Float[Tensor, "batch 1 samples"]) -> Float[Tensor, "batch mels frames"]:
-        """The mels that it reads, of waveforms at `config.mel.rate`."""
-        return log_mel(wave, self.config.mel)
-
-    def distance(
-        self, made: Float[Tensor, "batch 1 samples"], wanted: Float[Tensor, "batch 1 samples"]
-    ) -> Float[Tensor, ""]:
-        """The multi-scale mel distance of two waveforms (see `signal.distances`)."""
-        return multi_scale_mel_distance(made, wanted, self.config.mel.rate)
-
-    def matrices(self) -> list[nn.Parameter]:
-        """The weights that Muon's steps are for: none, as all are convolutions."""
-        return []

@@ -16,14 +16,12 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad
 
-from cymatic.cond import TargetFacts
 from cymatic.config import Config
-from cymatic.media.wave_spec import WaveSpec
 from cymatic.nn.linear import Linear, gelu_linear, linear
 from cymatic.nn.trained import refuse_untrained
-from cymatic.signal.distances import multi_scale_mel_distance
-from cymatic.signal.mel import MelSpec, filterbank, from_magnitude, log_mel, to_log
+from cymatic.signal.mel import filterbank, from_magnitude, to_log
 from cymatic.signal.stft import Transform
+from cymatic.vocoders.mel_vocoder import MelVocoder, MelVocoderConfig
 
 MOST_CORRECTED = 3.0  # natural log, 26 dB: the most by which one correction turns a bin up or down
 MOST_MAGNITUDE = 100.0  # of a bin; a full-scale sine has about n_fft / 4 = 256, and -23 LUFS lies far below
@@ -38,25 +36,9 @@ class VocosShape(Config):
     corrections: int = Field(default=6, ge=0, le=32)
     kind: Literal["vocos"] = "vocos"
 
-    def config(self, facts: TargetFacts) -> VocosConfig:
-        """For the mels that `facts.spec` tells of."""
-        return VocosConfig.model_validate({**dict(self), "mel": facts.spec})
 
-
-class VocosConfig(VocosShape):
+class VocosConfig(MelVocoderConfig, VocosShape):
     """A size, and the mels that the network reads."""
-
-    mel: MelSpec
-
-    @property
-    def reads(self) -> MelSpec:
-        """What it is given."""
-        return self.mel
-
-    @property
-    def gives(self) -> WaveSpec:
-        """What it makes."""
-        return WaveSpec(rate=self.mel.rate)
 
 
 class Mix(nn.Module):
@@ -80,13 +62,14 @@ class Mix(nn.Module):
         return torch.addcmul(x, self.gain, self.narrow(gelu_linear(self.norm(near), self.widen)))
 
 
-class Vocos(nn.Module):
+class Vocos(MelVocoder):
     """Log mel `[batch, mels, frames]` -> waveform `[batch, 1, frames * hop]` at `config.mel.rate`.
 
     Raises ModelError where it was never trained.
     """
 
     config_class: ClassVar[type[VocosConfig]] = VocosConfig
+    config: VocosConfig
     steps_trained: Tensor
 
     def __init__(self, config: VocosConfig) -> None:
@@ -136,17 +119,3 @@ class Vocos(nn.Module):
             x = block(x)
         magnitude, phase = self.write(self.last_norm(x)).float().chunk(2, dim=2)
         return torch.polar(magnitude.exp().clamp(max=MOST_MAGNITUDE), phase)
-
-    def analyse(self, wave: Float[Tensor, "batch 1 samples"]) -> Float[Tensor, "batch mels frames"]:
-        """The mels that it reads, of waveforms at `config.mel.rate`."""
-        return log_mel(wave, self.config.mel)
-
-    def distance(
-        self, made: Float[Tensor, "batch 1 samples"], wanted: Float[Tensor, "batch 1 samples"]
-    ) -> Float[Tensor, ""]:
-        """The multi-scale mel distance of two waveforms (see `signal.distances`)."""
-        return multi_scale_mel_distance(made, wanted, self.config.mel.rate)
-
-    def matrices(self) -> list[nn.Parameter]:
-        """The weights that Muon's steps are for: none, as the vocoder trains better with AdamW's."""
-        return []
