@@ -151,9 +151,7 @@ def test_a_folder_of_files_becomes_examples_once_and_again_from_the_cache(row, t
     assert folder.role == row.name and folder.medium is medium and len(folder.items) == 4
     assert [one.why for one in folder.skipped] == [f"is not a {medium.noun} by its extension"]
     for spec in row.specs:
-        first, again = (
-            load_items(folder.items, Reading(row.name, spec), captions=True, longest=9.0) for _ in range(2)
-        )
+        first, again = (load_items(folder.items, Reading(row.name, spec), captions=True, longest=9.0) for _ in range(2))
         assert [one.caption for one in first.examples] == ["thing"] * 3
         assert [(one.why, one.broken) for one in first.skipped] == [(medium.empty, False)]
         for a, b in zip(first.examples, again.examples, strict=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -14,11 +14,10 @@ from torch import Tensor
 
 from cymatic.data import examples
 from cymatic.data.audio_moves import speaks_of_pitch
-from cymatic.data.augment import Augmenter
 from cymatic.data.examples import Example, Reading, load_examples
 from cymatic.data.mels import Clip
 from cymatic.data.packs import Sources
-from cymatic.data.settings import Augmentation, DataSettings
+from cymatic.data.settings import DataSettings
 from cymatic.encoders.text import normalise
 from cymatic.files import write_atomically
 from cymatic.media.audio import AUDIO
@@ -108,14 +107,6 @@ def _clip(one: Example) -> Clip:
 
 def at_other_pitches(data: Data, recipe: Recipe) -> list[Clip]:
     return [_clip(one) for one in examples.at_other_pitches(data.whole, recipe.data, recipe.data.augment.pitch)]
-
-
-def augmenter(
-    settings: Augmentation, clips: Sequence[Clip], spec: MelSpec, seed: int
-) -> Callable[[Clip, int, int], Clip]:
-    own = {id(clip): Example(clip.mel, caption=clip.caption) for clip in clips}
-    inner = Augmenter(settings, [own[id(clip)] for clip in clips], spec, seed)
-    return lambda clip, step, place: _clip(inner(own[id(clip)], step, place))
 
 
 def facts(data: Data, recipe: Recipe, start: Start | None) -> Facts:

@@ -9,13 +9,14 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from cymatic.data.augment import Augmenter
 from cymatic.data.mels import Batch, Batches, Clip, in_order
+from cymatic.data.reading import Example
 from cymatic.encoders.text import TextConfig, TextEncoder
 from cymatic.hub.parts import save_part
 from cymatic.priors.flow import FlowConfig, FlowPrior
 from cymatic.seeds import mixed
 from cymatic.signal.mel import MelSpec
-from cymatic.training.data import augmenter
 from cymatic.training.muon import groups_of
 from cymatic.training.recipe import Recipe, TrainingSettings
 
@@ -86,5 +87,12 @@ class PriorTask(nn.Module):
 def batches_of(clips: Sequence[Clip], recipe: Recipe, spec: MelSpec, *, rank: int = 0, ranks: int = 1) -> Batches:
     """The batches of a run, each clip changed as the recipe's `data.augment` says."""
     seed, augment = recipe.training.seed, recipe.data.augment
-    change = augmenter(augment, clips, spec, mixed(seed, 3)) if augment.changes else None
-    return Batches(clips, recipe.training.batch, mixed(seed, 1), change=change, rank=rank, ranks=ranks)
+    own = {id(clip): Example(clip.mel, caption=clip.caption) for clip in clips}
+    changed = Augmenter(augment, [own[id(clip)] for clip in clips], spec, mixed(seed, 3))
+
+    def change(clip: Clip, step: int, place: int) -> Clip:
+        return Clip(clip.caption, changed(own[id(clip)], step, place).target)
+
+    return Batches(
+        clips, recipe.training.batch, mixed(seed, 1), change=change if augment.changes else None, rank=rank, ranks=ranks
+    )
