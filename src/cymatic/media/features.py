@@ -53,7 +53,7 @@ def read(path: Path) -> Steps:
         if int(shape[0]) * int(shape[1]) * dtype.itemsize > MOST_BYTES:
             raise Error(f"{path} claims more than {MOST_BYTES >> 30} GB; give features in smaller pieces")
         array = np.load(path, allow_pickle=False).astype(np.float32)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(f"{path} does not exist; give the path of a .npy file") from None
     except Error:
         raise
@@ -95,7 +95,7 @@ def restore(made: Tensor, spec: FeatureSpec, info: Mapping[str, Any]) -> Steps:
     return made.detach().float().cpu().numpy()
 
 
-def outline(value: Steps) -> Float[np.ndarray, " dim"]:
+def outline(value: Steps) -> Float[np.ndarray, " 2*dim"]:
     """The mean and the spread of each number."""
     return np.concatenate([value.mean(0), value.std(0)]).astype(np.float32)
 
