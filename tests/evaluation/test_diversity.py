@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-from cymatic.errors import Error
-from cymatic.evaluation.diversity import diversities, diversity, matched
+from cymatic.evaluation.diversity import diversities, diversity
 
 
 def test_a_ratio_for_each_caption_that_can_have_one() -> None:
@@ -14,10 +12,3 @@ def test_a_ratio_for_each_caption_that_can_have_one() -> None:
     assert found == {"a": 0.5, "b": 0.0}
     assert diversity(made, list("aabbcc"), train, list("aabbc")) == 0.25
     assert np.isnan(diversity(made[:1], ["a"], train, list("aabbc")))
-
-
-def test_weights_follow_the_captions() -> None:
-    weights = matched(["a", "a", "b", "d"], ["a", "b", "b", "c"])
-    assert weights == pytest.approx([2 / 3, 1 / 6, 1 / 6, 0])
-    with pytest.raises(Error, match="no caption is on both sides"):
-        matched(["a"], ["b"])

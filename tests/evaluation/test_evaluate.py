@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from cymatic.evaluation.recordings import Recordings, balanced, plain, read_corpus
 from tests.helpers import tone, tone_folder
 
 from cymatic.data.mels import prepare
@@ -16,7 +17,6 @@ from cymatic.evaluation.classifiers import Classifier, ClassifierConfig, ConvTru
 from cymatic.evaluation.evaluable import Evaluable, HasCodec, HasLikelihood
 from cymatic.evaluation.evaluate import MADE, REAL, THROUGH, check_corpus, check_judge, evaluate, plan
 from cymatic.evaluation.folder_classifier import asked, judge_rate, sources_of, train_on, tried, truths
-from cymatic.evaluation.recordings import Recordings, balanced, plain, read_corpus
 from cymatic.media.sound import Sound
 from cymatic.signal.mel import PRESETS
 
