@@ -78,7 +78,7 @@ def read(folder: Path, split: str) -> Clips:
 
 def score(judge: Classifier, clips: Clips) -> dict[str, Any]:
     """For each question: how many were heard as meant, the share with its interval, and what was misheard as what."""
-    heard, truth = judge.judge(clips.sounds), clips.truth
+    heard, truth = judge.answers(clips.sounds), clips.truth
     return {question: scored(heard[question], truth[question], clips.captions) for question in QUESTIONS}
 
 

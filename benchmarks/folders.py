@@ -169,7 +169,7 @@ def judge(
 
 
 def _heard(listener: Classifier, clips: Clips) -> dict[str, Any]:
-    (heard,) = listener.judge(clips.sounds).values()
+    (heard,) = listener.answers(clips.sounds).values()
     return scored(heard, clips.truth, clips.captions)
 
 

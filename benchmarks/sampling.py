@@ -26,6 +26,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does,
 import digits
 import effects
 import folds
+import numpy as np
 import torch
 import typer
 from notes import read_rows
@@ -134,7 +135,7 @@ def spoken(listeners: list[Classifier], said: list[tuple[str, Sound]]) -> float:
     meant = [caption.split(" says ") for caption, _ in said]
     right = []
     for judge in listeners:
-        heard = judge.judge([sound for _, sound in said])
+        heard = judge.answers([sound for _, sound in said])
         for which, question in enumerate(("voice", "digit")):
             right += [parts[which] == answer for parts, answer in zip(meant, heard[question], strict=True)]
     return mean(right)

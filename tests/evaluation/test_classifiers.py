@@ -9,7 +9,7 @@ import torch
 
 from cymatic.errors import Error
 from cymatic.evaluation.classifier_training import train_classifier
-from cymatic.evaluation.classifiers import Classifier, ClassifierConfig, ConvTrunk, RecurrentTrunk, verdict
+from cymatic.evaluation.classifiers import Classifier, ClassifierConfig, ConvTrunk, RecurrentTrunk, ensemble_answers
 from cymatic.hub.parts import load_part, save_part
 from cymatic.media.sound import Sound
 
@@ -71,49 +71,57 @@ def test_loudness_is_no_cue(classifier: Classifier) -> None:
     )
 
 
-def test_silence_is_judged_and_stays_finite(classifier: Classifier) -> None:
+def test_silence_is_classified_and_stays_finite(classifier: Classifier) -> None:
     assert classifier.features(torch.zeros(1, 1, 800), torch.tensor([800])).isfinite().all()
 
 
-def test_other_rates_and_channels_are_heard(classifier: Classifier) -> None:
+def test_other_rates_and_channels_are_read(classifier: Classifier) -> None:
     sounds, _ = _tones(1)
     other = [Sound(np.repeat(sound.samples, 2, axis=0), 8000).resample(16_000) for sound in sounds]
     assert classifier.embed(other).shape == (len(other), 16)
-    assert set(classifier.classifier(other)["pitch"]) <= set(PITCHES)
+    assert set(classifier.answers(other)["pitch"]) <= set(PITCHES)
     assert classifier.embed([]).shape == (0, 16)
 
 
 def test_chances_sum_to_one_and_the_likeliest_is_the_answer(classifier: Classifier) -> None:
     sounds, _ = _tones(1)
     for question, chances in classifier.chances(sounds).items():
-        torch.testing.assert_close(chances.sum(-1), torch.ones(len(sounds)))
-        assert [LABELS[question][best] for best in chances.argmax(-1)] == classifier.classifier(sounds)[question]
+        np.testing.assert_allclose(chances.sum(-1), 1, rtol=1e-5)
+        assert [LABELS[question][best] for best in chances.argmax(-1)] == classifier.answers(sounds)[question]
 
 
-def test_several_judges_answer_by_their_mean_chances(kind: str) -> None:
+def test_several_classifiers_answer_by_their_mean_chances(kind: str) -> None:
     sounds, _ = _tones(1)
     panel = []
     for seed in range(3):
         torch.manual_seed(seed)
         panel.append(Classifier(_config(kind)).eval())
-    heard = verdict(panel, sounds)
+    together = ensemble_answers(panel, sounds)
     for question, answers in LABELS.items():
         mean = sum(member.chances(sounds)[question] for member in panel) / 3
-        assert heard[question] == [answers[best] for best in mean.argmax(-1)]
+        assert together[question] == [answers[best] for best in mean.argmax(-1)]
     other = Classifier(ClassifierConfig(labels={"pitch": ("low", "high")}, trunk=SMALL[kind]))
-    with pytest.raises(Error, match="2 judges can't answer together"):
-        verdict([panel[0], other], sounds)
-    with pytest.raises(Error, match="0 judges"):
-        verdict([], sounds)
+    with pytest.raises(Error, match="2 classifiers can't answer together"):
+        ensemble_answers([panel[0], other], sounds)
+    with pytest.raises(Error, match="0 classifiers"):
+        ensemble_answers([], sounds)
 
 
-def test_saved_and_loaded_is_the_same_judge(classifier: Classifier, tmp_path: Path) -> None:
+def test_saved_and_loaded_is_the_same_classifier(classifier: Classifier, tmp_path: Path) -> None:
     sounds, _ = _tones(1)
     save_part(tmp_path, classifier)
     loaded = load_part(tmp_path, (Classifier,))
     assert loaded.config == classifier.config
+    assert json.loads((tmp_path / "config.json").read_text())["kind"] == "classifier"
     assert torch.equal(loaded.embed(sounds), classifier.embed(sounds))
-    assert loaded.classifier(sounds) == classifier.classifier(sounds)
+    assert loaded.answers(sounds) == classifier.answers(sounds)
+
+
+def test_what_earlier_versions_called_a_judge_is_read(classifier: Classifier, tmp_path: Path) -> None:
+    save_part(tmp_path, classifier)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"kind": "judge"}))
+    assert load_part(tmp_path, (Classifier,)).config == classifier.config
 
 
 def test_a_gradient_reaches_every_parameter(classifier: Classifier) -> None:
@@ -125,7 +133,7 @@ def test_a_gradient_reaches_every_parameter(classifier: Classifier) -> None:
 def test_learns_a_handful_of_tones(kind: str) -> None:
     sounds, truth = _tones()
     classifier = train_classifier(sounds, truth, _config(kind), steps=200, learning_rate=1e-2)
-    assert classifier.classifier(sounds) == truth
+    assert classifier.answers(sounds) == truth
 
 
 def test_training_is_the_same_for_the_same_seed(kind: str) -> None:
@@ -149,7 +157,7 @@ def test_wrong_answers_are_named() -> None:
         ClassifierConfig(labels={"pitch": ("low", "low")}, trunk=ConvTrunk())
 
 
-# Of the committed judges, before this module learned to train others: their first numbers for one rising tone.
+# Of the committed classifiers, before this module learned to train others: their first numbers for one rising tone.
 FROZEN = {
     "conv": ([0.592389, -0.340069, -0.319634, 0.199608], "zero", "theo"),
     "recurrent": ([0.813595, 0.234423, 2.092699, 1.052273], "eight", "jackson"),
@@ -157,22 +165,22 @@ FROZEN = {
 
 
 @pytest.mark.parametrize("name", sorted(FROZEN))
-def test_the_committed_judges_stay_as_they_were(name: str, repository: Path) -> None:
+def test_the_committed_classifiers_stay_as_they_were(name: str, repository: Path) -> None:
     classifier = load_part(repository / "benchmarks" / "judges" / name, (Classifier,))
     t = np.arange(6000) / 8000
     rising = Sound(0.3 * np.sin(2 * np.pi * (200 * t + 150 * t * t)) * np.hanning(6000), 8000)
     numbers, digit, voice = FROZEN[name]
     torch.testing.assert_close(classifier.embed([rising])[0, :4], torch.tensor(numbers), atol=1e-3, rtol=0)
-    assert classifier.classifier([rising]) == {"digit": [digit], "voice": [voice]}
+    assert classifier.answers([rising]) == {"digit": [digit], "voice": [voice]}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["conv", "recurrent"])
-def test_the_committed_judges_hear_real_recordings(name: str, repository: Path, digits_dir: Path) -> None:
+def test_the_committed_classifiers_tell_real_recordings(name: str, repository: Path, digits_dir: Path) -> None:
     classifier = load_part(repository / "benchmarks" / "judges" / name, (Classifier,))
     lines = (digits_dir / "manifest.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [row for row in map(json.loads, lines) if row["split"] == "valid"]
-    heard = classifier.classifier([Sound.read(digits_dir / row["audio"]) for row in rows])
+    answers = classifier.answers([Sound.read(digits_dir / row["audio"]) for row in rows])
     assert len(rows) == 300
-    assert sum(a == row["word"] for a, row in zip(heard["digit"], rows, strict=True)) >= 0.98 * len(rows)
-    assert sum(a == row["speaker"] for a, row in zip(heard["voice"], rows, strict=True)) >= 0.96 * len(rows)
+    assert sum(a == row["word"] for a, row in zip(answers["digit"], rows, strict=True)) >= 0.98 * len(rows)
+    assert sum(a == row["speaker"] for a, row in zip(answers["voice"], rows, strict=True)) >= 0.96 * len(rows)

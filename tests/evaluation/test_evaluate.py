@@ -8,26 +8,20 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from cymatic.evaluation.recordings import Recordings, balanced, plain, read_corpus
 from tests.helpers import tone, tone_folder
 
 from cymatic.data.mels import prepare
-from cymatic.data.packs import Sources, read_packs, whole_folder
 from cymatic.errors import Error
 from cymatic.evaluation.classifiers import Classifier, ClassifierConfig, ConvTrunk
 from cymatic.evaluation.evaluable import Evaluable, HasCodec, HasLikelihood
 from cymatic.evaluation.evaluate import MADE, REAL, THROUGH, check_corpus, check_judge, evaluate, plan
-from cymatic.evaluation.folder_classifier import asked, judge_rate, train_on, tried, truths
-from cymatic.evaluation.recordings import Recordings, balanced, plain, read_corpus
+from cymatic.evaluation.folder_classifier import asked, judge_rate, sources_of, train_on, tried, truths
 from cymatic.media.sound import Sound
 from cymatic.signal.mel import PRESETS
 
 SPEC = PRESETS["voice-8k"]
 PITCH = {"low tone": 220, "high tone": 880}
-
-
-def sources_of(folder: str) -> Sources:
-    """A folder on its own."""
-    return read_packs((whole_folder(folder),), None)
 
 
 class StandIn:
@@ -261,11 +255,3 @@ def test_silence_and_length_are_left_out(tmp_path):
     )
     cut = read_corpus(sources_of(str(root)), 8000, long="cut")
     assert max(sound.seconds for sound in cut.train.sounds + cut.valid.sounds) == pytest.approx(10.0)
-
-
-@pytest.mark.parametrize("value", [math.nan, -math.inf, -1.0, 0.0])
-def test_lengths_and_times_that_are_none(corpus, tmp_path, value):
-    with pytest.raises(Error, match="give a number above 0"):
-        train_on(corpus.train, rate=8000, seconds=value)
-    with pytest.raises(Error, match="give a number above 0"):
-        read_corpus(sources_of(str(tone_folder(tmp_path))), 8000, longest=value)

@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 
 from cymatic.errors import Error
-from cymatic.evaluation.neighbours import mel_features, nearest, neighbours
-from cymatic.media.sound import Sound
-from cymatic.signal.mel import PRESETS
+from cymatic.evaluation.neighbours import nearest, neighbours
 
 CAPTIONS = [f"caption {i}" for i in range(10)]
 
@@ -22,23 +20,55 @@ def test_copies_of_training_have_ratio_zero_and_are_all_nearer() -> None:
     train, valid = _takes(40, 1), _takes(5, 2)
     rows = [i for i in range(len(train[1])) if i % 40 < 5]
     found = neighbours(train[0][rows], [train[1][i] for i in rows], *valid, *train)
-    assert found.generated == found.ratio == 0
-    assert found.nearer == 1
+    assert found is not None and found.of == "50 clips held out"
+    assert found.generated == found.ratio.value == 0
+    assert found.nearer.value == 1
 
 
 def test_new_takes_of_the_same_distribution_look_like_held_out_ones() -> None:
     found = neighbours(*_takes(20, 3), *_takes(20, 2), *_takes(40, 1))
-    assert found.ratio == pytest.approx(1, abs=0.1)
-    assert found.nearer < 0.05
-    assert found.diversity == pytest.approx(1, abs=0.1)
+    assert found is not None
+    assert found.ratio.value == pytest.approx(1, abs=0.1)
+    assert found.nearer.value < 0.05
 
 
-def test_a_collapsed_model_has_no_diversity() -> None:
+def test_training_clips_stand_for_held_out_ones_where_these_are_too_few() -> None:
     train = _takes(40, 1)
-    one_each, captions = _takes(1, 3)
-    found = neighbours(one_each.repeat(5, 0), [c for c in captions for _ in range(5)], *_takes(5, 2), *train)
-    assert found.diversity == 0
-    assert np.isnan(neighbours(one_each, captions, *_takes(5, 2), *train).diversity)
+    few = _takes(1, 2)
+    found = neighbours(*_takes(20, 3), *few, *train, fewest=11)
+    assert found is not None and found.of == "100 training clips from each other"
+    assert found.ratio.value == pytest.approx(1, abs=0.15)
+    usual = [
+        np.sqrt(((train[0][row] - np.delete(train[0][:40] if row < 40 else train[0][40:80], row % 40, 0)) ** 2).sum(1))
+        for row in range(80)
+    ]
+    assert found.real == pytest.approx(np.median([*map(np.min, usual), *_rest(train[0])]))
+
+
+def _rest(rows: np.ndarray) -> list[float]:
+    """The nearest others of rows 80 to 99, among rows 80 to 119."""
+    return [
+        float(np.sqrt(((rows[row] - np.delete(rows[80:120], row - 80, 0)) ** 2).sum(1)).min()) for row in range(80, 100)
+    ]
+
+
+def test_where_captions_have_one_clip_each_all_clips_are_neighbours() -> None:
+    clips = np.random.default_rng(1).normal(size=(60, 8))
+    captions = [f"take {i}" for i in range(60)]
+    nobody: tuple[np.ndarray, list[str]] = (clips[:0], [])
+    found = neighbours(clips[:5] + 1e-3, captions[:5], *nobody, clips[:40], captions[:40])
+    assert found is not None and found.ratio.value < 0.01
+    new = neighbours(clips[40:], captions[:20], *nobody, clips[:40], captions[:40])
+    assert new is not None and new.ratio.value > 0.5
+    assert neighbours(clips[40:], captions[:20], *nobody, clips[:20], captions[:20]) is None, "too few to tell"
+
+
+def test_nothing_to_compare() -> None:
+    train = _takes(4, 1)
+    none = (train[0][:0], [])
+    assert neighbours(*none, *train, *train) is None and neighbours(*train, *train, *none) is None
+    same = (np.ones((8, 3)), ["a"] * 8)
+    assert neighbours(*same, *same, *same) is None, "real clips are copies of each other"
 
 
 def test_only_the_same_caption_counts() -> None:
@@ -48,18 +78,3 @@ def test_only_the_same_caption_counts() -> None:
         nearest(np.array([[1.0]]), ["c"], train, ["a", "b"])
     with pytest.raises(Error, match="at least one"):
         nearest(np.zeros((0, 1)), [], train, ["a", "b"])
-
-
-def test_mel_features_ignore_loudness_and_tempo() -> None:
-    spec = PRESETS["voice-8k"]
-
-    def sweep(seconds: float, level: float, start: float = 300) -> Sound:
-        t = np.arange(int(seconds * 8000)) / 8000
-        phase = 2 * np.pi * (start * t + 500 * t**2 / seconds)
-        return Sound((level * np.sin(phase))[None].astype(np.float32), 8000)
-
-    features = mel_features([sweep(0.8, 0.5), sweep(0.8, 0.005), sweep(1.0, 0.5), sweep(0.8, 0.5, 900)], spec)
-    assert features.shape == (4, spec.mels * 32)
-    same, slower, other = (float(np.linalg.norm(features[0] - features[i])) for i in (1, 2, 3))
-    assert same < 1e-4
-    assert slower < 0.5 * other

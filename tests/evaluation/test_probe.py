@@ -5,6 +5,7 @@ import time
 
 import pytest
 import torch
+from cymatic.training.judge_run import MADE, VERDICT_JSON, VERDICT_TEXT, Maker, assess, chosen, memory
 from tests.helpers import PITCHES, tiny_recipe, tone
 
 from cymatic.apps import cli
@@ -15,7 +16,6 @@ from cymatic.evaluation.verdict import Heed, failing, sentences
 from cymatic.signal.mel import PRESETS
 from cymatic.training import judge_run as module
 from cymatic.training.history import History
-from cymatic.training.judge_run import MADE, VERDICT_JSON, VERDICT_TEXT, Maker, assess, chosen, memory
 from cymatic.training.recipe import Recipe, SamplingSettings
 from cymatic.training.state import Progress
 from cymatic.training.train import read_run, train

@@ -1,4 +1,4 @@
-"""How differently a classifier answers for generated and real clips of one caption: mean Kullback-Leibler divergence."""
+"""How differently a classifier answers for generated and for real clips of one caption."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def divergences(
 ) -> Float[np.ndarray, " generated"]:
     """For each generated clip the divergence from it to the real clips of its caption, in nats.
 
-    Rows are a classifier's chances of its answers. Generated clip i is paired with every real clip j of its caption,
-    and what counts is the mean over those pairs of `KL(p_j || q_i) = sum_k p_jk ln(p_jk / q_ik)`, p real and q generated, chances below
-    1e-6 lifted to that. The mean over clips is the MKL of Iashin and Rahtu (2021, arXiv 2110.08791), who had one real
-    clip for each generated one, and a classifier of their own.
+    Rows are a classifier's chances of its answers. Generated clip i is paired with every real clip j of its caption; of
+    those pairs it is the mean Kullback-Leibler divergence `KL(p_j || q_i) = sum_k p_jk ln(p_jk / q_ik)`, p real and q
+    generated, chances below 1e-6 lifted to that. The mean over clips is the MKL of Iashin and Rahtu (2021, arXiv
+    2110.08791), who had one real clip for each generated one, and a classifier of their own.
 
     Raises Error for a caption that no real clip has.
     """
