@@ -1,4 +1,4 @@
-"""What judges teach, by hand and against Lumen's own losses."""
+"""What discriminators teach, by hand and against Lumen's own losses."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from cymatic.discriminators.losses import (
     persuasion_loss,
     repulsion_loss,
 )
-from cymatic.discriminators.output import collapse, verdict
+from cymatic.discriminators.output import collapse, score_statistics
 
 REAL, FAKE = [(torch.tensor([[2.0, 0.5]]), [])], [(torch.tensor([[-2.0, 0.0]]), [])]
 
@@ -68,8 +68,8 @@ def test_the_discriminators_side_is_lumens(fixtures_dir, version):
         loss = loss + repulsion_loss(real, fake)
     loss.backward()
     torch.testing.assert_close(loss.detach(), expected[f"{version}/discriminator_loss"], atol=3e-5, rtol=0)
-    for side, judged in (("real", real), ("fake", fake)):
-        for i, (scores, _) in enumerate(judged):
+    for side, outputs in (("real", real), ("fake", fake)):
+        for i, (scores, _) in enumerate(outputs):
             wanted = expected[f"{version}/grad_disc_wrt_{side}_logits_{i}"]
             torch.testing.assert_close(scores.grad, wanted, atol=4e-7, rtol=1e-5)
 
@@ -89,16 +89,16 @@ def test_the_generators_side_is_lumens(fixtures_dir, version):
         torch.testing.assert_close(feature.grad, expected[f"{version}/grad_gen_wrt_fake_feat_{i}"], atol=3e-6, rtol=0)
 
 
-def judged(mean, spread, count=200, seed=0):
+def outputs(mean, spread, count=200, seed=0):
     return mean + spread * torch.randn(2, 1, count, generator=torch.Generator().manual_seed(seed)), []
 
 
 def test_a_collapsed_judge_is_found_out():
-    constant = [verdict(judged(0.7, 1e-4, seed=i), judged(0.7, 1e-4, seed=-i - 1)) for i in range(5)]
-    blind = [verdict(judged(0.1 * i, 1.0, seed=i), judged(0.1 * i, 1.0, seed=i)) for i in range(5)]
-    wrong = [verdict(judged(-1.0, 1.0, seed=i), judged(1.0, 1.0, seed=-i - 1)) for i in range(5)]
-    good = [verdict(judged(0.5, 1.0, seed=i), judged(-0.5, 1.0, seed=-i - 1)) for i in range(5)]
-    certain = [verdict(judged(1.0, 0.0), judged(-1.0, 0.0)) for i in range(5)]
+    constant = [score_statistics(outputs(0.7, 1e-4, seed=i), outputs(0.7, 1e-4, seed=-i - 1)) for i in range(5)]
+    blind = [score_statistics(outputs(0.1 * i, 1.0, seed=i), outputs(0.1 * i, 1.0, seed=i)) for i in range(5)]
+    wrong = [score_statistics(outputs(-1.0, 1.0, seed=i), outputs(1.0, 1.0, seed=-i - 1)) for i in range(5)]
+    good = [score_statistics(outputs(0.5, 1.0, seed=i), outputs(-0.5, 1.0, seed=-i - 1)) for i in range(5)]
+    certain = [score_statistics(outputs(1.0, 0.0), outputs(-1.0, 0.0)) for i in range(5)]
     assert [collapse(some) for some in (constant, blind, wrong, good, certain)] == [
         "constant",
         "blind",

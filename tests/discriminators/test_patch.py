@@ -1,4 +1,4 @@
-"""The judge of patches, and how hard it may push."""
+"""The discriminator of patches, and how hard it may push."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ def pictures(count: int, high: int = 32, wide: int = 40, channels: int = 1) -> t
     return torch.randn(count, channels, high, wide, generator=torch.Generator().manual_seed(count))
 
 
-def judge(**settings) -> PatchDiscriminator:
+def discriminator(**settings) -> PatchDiscriminator:
     torch.manual_seed(0)
     return PatchDiscriminator(width=4, **settings)
 
@@ -29,12 +29,12 @@ def test_the_published_size():
     scores, features = PatchDiscriminator(width=4)(torch.randn(1, 1, 80, 848))
     assert scores.shape == (1, 1, 8, 104)
     assert [f.shape[1] for f in features] == [4, 8, 16, 32]
-    deep = judge(layers=2, channels=3)
+    deep = discriminator(layers=2, channels=3)
     assert deep(pictures(1, 12, 12, 3))[0].shape == (1, 1, 1, 1)
 
 
 def test_no_statistics_of_the_batch():
-    network = judge().train()
+    network = discriminator().train()
     assert not list(network.buffers())
     x = pictures(3)
     scores, features = network(x)
@@ -44,7 +44,7 @@ def test_no_statistics_of_the_batch():
 
 
 def test_a_patch_is_judged_by_itself():
-    network = judge()
+    network = discriminator()
     x = pictures(1, 128, 128)
     other = x.clone()
     other[..., 96:] = 9.0
@@ -53,7 +53,7 @@ def test_a_patch_is_judged_by_itself():
 
 def test_real_and_made_together_are_what_they_are_apart():
     x, y, c = pictures(3), pictures(3).flip(0), torch.randn(3, 5)
-    for network, vector in ((judge(), None), (judge(cond_dim=5), c)):
+    for network, vector in ((discriminator(), None), (discriminator(cond_dim=5), c)):
         together = discriminate_together(network, x, y, vector)
         for found, expected in zip(together, (network(x, vector), network(y, vector)), strict=True):
             torch.testing.assert_close(found[0], expected[0], atol=1e-5, rtol=1e-4)
@@ -62,7 +62,7 @@ def test_real_and_made_together_are_what_they_are_apart():
 
 
 def test_a_condition_moves_scores_and_not_features():
-    network, x = judge(cond_dim=5), pictures(2)
+    network, x = discriminator(cond_dim=5), pictures(2)
     a, b = torch.randn(2, 5), torch.randn(2, 5)
     assert (network(x, a)[0] - network(x, b)[0]).abs().max() > 1e-6
     assert torch.equal(network(x, a)[1][-1], network(x, b)[1][-1])
@@ -71,7 +71,7 @@ def test_a_condition_moves_scores_and_not_features():
 
 
 def test_a_gradient_reaches_every_parameter():
-    network = judge(cond_dim=5)
+    network = discriminator(cond_dim=5)
     real, made = discriminate_together(network, pictures(3), pictures(3).flip(0), torch.randn(3, 5))
     (discriminator_loss([real], [made]) + feature_loss([made], [real])).backward()
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in network.parameters())
@@ -87,11 +87,11 @@ def test_a_gradient_reaches_every_parameter():
 )
 def test_what_can_not_be_judged_is_said(settings, picture, vector, said):
     with pytest.raises(Error, match=said):
-        judge(**settings)(picture, vector)
+        discriminator(**settings)(picture, vector)
 
 
 def test_it_learns_to_tell_stripes_from_noise():
-    network = judge()
+    network = discriminator()
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3, betas=(0.5, 0.9))
     generator = torch.Generator().manual_seed(1)
     for _ in range(60):
@@ -114,7 +114,7 @@ def decoder() -> tuple[nn.Conv2d, torch.Tensor]:
 
 def test_the_adaptive_weight_is_the_ratio_of_the_gradients():
     last, made = decoder()
-    network, target = judge(), torch.zeros_like(made)
+    network, target = discriminator(), torch.zeros_like(made)
     reconstruction, adversarial = (made - target).abs().mean(), generator_loss([network(made)])
     rec = torch.autograd.grad(reconstruction, last.weight, retain_graph=True)[0].norm()
     adv = torch.autograd.grad(adversarial, last.weight, retain_graph=True)[0].norm()
@@ -129,7 +129,7 @@ def test_the_adaptive_weight_is_the_ratio_of_the_gradients():
 
 def test_a_settled_loss_has_the_same_value_and_gradients():
     last, made = decoder()
-    network, target = judge(), torch.zeros_like(made)
+    network, target = discriminator(), torch.zeros_like(made)
     seen = []
     network.register_forward_hook(lambda *_: seen.append(1))
 
@@ -143,7 +143,7 @@ def test_a_settled_loss_has_the_same_value_and_gradients():
     torch.testing.assert_close(adaptive_weight(rec, small, last.weight), adaptive_weight(rec, plain, last.weight))
     network.zero_grad()
     small.backward()
-    assert all(p.grad is None for p in network.parameters()), "the judge learns nothing from what it teaches"
+    assert all(p.grad is None for p in network.parameters()), "the discriminator learns nothing from what it teaches"
 
 
 def test_the_ramp_waits_and_grows():
@@ -158,7 +158,7 @@ def _process(rank: int) -> float:
 def weight_of(items: slice) -> float:
     last, made = decoder()
     made = made[items]
-    loss = generator_loss([judge()(made)])
+    loss = generator_loss([discriminator()(made)])
     return float(adaptive_weight(made.abs().mean(), loss, last.weight))
 
 

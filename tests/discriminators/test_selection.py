@@ -1,9 +1,9 @@
-"""Which judge is drawn: by difficulty, the same again after a rest, and all where all are asked for."""
+"""Which discriminator is drawn: by difficulty, the same again after a rest, and all where all are asked for."""
 
 import pytest
 import torch
 
-from cymatic.discriminators.selection import Choice, ChoiceConfig
+from cymatic.discriminators.selection import DiscriminatorSelection, SelectionConfig
 from cymatic.errors import Error
 
 
@@ -16,19 +16,19 @@ def drawn(choice, count, start=0):
 
 
 def test_all_judges_are_asked_unless_one_at_a_time():
-    assert Choice(ChoiceConfig(), 3).which(7, chance()) == (0, 1, 2)
-    alone = Choice(ChoiceConfig(kind="difficulty"), 3)
+    assert DiscriminatorSelection(SelectionConfig(), 3).which(7, chance()) == (0, 1, 2)
+    alone = DiscriminatorSelection(SelectionConfig(kind="difficulty"), 3)
     assert len(alone.which(7, chance())) == 1
 
 
 def test_one_stays_for_as_many_steps_as_it_should():
-    choice = Choice(ChoiceConfig(kind="difficulty", every=10), 50)
+    choice = DiscriminatorSelection(SelectionConfig(kind="difficulty", every=10), 50)
     seen = drawn(choice, 60)
     assert all(len(set(seen[i : i + 10])) == 1 for i in range(0, 60, 10)) and len(set(seen)) > 2
 
 
 def test_the_harder_one_comes_as_often_as_the_softmax_says():
-    choice = Choice(ChoiceConfig(kind="difficulty", every=1), 2)
+    choice = DiscriminatorSelection(SelectionConfig(kind="difficulty", every=1), 2)
     choice.learn([0, 1], [torch.tensor(2.0), torch.tensor(1.0)])
     expected = torch.tensor([2.0, 1.0]).softmax(0)
     torch.testing.assert_close(choice.chances, expected)
@@ -37,7 +37,7 @@ def test_the_harder_one_comes_as_often_as_the_softmax_says():
 
 
 def test_the_losses_are_remembered_and_an_untried_judge_is_as_hard_as_the_hardest():
-    choice = Choice(ChoiceConfig(kind="difficulty", memory=0.5), 3)
+    choice = DiscriminatorSelection(SelectionConfig(kind="difficulty", memory=0.5), 3)
     torch.testing.assert_close(choice.chances, torch.full((3,), 1 / 3))
     for loss in (3.0, 1.0):
         choice.learn([1], [torch.tensor(loss)])
@@ -47,8 +47,8 @@ def test_the_losses_are_remembered_and_an_untried_judge_is_as_hard_as_the_hardes
 
 
 def test_saved_in_the_middle_it_goes_on_as_it_would_have():
-    config = ChoiceConfig(kind="difficulty", every=4)
-    whole, first, second = (Choice(config, 8) for _ in range(3))
+    config = SelectionConfig(kind="difficulty", every=4)
+    whole, first, second = (DiscriminatorSelection(config, 8) for _ in range(3))
     for choice in (whole, first):
         choice.learn(range(8), list(torch.rand(8, generator=chance())))
     expected, before = drawn(whole, 21), drawn(first, 10)
@@ -57,5 +57,5 @@ def test_saved_in_the_middle_it_goes_on_as_it_would_have():
 
 
 def test_as_many_losses_as_judges():
-    with pytest.raises(Error, match="1 losses were given for 2 judges"):
-        Choice(ChoiceConfig(), 2).learn([0, 1], [torch.tensor(1.0)])
+    with pytest.raises(Error, match="1 losses were given for 2 discriminators"):
+        DiscriminatorSelection(SelectionConfig(), 2).learn([0, 1], [torch.tensor(1.0)])

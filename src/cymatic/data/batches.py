@@ -19,8 +19,8 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from cymatic.batch_shard import BatchShard
-from cymatic.cond import Padded
-from cymatic.data.examples import Example
+from cymatic.cond import Padded, padded
+from cymatic.data.reading import Example
 from cymatic.errors import Error
 from cymatic.seeds import mixed
 
@@ -57,6 +57,10 @@ class Batch:
             raise Error(f'this model is conditioned on "{role}", and there are items without; give data that have it')
         return self.given[role]
 
+    def targets(self) -> Padded:
+        """The targets as an encoder reads them."""
+        return Padded(self.target, self.lengths)
+
     def part(self, number: int, count: int) -> Batch:
         """Every `count`th item from `number` on, with its weight in the whole."""
         mine = slice(number, None, count)
@@ -70,15 +74,6 @@ class Sequenced(Protocol):
     """Batches, each a function of its step alone."""
 
     def __getitem__(self, step: int) -> Batch: ...
-
-
-def padded(tensors: Sequence[Shaped[Tensor, "..."]]) -> Padded:
-    """Tensors that differ in their last axis only, side by side, zero beyond each one's length."""
-    lengths = torch.tensor([one.shape[-1] for one in tensors])
-    values = tensors[0].new_zeros(len(tensors), *tensors[0].shape[:-1], int(lengths.max()))
-    for row, one in zip(values, tensors, strict=True):
-        row[..., : one.shape[-1]] = one
-    return Padded(values, lengths)
 
 
 def collate(examples: Sequence[Example], turn: int = 0, shard: BatchShard | None = None) -> Batch:

@@ -1,9 +1,9 @@
-"""A judge of pictures that looks at patches: the grid's PatchGAN (Isola et al., 2017, arXiv 1611.07004).
+"""A discriminator of pictures that looks at patches: the grid's PatchGAN (Isola et al., 2017, arXiv 1611.07004).
 
 The original normalises over the batch, so that what it says of a picture hangs on the others, and real and made ones
 must go apart. Here the weights are normalised instead (Salimans and Kingma, 2016, arXiv 1602.07868). Group norm would
 keep items apart, too, but it looks at the whole picture and takes away how loud it is, where a patch is all that this
-judge is to see; spectral norm would bring buffers that change with every look.
+discriminator is to see; spectral norm would bring buffers that change with every look.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ class PatchDiscriminator(nn.Module):
         asked for, and for a picture too small for one patch."""
         if (vector is None) != (self.read_vector is None):
             raise Error(
-                "this judge knows no conditions, and was given some"
+                "this discriminator knows no conditions, and was given some"
                 if self.read_vector is None
-                else "this judge compares pictures with their conditions, and was given none"
+                else "this discriminator compares pictures with their conditions, and was given none"
             )
         least = 3 * 2 ** (len(self.layers) - 1)
         if min(picture.shape[-2:]) < least:
             raise Error(
-                f"a picture of {picture.shape[-2]} x {picture.shape[-1]} was given to a judge of patches; "
+                f"a picture of {picture.shape[-2]} x {picture.shape[-1]} was given to a discriminator of patches; "
                 f"it needs {least} x {least} at least"
             )
         x, features = picture, []
@@ -76,14 +76,14 @@ class PatchDiscriminator(nn.Module):
 
 
 def discriminate_together(
-    judge: PatchDiscriminator,
+    discriminator: PatchDiscriminator,
     real: Float[Tensor, "batch channels h w"],
     made: Float[Tensor, "batch channels h w"],
     vector: Float[Tensor, "batch dim"] | None = None,
 ) -> tuple[DiscriminatorOutput, DiscriminatorOutput]:
-    """What `judge` says of both in one pass, which is what it says of each."""
+    """What `discriminator` says of both in one pass, which is what it says of each."""
     both = None if vector is None else torch.cat([vector, vector])
-    scores, features = judge(torch.cat([real, made]), both)
+    scores, features = discriminator(torch.cat([real, made]), both)
     halves = [x.chunk(2) for x in features]
     (of_real, of_made) = scores.chunk(2)
     return (of_real, [a for a, _ in halves]), (of_made, [b for _, b in halves])

@@ -1,4 +1,4 @@
-"""Which judges a step is played against: all of them, or one at a time, more often the ones that are hard to fool."""
+"""Which discriminators a step is played against: all of them, or one at a time, more often the ones that are hard to fool."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from cymatic.errors import Error
 from cymatic.nn.processes import processes, total
 
 
-class ChoiceConfig(Config):
-    """`all` judges at each step; or by `difficulty`, one for `every` steps. `memory`: of the running losses."""
+class SelectionConfig(Config):
+    """`all` discriminators at each step; or by `difficulty`, one for `every` steps. `memory`: of the running losses."""
 
     kind: Literal["all", "difficulty"] = "all"
     every: int = Field(default=100, ge=1)
@@ -24,11 +24,11 @@ class ChoiceConfig(Config):
     temperature: float = Field(default=1.0, gt=0)
 
 
-class Choice(nn.Module):
-    """Draws judge j with `p_j = softmax(e_j / temperature)`, `e_j` the running loss of the generator against it.
+class DiscriminatorSelection(nn.Module):
+    """Draws discriminator j with `p_j = softmax(e_j / temperature)`, `e_j` the running loss of the generator against it.
 
-    This is what Lumen (audio_generation, 2023) means to do; there, a wrong key makes all judges equally likely. The
-    state is in buffers, so a run goes on where it stopped. Where nothing is known of a judge yet, it counts as hard as
+    This is what Lumen (audio_generation, 2023) means to do; there, a wrong key makes all discriminators equally likely. The
+    state is in buffers, so a run goes on where it stopped. Where nothing is known of a discriminator yet, it counts as hard as
     the hardest.
     """
 
@@ -36,24 +36,24 @@ class Choice(nn.Module):
     tried: Tensor
     chosen: Tensor
 
-    def __init__(self, config: ChoiceConfig, judges: int) -> None:
+    def __init__(self, config: SelectionConfig, discriminators: int) -> None:
         super().__init__()
-        self.config, self.judges = config, judges
-        self.register_buffer("energies", torch.zeros(judges))
-        self.register_buffer("tried", torch.zeros(judges, dtype=torch.bool))
+        self.config, self.discriminators = config, discriminators
+        self.register_buffer("energies", torch.zeros(discriminators))
+        self.register_buffer("tried", torch.zeros(discriminators, dtype=torch.bool))
         self.register_buffer("chosen", torch.tensor(-1))
 
     @property
-    def chances(self) -> Float[Tensor, " judges"]:
-        """How likely each judge is to be drawn next."""
+    def chances(self) -> Float[Tensor, " discriminators"]:
+        """How likely each discriminator is to be drawn next."""
         known = self.energies[self.tried]
         hardest = known.max() if len(known) else self.energies.new_zeros(())
         return torch.where(self.tried, self.energies, hardest).div(self.config.temperature).softmax(0)
 
     def which(self, step: int, generator: torch.Generator) -> tuple[int, ...]:
-        """The judges of this step. All processes give a generator of the same state, so they agree."""
+        """The discriminators of this step. All processes give a generator of the same state, so they agree."""
         if self.config.kind == "all":
-            return tuple(range(self.judges))
+            return tuple(range(self.discriminators))
         if step % self.config.every == 0 or self.chosen < 0:
             self.chosen.copy_(torch.multinomial(self.chances.cpu(), 1, generator=generator)[0])
         return (int(self.chosen),)
@@ -63,10 +63,10 @@ class Choice(nn.Module):
         """Takes in what the generator lost against each of `which`, as the mean over processes. What is not finite is
         left out. Raises Error where the two are not as many."""
         if len(which) != len(losses):
-            raise Error(f"{len(losses)} losses were given for {len(which)} judges; give one for each")
+            raise Error(f"{len(losses)} losses were given for {len(which)} discriminators; give one for each")
         told = total(torch.stack([loss.detach().float() for loss in losses])) / processes()
-        for judge, loss in zip(which, told.to(self.energies), strict=True):
+        for discriminator, loss in zip(which, told.to(self.energies), strict=True):
             if loss.isfinite():
-                memory = self.config.memory if self.tried[judge] else 0.0
-                self.energies[judge] = memory * self.energies[judge] + (1 - memory) * loss
-                self.tried[judge] = True
+                memory = self.config.memory if self.tried[discriminator] else 0.0
+                self.energies[discriminator] = memory * self.energies[discriminator] + (1 - memory) * loss
+                self.tried[discriminator] = True

@@ -1,4 +1,4 @@
-"""Several judges of waveforms side by side, and the sets of them that papers chose.
+"""Several discriminators of waveforms side by side, and the sets of them that papers chose.
 
 Each gives a map of scores and the features on the way to it. No batch statistics anywhere: an item's score does not
 depend on its neighbours.
@@ -22,35 +22,50 @@ from cymatic.discriminators.waveform import (
     ScaleDiscriminator,
     ScaleDiscriminatorConfig,
 )
+from cymatic.errors import Error
 
 DiscriminatorConfig = Annotated[
     SpectrogramDiscriminatorConfig | PeriodDiscriminatorConfig | ScaleDiscriminatorConfig, Field(discriminator="kind")
 ]
 
 
-class DiscriminatorsConfig(Config):
-    """Which judges sit side by side."""
+class DiscriminatorSetConfig(Config):
+    """Which discriminators sit side by side."""
 
     kind: Literal["discriminators"] = "discriminators"
-    judges: tuple[DiscriminatorConfig, ...] = Field(min_length=1)
+    discriminators: tuple[DiscriminatorConfig, ...] = Field(min_length=1)
 
 
-class Discriminators(nn.Module):
-    """One module for each judge of its config, in that order. Channels of a sound are judged each on its own."""
+    @property
+    def window(self) -> int:
+        """Samples of the longest window that one of them looks at; 0 where none has windows."""
+        return max(one.longest_window for one in self.discriminators)
 
-    config_class = DiscriminatorsConfig
 
-    def __init__(self, config: DiscriminatorsConfig) -> None:
+class DiscriminatorSet(nn.Module):
+    """One module for each discriminator of its config, in that order. Channels of a sound are outputs each on its own."""
+
+    config_class = DiscriminatorSetConfig
+
+    def __init__(self, config: DiscriminatorSetConfig) -> None:
         super().__init__()
         self.config = config
-        self.judges = nn.ModuleList(map(_built, config.judges))
+        self.discriminators = nn.ModuleList(map(_built, config.discriminators))
 
     def forward(
-        self, waveform: Float[Tensor, "batch channels samples"], which: Sequence[int] | None = None
+        self,
+        waveform: Float[Tensor, "batch channels samples"],
+        which: Sequence[int] | None = None,
+        vector: Float[Tensor, "batch dim"] | None = None,
     ) -> list[DiscriminatorOutput]:
-        """What all judges say, or those of `which`; where there are channels, they are items of the batch."""
+        """The output of all discriminators, or of those in `which`; channels are items of the batch.
+
+        Raises Error for a vector: discriminators of waveforms know no conditions.
+        """
+        if vector is not None:
+            raise Error("discriminators of waveforms know no conditions, and were given some")
         mono = waveform.flatten(0, 1)[:, None]
-        return [self.judges[i](mono) for i in (range(len(self.judges)) if which is None else which)]
+        return [self.discriminators[i](mono) for i in (range(len(self.discriminators)) if which is None else which)]
 
 
 def _built(config: DiscriminatorConfig) -> nn.Module:
@@ -65,29 +80,29 @@ def _built(config: DiscriminatorConfig) -> nn.Module:
 
 def spectrograms_and_periods(
     *, windows: Sequence[int] = (1024, 512, 256), periods: Sequence[int] = (2, 3, 5, 7), width: int = 16
-) -> DiscriminatorsConfig:
-    """One judge of spectrograms for each window length, then one for each period; as Vocos and DAC have them."""
+) -> DiscriminatorSetConfig:
+    """One discriminator of spectrograms for each window length, then one for each period; as Vocos and DAC have them."""
     spectrograms = [SpectrogramDiscriminatorConfig(window=window, width=width) for window in windows]
-    return DiscriminatorsConfig(
-        judges=(*spectrograms, *(PeriodDiscriminatorConfig(period=p, width=width) for p in periods))
+    return DiscriminatorSetConfig(
+        discriminators=(*spectrograms, *(PeriodDiscriminatorConfig(period=p, width=width) for p in periods))
     )
 
 
-def melgan_scales(*, width: int = 16, depth: int = 4, scales: int = 3) -> DiscriminatorsConfig:
-    """MelGAN's judges, which are SoundStream's, too; each at half the rate of the one before."""
+def melgan_scales(*, width: int = 16, depth: int = 4, scales: int = 3) -> DiscriminatorSetConfig:
+    """MelGAN's discriminators, which are SoundStream's, too; each at half the rate of the one before."""
     channels, groups = [width], []
     for _ in range(depth):
         groups.append(max(1, channels[-1] // 4))
         channels.append(min(4 * channels[-1], 1024))
     channels.append(min(2 * channels[-1], 1024))
     made = [ScaleDiscriminatorConfig(halvings=i, channels=tuple(channels), groups=tuple(groups)) for i in range(scales)]
-    return DiscriminatorsConfig(judges=tuple(made))
+    return DiscriminatorSetConfig(discriminators=tuple(made))
 
 
-def lumen() -> DiscriminatorsConfig:
-    """As many judges as Lumen (audio_generation, 2023) has, of its widths: three scales of the waveform and five
+def lumen() -> DiscriminatorSetConfig:
+    """As many discriminators as Lumen (audio_generation, 2023) has, of its widths: three scales of the waveform and five
     spectrograms of windows of 2048 to 128 samples."""
     channels, groups = (16, 64, 256, 512, 1024, 1024), (4, 16, 64, 256)
     scales = [ScaleDiscriminatorConfig(halvings=i, channels=channels, groups=groups) for i in range(3)]
     spectrograms = [SpectrogramDiscriminatorConfig(window=2048 >> i, width=32) for i in range(5)]
-    return DiscriminatorsConfig(judges=(*scales, *spectrograms))
+    return DiscriminatorSetConfig(discriminators=(*scales, *spectrograms))

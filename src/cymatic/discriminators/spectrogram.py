@@ -1,4 +1,4 @@
-"""Judges that look at a spectrogram, as a picture of its real and imaginary parts."""
+"""Discriminators that look at a spectrogram, as a picture of its real and imaginary parts."""
 
 from __future__ import annotations
 
@@ -24,6 +24,11 @@ class SpectrogramDiscriminatorConfig(Config):
     kind: Literal["spectrogram"] = "spectrogram"
     window: int = Field(ge=16, le=16_384, multiple_of=4)
     width: int = Field(default=16, ge=1, le=1024)
+
+    @property
+    def longest_window(self) -> int:
+        """Samples of what it needs to look at once."""
+        return self.window
 
 
 def spectrum(waveform: Float[Tensor, "batch 1 samples"], window: int) -> Float[Tensor, "batch 2 bins frames"]:

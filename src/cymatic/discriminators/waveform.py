@@ -1,4 +1,4 @@
-"""Judges that look at samples: at every n-th one, or at all of a waveform halved in rate some times."""
+"""Discriminators that look at samples: at every n-th one, or at all of a waveform halved in rate some times."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cymatic.config import Config
 from cymatic.discriminators.output import DiscriminatorOutput
 from cymatic.errors import Error
 
-SLOPE = 0.2  # of each leaky rectifier of a scale's judge
+SLOPE = 0.2  # of each leaky rectifier of a scale's discriminator
 STRIDE, TAPS = 4, 41
 AROUND = 7  # samples that the first layer sees on either side
 
@@ -26,6 +26,11 @@ class PeriodDiscriminatorConfig(Config):
     kind: Literal["period"] = "period"
     period: int = Field(ge=1, le=1024)
     width: int = Field(default=16, ge=1, le=1024)
+
+    @property
+    def longest_window(self) -> int:
+        """None: it looks at a waveform of any length."""
+        return 0
 
 
 class ScaleDiscriminatorConfig(Config):
@@ -45,6 +50,11 @@ class ScaleDiscriminatorConfig(Config):
             if before % groups or after % groups:
                 raise ValueError(f"{groups} groups can't share {before} channels that become {after}")
         return self
+
+    @property
+    def longest_window(self) -> int:
+        """None: it looks at a waveform of any length."""
+        return 0
 
 
 class PeriodDiscriminator(nn.Module):
@@ -92,7 +102,7 @@ class ScaleDiscriminator(nn.Module):
         """Raises Error where too little is left of a waveform."""
         least = (AROUND + 1) << self.halvings
         if waveform.shape[-1] < least:
-            raise Error(f"{waveform.shape[-1]} samples were given to a judge that needs {least} at least")
+            raise Error(f"{waveform.shape[-1]} samples were given to a discriminator that needs {least} at least")
         for _ in range(self.halvings):
             waveform = avg_pool1d(waveform, 4, stride=2, padding=1, count_include_pad=False)
         x = leaky_relu(self.first(pad(waveform, (AROUND, AROUND), mode="reflect")), SLOPE)

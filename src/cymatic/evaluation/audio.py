@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 
 from cymatic.data.cache import Cache
-from cymatic.data.clips import Long, facts_of, say_trouble
-from cymatic.data.facts import read_windows, windows
+from cymatic.data.facts import facts_of, say_trouble
 from cymatic.data.folder import Item
-from cymatic.data.mels import mel_of, prepare
-from cymatic.data.packs import Pack, Sources
+from cymatic.data.packs import Sources
+from cymatic.data.settings import Long, Pack
 from cymatic.errors import Error
 from cymatic.evaluation.corpus import Corpus, read_corpus
 from cymatic.evaluation.domain import Domain, Losses
 from cymatic.evaluation.intervals import bootstrap
 from cymatic.evaluation.outlines import mel_statistics, sound_outline
 from cymatic.evaluation.reconstruction import MISSING_STOI, has_stoi, log_spectral_distance, mel_l1, stoi
+from cymatic.media.audio import AUDIO, levelled, mel_of
 from cymatic.media.sound import Sound
 from cymatic.signal.distances import multi_scale_mel_distance
 from cymatic.signal.mel import MelSpec
@@ -51,14 +51,16 @@ def read_sounds(sources: Sources, rate: int, *, longest: float = LONGEST, long: 
 
     def read(item: Item, pack: Pack) -> Sound | str:
         most, beyond = pack.longest or longest, pack.long or long
-        facts, sound = facts_of(item, cache, keep=most)
-        if facts.level == float("-inf"):
-            return f"{item.audio} is silent"
-        if facts.seconds > most and beyond == "skip":
-            return f"{item.audio} is {facts.seconds:.1f} s long, more than {most:g} s"
-        if facts.seconds > most:
-            sound = read_windows(item.audio, windows(facts, most))[0]
-        return (sound or Sound.read(item.audio)).mono().resample(rate)
+        path = item.path(AUDIO.name)
+        facts, sound = facts_of(item, cache, keep=most, role=AUDIO.name, medium=AUDIO)
+        length = facts.length or 0.0
+        if facts.empty:
+            return f"{path} is silent"
+        if length > most and beyond == "skip":
+            return f"{path} is {length:.1f} s long, more than {most:g} s"
+        if length > most and AUDIO.windows is not None:
+            sound = AUDIO.windows.read(path, AUDIO.windows.find(facts, most))[0]
+        return (sound or Sound.read(path)).mono().resample(rate)
 
     corpus = read_corpus(sources, read, seed=seed)
     say_trouble(cache)
@@ -69,7 +71,7 @@ def sounds_by(spec: MelSpec) -> Domain:
     """Sounds, compared by mels of `spec`."""
 
     def features(sound: Sound) -> Sequence[np.ndarray]:
-        return [sound_outline(sound, spec), mel_statistics(mel_of(prepare(sound, spec), spec))]
+        return [sound_outline(sound, spec), mel_statistics(mel_of(levelled(sound, spec), spec))]
 
     return Domain(
         "mel",
@@ -103,7 +105,7 @@ def sound_losses(originals: Sequence[Sound], again: Sequence[Sound], spec: MelSp
         measures["stoi"] = lambda a, b: stoi(a, b, spec.rate)
     found: dict[str, list[float]] = {name: [] for name in measures}
     for original, other in zip(originals, again, strict=True):
-        a, b = prepare(original, spec).samples[0], other.samples[0]
+        a, b = levelled(original, spec).samples[0], other.samples[0]
         length = min(len(a), len(b))
         if length < SHORTEST * spec.rate:
             continue

@@ -51,6 +51,8 @@ def through_codec(
     is used, by "codes" where there is one, else by "level 1" and so on. Both are empty where there are no clips, and
     codes are where the codec has none."""
     codec, far = model.codec, []
+    if codec is None:
+        return {}, {}
     rows: dict[str, list[Tensor]] = {}
     for clip in clips:
         target = domain.target(model, clip)[None]

@@ -80,10 +80,10 @@ class Codec(Protocol):
 
 @runtime_checkable
 class HasCodec(Protocol):
-    """A model with a codec."""
+    """A model that may have a codec."""
 
     @property
-    def codec(self) -> Codec: ...
+    def codec(self) -> Codec | None: ...
 
     def target(self, value: Any) -> Tensor:
         """What the codec reads of a value, without a batch."""

@@ -199,7 +199,7 @@ def _through(model: Named, held: Clips, domain: Domain, found: Evaluation) -> Cl
 def _inside(model: Named, corpus: Corpus, domain: Domain, found: Evaluation) -> None:
     """What only a model with a codec, a likelihood or a latent has."""
     valid = corpus.valid
-    if not isinstance(model, HasCodec):
+    if not isinstance(model, HasCodec) or model.codec is None:
         found.missing["codes"] = "this model has no codec"
     elif not len(valid):
         found.missing["codes"] = "no clip is held out"
@@ -208,7 +208,7 @@ def _inside(model: Named, corpus: Corpus, domain: Domain, found: Evaluation) -> 
         found.reconstruction["codec"] = {**found.reconstruction.get("codec", {}), **lost}
         if not found.codes:
             found.missing["codes"] = "its codec gives no codes"
-    if not isinstance(model, HasLikelihood) or not isinstance(model, HasCodec):
+    if not isinstance(model, HasLikelihood) or not isinstance(model, HasCodec) or model.codec is None:
         found.missing["likelihood"] = "its prior gives no likelihood of codes"
     elif not len(valid):
         found.missing["likelihood"] = "no clip is held out"
@@ -216,7 +216,7 @@ def _inside(model: Named, corpus: Corpus, domain: Domain, found: Evaluation) -> 
         found.missing["likelihood"] = "all clips held out are longer than any that its prior knows"
     else:
         found.likelihood = said
-    if isinstance(model, HasLatent):
+    if isinstance(model, HasLatent) and isinstance(model, HasCodec) and model.codec is not None:
         found.latent = latent_use(model, valid)
 
 

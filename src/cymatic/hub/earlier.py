@@ -116,3 +116,30 @@ def _mapping(values: dict[str, Any], place: Sequence[str], *, make: bool = False
         values[step] = dict(below)
         values = values[step]
     return values
+
+
+# The settings of sampling that each kind of model had at the top of its pipeline.json.
+SAMPLING: dict[str, tuple[str, ...]] = {
+    "text-to-sound": ("guidance", "guidance_interval", "steps", "sampler"),
+    "mel-gpt": ("guidance", "temperature", "top_k", "top_p"),
+    "codec-gpt": ("guidance", "temperature", "top_k", "top_p"),
+    "waveform-codec": (),
+}
+ENCODER = "encoder"
+CALLED = {"text": ENCODER, "condition": ENCODER}  # parts, by their names then
+
+
+def todays_pipeline(values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """`values` of a pipeline.json in the keys of this version: what the parts are says what the model is, so that it
+    has no kind, and settings of sampling stand under `sampling`. Raises ModelError for a kind that never was."""
+    if "kind" not in values and not set(values) & {*SAMPLING["text-to-sound"], *SAMPLING["mel-gpt"]}:
+        return dict(values)
+    kind = values.get("kind", "text-to-sound")
+    if not isinstance(kind, str) or kind not in SAMPLING:
+        raise ModelError(f'{where} is a model of the kind "{kind}" where one of {sorted(SAMPLING)} is needed')
+    result = {key: value for key, value in values.items() if key not in ("kind", *SAMPLING[kind])}
+    result["sampling"] = {key: values[key] for key in SAMPLING[kind] if key in values}
+    parts = values.get("parts")
+    if isinstance(parts, dict):
+        result["parts"] = {CALLED.get(name, name): place for name, place in parts.items()}
+    return result

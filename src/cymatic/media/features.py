@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import Field
 
-from cymatic.config import Config
+from cymatic.signal.spec import Spec
 from cymatic.errors import Error
 from cymatic.files import reason, writing
 from cymatic.media.medium import Facts, Medium
@@ -22,7 +22,7 @@ MOST_BYTES = 2**30
 Steps = Float[np.ndarray, "steps dim"]
 
 
-class FeatureSpec(Config):
+class FeatureSpec(Spec):
     """Features `[steps, dim]` of one kind. dim: None where the files decide."""
 
     medium: ClassVar[str] = "features"

@@ -11,36 +11,22 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, runtime_checkable
 
 import numpy as np
 
+from cymatic.signal.spec import Spec
+
 if TYPE_CHECKING:
     from torch import Tensor
+
+__all__ = ["Facts", "Medium", "Spec", "Window", "Windows"]
 
 Value = TypeVar("Value")
 Window = tuple[int, int]  # the first step of a stretch and the one after its last: samples, frames
 
 
 @runtime_checkable
-class Spec(Protocol):
-    """What a part reads of a medium: a frozen config that says how a file becomes a tensor."""
-
-    medium: ClassVar[str]
-    cached: ClassVar[bool]  # whether preparing costs more than reading what was prepared
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of the tensor that `Medium.prepare` gives; -1 where it depends on the file."""
-        ...
-
-    def seconds(self, length: int) -> float | None:
-        """How long `length` steps along the open dimension last; None where length is no time."""
-        ...
-
-    def model_dump(self) -> dict[str, Any]: ...
-
-
 @dataclass(frozen=True)
 class Facts:
     """What a file is like before anything is made of it.
@@ -103,6 +89,7 @@ class Medium(Generic[Value]):
     windows: Windows[Value] | None = None
     preparation: tuple[float, ...] = (1,)
     details: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    command: tuple[str, str] | None = None  # the command that makes one, and the suffix that it usually has
 
     def facts(self, path: Path) -> Facts:
         """What the file is like; it is read to its end.

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from pydantic import Field
 
-from cymatic.config import Config
+from cymatic.signal.spec import Spec
 from cymatic.errors import ModelError, PictureError
 from cymatic.media import image_files as files
 from cymatic.media.medium import Facts, Medium
@@ -105,7 +105,7 @@ class Picture:
         return sheet(path, [(str(self.info.get("prompt", "")) if title is None else title, self)], 1, side=512)
 
 
-class PictureSpec(Config):
+class PictureSpec(Spec):
     """Pictures `[3, size, size]` in 0..1: the middle square, without alpha, on `background` (red, green, blue)."""
 
     medium: ClassVar[str] = "picture"

@@ -6,14 +6,14 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from cymatic.config import Config
+from cymatic.signal.spec import Spec
 
 
-class WaveSpec(Config):
+class WaveSpec(Spec):
     """Waveforms `[channels, samples]` at `rate` Hz, nominally in -1..1, at the level that they were recorded with."""
 
     medium: ClassVar[str] = "audio"
-    cached: ClassVar[bool] = False  # a waveform is as large as its file
+    waveform: ClassVar[bool] = True
 
     rate: int = Field(gt=0, le=768_000)  # Hz
     channels: int = Field(default=1, ge=1, le=64)
@@ -22,10 +22,9 @@ class WaveSpec(Config):
     def shape(self) -> tuple[int, int]:
         return self.channels, -1
 
-    @property
-    def silence(self) -> float:
-        """What a waveform holds where there is no sound."""
-        return 0.0
-
     def seconds(self, samples: int) -> float:
         return samples / self.rate
+
+    def describe(self) -> str:
+        """What it is, in a few words."""
+        return f"{self.rate} Hz, {self.channels} channel{'s' if self.channels > 1 else ''}"

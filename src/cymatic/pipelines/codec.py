@@ -44,6 +44,24 @@ class Codec:
             made: Tensor = self.codec.decode(latent)[0].cpu()
         return made
 
+    @property
+    def captions(self) -> tuple[str, ...]:
+        """None: a codec knows no captions."""
+        return ()
+
+    def target(self, value: Any) -> Tensor:
+        """What the codec reads of a value, without a batch."""
+        return self.medium.prepare(value, self.spec).float()
+
+    def reconstructions(self, value: Any) -> dict[str, Any]:
+        """A value through the codec; nothing where a vocoder would be needed to make a value again."""
+        return {"codec": self.reconstruct(value)} if self.heard_directly else {}
+
+    @property
+    def heard_directly(self) -> bool:
+        """Whether what the codec gives is a value of its medium without a vocoder."""
+        return not hasattr(self.codec.config.gives, "mels")
+
     def reconstruct(self, value: Any) -> Any:
         """The value through the codec. Raises ModelError for a codec whose target is heard only through a vocoder."""
         length = self.medium.prepare(value, self.spec).shape[-1]

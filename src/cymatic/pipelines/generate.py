@@ -12,10 +12,8 @@ import torch
 from torch import Tensor
 
 from cymatic.codecs import CODECS
-from cymatic.cond import Cond, Padded
+from cymatic.cond import Cond, Padded, padded
 from cymatic.config import nearest
-from cymatic.data.batches import in_order
-from cymatic.data.examples import Example
 from cymatic.encoders import ENCODERS
 from cymatic.encoders.familiarity import Familiarity
 from cymatic.errors import Error, ModelError
@@ -55,8 +53,8 @@ class Generator:
         sha256: str = "",
     ) -> None:
         self.encoder, self.prior = encoder.eval(), prior.eval()
-        self.codec = None if codec is None else codec.eval()
-        self.vocoder = None if vocoder is None else vocoder.eval()
+        self.codec: Any = None if codec is None else codec.eval()
+        self.vocoder: Any = None if vocoder is None else vocoder.eval()
         self.name, self.sha256, self.captions = name, sha256, file.captions
         self.defaults = prior.sampling.parse(file.sampling, f"{name}: sampling")
         self._check_fit()
@@ -233,39 +231,57 @@ class Generator:
             made.append(self.medium.restore(value, self.gives, {**info, "seed": seed + i, "cymatic": __version__}))
         return made
 
+    # --- what an evaluation asks, see `evaluation.evaluable`
+
+    @property
+    def guidance(self) -> float:
+        """As the model samples by default."""
+        return float(self.defaults.guidance)
+
+    def target(self, value: Any) -> Tensor:
+        """What its codec, or its prior, reads of a value, without a batch."""
+        return self.medium.prepare(value, self.spec).float()
+
     def draw(
-        self, prompts: Sequence[Prompt], seeds: Sequence[int], *, guidance: float | None = None,
+        self, prompts: Sequence[Prompt], seeds: Sequence[int], guidance: float | None = None,
         on_step: OnStep | None = None,
     ) -> list[Tensor]:  # fmt: skip
-        """One target of each prompt and seed in the domain of `spec`, before any vocoder: for evaluation."""
+        """A target for each prompt and seed, in the domain of `spec`, before any vocoder."""
         how = self.sampling({"guidance": guidance})
         with torch.inference_mode():
             cond = self._conditions(prompts)
             found, lengths = self.prior.sample(cond, seeds, on_step=on_step, **how.model_dump())
             return [one.cpu() for one in self.decoded(found, lengths)]
 
+    @torch.inference_mode()
+    def loss(self, targets: Sequence[Tensor], captions: Sequence[Prompt], seed: int) -> float:
+        """How badly the prior predicts targets under captions: the term by which it is measured."""
+        batch = padded(targets)
+        target, lengths = batch.values, batch.lengths
+        if self.codec is not None:
+            target = self.codec.encode(target, lengths).codes[:, : self.prior.config.rows]
+            lengths = torch.tensor([self.codec.columns(int(n)) for n in lengths])
+        terms = self.prior.loss(
+            target, lengths, self._conditions(captions), torch.Generator().manual_seed(seed)
+        )
+        return float(terms[self.prior.measured])
+
+    def reconstructions(self, value: Any) -> dict[str, Any]:
+        """A value after each way through the model: its vocoder alone, and its codec and vocoder."""
+        ways: dict[str, Any] = {}
+        if self.vocoder is not None:
+            info = {"model": self.name, "sha256": self.sha256}
+            ways["vocoder"] = self.finished([self.target(value)], 0, info)[0]
+        if self.codec is not None:
+            ways["codec" if self.vocoder is None else "codec and vocoder"] = self.revocode(value)
+        return ways
+
     def _conditions(self, prompts: Sequence[Prompt]) -> Cond:
         if self.encoder.config.reads is None:
             return self.encoder(list(prompts))
-        lengths = torch.tensor([one.shape[-1] for one in prompts])
-        values = torch.zeros(len(prompts), *prompts[0].shape[:-1], int(lengths.max()))
-        for row, one in zip(values, prompts, strict=True):
-            row[..., : one.shape[-1]] = one
-        return self.encoder(Padded(values, lengths))
-
-    @torch.inference_mode()
-    def loss(self, examples: Sequence[Example], prompts: Sequence[Prompt], seed: int) -> float:
-        """How badly the prior predicts examples under prompts: its measured term."""
-        (batch,) = in_order(examples, len(examples))
-        order = sorted(range(len(examples)), key=lambda i: examples[i].target.shape[-1])
-        cond = self._conditions([prompts[i] for i in order])
-        target, lengths = batch.target, batch.lengths
-        if self.codec is not None:
-            latent = self.codec.encode(target, lengths)
-            target = latent.codes
-            lengths = torch.tensor([self.codec.columns(int(n)) for n in lengths])
-        terms = self.prior.loss(target, lengths, cond, torch.Generator().manual_seed(seed))
-        return float(terms[self.prior.measured])
+        if any(isinstance(prompt, str) for prompt in prompts):
+            raise Error(f"{self.name} is conditioned on {self.encoder.config.kind}, and captions are asked for here")
+        return self.encoder(padded(list(prompts)))
 
     def _length(self, columns: int) -> int:
         return int(self.codec.length(columns))

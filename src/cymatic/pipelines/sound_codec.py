@@ -13,17 +13,21 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from torch import Tensor
 
 from cymatic.codecs.stream import Stream
 from cymatic.errors import Error, ModelError
 from cymatic.files import check_output, reason, writing
 from cymatic.hub.wave_codecs import WaveCodec
 from cymatic.media import audio_files as files
+from cymatic.media.audio import AUDIO
 from cymatic.media.audio_streams import Blocks, SoundWriter, fitted
 from cymatic.media.bits import widths
 from cymatic.media.cym import CymHeader, CymReader, CymWriter
+from cymatic.media.medium import Medium
 from cymatic.media.pipes import Sink
 from cymatic.media.sound import Sound
+from cymatic.media.wave_spec import WaveSpec
 from cymatic.version import __version__
 
 PIECE = 2**18  # samples of a sound in memory that go through at once
@@ -87,6 +91,29 @@ class SoundCodec:
     def rate(self) -> int:
         """Samples a second of what it works on."""
         return self.codec.config.rate
+
+    @property
+    def captions(self) -> tuple[str, ...]:
+        """None: a codec knows no captions."""
+        return ()
+
+    @property
+    def spec(self) -> WaveSpec:
+        """What the codec reads."""
+        return self.codec.config.reads
+
+    @property
+    def medium(self) -> Medium[Sound]:
+        """What people hear of it."""
+        return AUDIO
+
+    def target(self, sound: Sound) -> Float[Tensor, "channels samples"]:
+        """The waveform of a sound, at the codec's rate and channels, for evaluation."""
+        return AUDIO.prepare(sound, self.spec).float()
+
+    def reconstructions(self, sound: Sound) -> dict[str, Sound]:
+        """The sound through the codec, at the rate that it spends by default."""
+        return {"codec": self.decode(self.encode(sound)).mono()}
 
     @property
     def device(self) -> torch.device:

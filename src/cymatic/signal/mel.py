@@ -24,7 +24,7 @@ NEPERS = 5 * math.log(10)  # that decibel-unit's 100 dB are
 FULL = 0.8  # where decibel-unit puts a magnitude of 1
 
 
-class MelSpec(Config):
+class MelSpec(Spec):
     """One way to look at sound: compressed mel magnitudes, `[mels, frames]`, `frames = ceil(samples / hop)`.
 
     `framing`: where frame i looks. `middle`: at sample `i * hop + hop / 2`; the sound is extended with silence on both
@@ -40,6 +40,7 @@ class MelSpec(Config):
 
     medium: ClassVar[str] = "audio"
     cached: ClassVar[bool] = True
+    vocoded: ClassVar[bool] = True
 
     rate: int = Field(gt=0, le=768_000)  # Hz
     n_fft: int = Field(gt=0, le=65_536)  # samples; also the length of the Hann window

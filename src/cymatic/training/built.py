@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 from lightning_fabric import Fabric
 
 from cymatic.data.batches import Sequenced
+from cymatic.evaluation.domain import Domain
 from cymatic.training.pace import Pace
 from cymatic.training.plan import time_and_disk
 from cymatic.training.planning import Choice
@@ -61,7 +62,7 @@ class Built:
 
     about: lines that say what it is. complete: writes into the run what a model needs beside the part. chosen: what the
     recipe left open. at_pace: the same with what its minutes allow at a pace.
-    use: how the trained model is used, with {run} in the place of its folder; None: as a part of others.
+    domain: how what it makes is compared with the data at the end; None: not at all. use: how the trained model is used, with {run} in the place of its folder; None: as a part of others.
     """
 
     recipe: Recipe
@@ -74,6 +75,7 @@ class Built:
     complete: Callable[[Path], None]
     chosen: tuple[Choice, ...] = ()
     use: str | None = None
+    domain: Domain | None = None
     at_pace: Callable[[Built, Pace], tuple[Built, Pace]] = lambda built, pace: (built, pace)
 
     @property

@@ -9,26 +9,25 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from cymatic.data.mels import Clip
+from cymatic.data.reading import Example
 from cymatic.errors import Error
 from cymatic.evaluation.captions import balanced, spelt_alike
 from cymatic.evaluation.corpus import Clips, Corpus
-from cymatic.evaluation.domain import MELS
+from cymatic.evaluation.domain import Domain
 from cymatic.evaluation.evaluable import Named
 from cymatic.evaluation.evaluate import Evaluation, evaluate
 from cymatic.evaluation.plain import as_json
 from cymatic.evaluation.probe import WORD, Probe, words_of
 from cymatic.evaluation.verdict import Curve, Run, sentences
 from cymatic.files import write_atomically
-from cymatic.pipelines.drawing import evaluable
-from cymatic.pipelines.load import load_maker
-from cymatic.training.data import Data
+from cymatic.pipelines.load import load
+from cymatic.training.built import Built
 from cymatic.training.history import History
-from cymatic.training.job import Job
-from cymatic.training.recipe import TrainingSettings
+from cymatic.training.settings import TrainingSettings
 from cymatic.training.state import Progress
 
 VERDICT_TEXT, VERDICT_JSON, TRACEBACK = "verdict.txt", "verdict.json", "verdict-error.txt"
@@ -41,40 +40,37 @@ EXPECTED = (Error, OSError, MemoryError, torch.OutOfMemoryError, KeyboardInterru
 
 def report_on(
     run: Path,
-    job: Job,
+    built: Built,
     progress: Progress,
     history: History,
     *,
-    further: bool = False,
     device: torch.device | str = "cpu",
     seconds: float | None = None,
     say: Callable[[str], None] = print,
 ) -> list[str]:
-    """The verdict on the model in `run`, also written there as text and, with its numbers, as JSON; none on a vocoder,
-    a waveform codec, or a prior over its codes.
+    """The verdict on the model in `run`, also written there as text and, with its numbers, as JSON; none where the
+    stage has none (see `built.Built`).
 
-    further: whether the model went on from another, so that it knew much before. seconds: what it may take, by default
-    6 % of the training time, from 10 to 60.
+    seconds: what it may take, by default 6 % of the training time, from 10 to 60.
 
     The model is saved already, so nothing that goes wrong here makes the training fail: what may happen on any machine,
     and an interrupt, is told to `say` in one line; a bug is, too, and its traceback lies in the run for whoever mends
     it.
     """
-    data = job.data
-    if not isinstance(data, Data):
+    domain = built.domain
+    if domain is None:
         return []
+    data: Any = built.data
     try:
         for name in (VERDICT_TEXT, VERDICT_JSON, TRACEBACK):
             (run / name).unlink(missing_ok=True)
-        if data.spec.normalisation != "natural-log":
-            raise Error(f"mels are compared in nepers, so natural-log ones, not {data.spec.normalisation} ones")
         budget = min(max(SHARE * progress.seconds, LEAST), MOST) if seconds is None else seconds
         say(f"trained; evaluating what it makes ({budget:.0f} s at most)")
-        model = evaluable(load_maker(run, device=str(device)))
+        model = load(run, device=str(device))
         began = time.monotonic()
         about, found = assess(
-            model, data.train, data.valid, job.training, progress, history, began + budget,
-            further=further,
+            model, domain, data.train, data.valid, built.training, progress, history, began + budget,
+            further=built.recipe.stages[built.name].start is not None,
         )  # fmt: skip
         lines = sentences(about, found)
         took = round(time.monotonic() - began, 1)
@@ -95,8 +91,9 @@ def report_on(
 
 def assess(
     model: Named,
-    train: Sequence[Clip],
-    valid: Sequence[Clip],
+    domain: Domain,
+    train: Sequence[Example],
+    valid: Sequence[Example],
     settings: TrainingSettings,
     progress: Progress,
     history: History,
@@ -108,20 +105,19 @@ def assess(
 
     further: whether the model went on from another, so that it knew much before.
     """
-    train = list({id(clip): clip for clip in train}.values())  # a pack may repeat its clips
     captions = spelt_alike([clip.caption for clip in (*train, *valid)])
-    learned = Clips.of([clip.mel for clip in train], captions[: len(train)])
-    held = Clips.of([clip.mel for clip in valid], captions[len(train) :])
+    learned = Clips.of([clip.target for clip in train], captions[: len(train)])
+    held = Clips.of([clip.target for clip in valid], captions[len(train) :])
     held = held.at(balanced(held.captions, TESTED))
     counts = Counter(learned.captions)
     probe, why = None, ""
     try:
-        probe = Probe(learned, MELS, held.captions)
+        probe = Probe(learned, domain, held.captions)
     except Error as error:
         why = str(error)
     few = len(counts) <= MADE
     count = len(counts) * min(TAKES, MADE // len(counts)) if few else MADE
-    found = evaluate(model, Corpus.of(learned, held), probe, MELS, n=count, until=until)
+    found = evaluate(model, Corpus.of(learned, held), probe, domain, n=count, until=until)
     if why:
         found = replace(found, missing={**found.missing, "accuracy": why})
     words = probe is not None and probe.question == WORD

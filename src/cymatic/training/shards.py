@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cymatic.data.examples import Example
-from cymatic.data.shard_filter import ShardFilter, survey
+from cymatic.data.shard_filter import ShardFilter, shard_statistics
 from cymatic.data.shards import CODES, SHARD, Shards
 from cymatic.data.tar import TarReader
 from cymatic.errors import Error
@@ -65,9 +65,9 @@ def open_streams(context: Context, stage: PriorStage, part: Any) -> Streams:
     if levels is None:
         first = next(iter(shards), None)
         levels = len(first.codes) if first is not None else 1
-    longest = part.frames(round(recipe.data.longest * codec.rate))
+    longest = part.columns(round(recipe.data.longest * codec.rate))
     wanted = ShardFilter(codec.sha256, levels, longest, recipe.data.long)
-    found = survey(shards, wanted)
+    found = shard_statistics(shards, wanted)
     for one in shards.skipped[:MOST_NAMED]:
         say(f"skipped {one.name}: {one.why}")
     if shards.skipped:

@@ -25,6 +25,7 @@ from cymatic.training.hardware import check_compiler, check_precision, compile_b
 from cymatic.training.history import History
 from cymatic.training.loop import Outcome, Report, fit
 from cymatic.training.plan import check_disk, check_place, measured_pace
+from cymatic.training.report import report_on
 from cymatic.training.recipe import Recipe, parse_recipe, write_recipe
 from cymatic.training.settings import TrainingSettings
 from cymatic.training.state import STATE, Progress, has_state, read_progress
@@ -247,9 +248,7 @@ def _fit(
     finally:
         fabric.logger.finalize("done")  # writes what it still holds
     if verdict and first and outcome.finished:
-        from cymatic.training.report import report_run
-
-        report_run(run, built, outcome.progress, history, device=fabric.device, say=say)
+        report_on(run, built, outcome.progress, history, device=fabric.device, say=say)
     return recipe, replace(outcome, use=built.use)
 
 
