@@ -1,4 +1,4 @@
-"""What a part that reads or writes waveforms says of them."""
+"""`WaveSpec`: what a part that reads waveforms reads."""
 
 from __future__ import annotations
 
@@ -10,8 +10,22 @@ from cymatic.config import Config
 
 
 class WaveSpec(Config):
-    """A waveform `[channels, samples]` in -1..1 at `rate` Hz. Importing this needs no torch."""
+    """Waveforms `[channels, samples]` at `rate` Hz, nominally in -1..1, at the level that they were recorded with."""
 
     medium: ClassVar[str] = "audio"
-    rate: int = Field(gt=0, le=768_000)
+    cached: ClassVar[bool] = False  # a waveform is as large as its file
+
+    rate: int = Field(gt=0, le=768_000)  # Hz
     channels: int = Field(default=1, ge=1, le=64)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.channels, -1
+
+    @property
+    def silence(self) -> float:
+        """What a waveform holds where there is no sound."""
+        return 0.0
+
+    def seconds(self, samples: int) -> float:
+        return samples / self.rate

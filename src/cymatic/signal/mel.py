@@ -39,6 +39,8 @@ class MelSpec(Config):
     """
 
     medium: ClassVar[str] = "audio"
+    cached: ClassVar[bool] = True
+
     rate: int = Field(gt=0, le=768_000)  # Hz
     n_fft: int = Field(gt=0, le=65_536)  # samples; also the length of the Hann window
     hop: int = Field(gt=0)  # samples
@@ -63,6 +65,11 @@ class MelSpec(Config):
                 f"hop {self.hop} is longer than half the window ({self.n_fft}), so the last samples would be lost"
             )
         return self
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of a mel; -1: its frames."""
+        return self.mels, -1
 
     @property
     def silence(self) -> float:
@@ -93,7 +100,7 @@ PRESETS: dict[str, MelSpec] = {
 
 
 def mel_spec(value: Any) -> Any:
-    """The preset of this name, for configs that name one; anything else as it is. Raises ValueError for another name."""
+    """The preset of this name, for configs that name one; anything else as it is. Raises ValueError for no preset."""
     if not isinstance(value, str):
         return value
     if value not in PRESETS:

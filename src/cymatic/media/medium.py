@@ -1,0 +1,113 @@
+"""`Medium`: everything that the house knows about one kind of file, as a value.
+
+Parts, data and pipelines never ask which medium they meet. They ask the medium: what are your files called, what is
+this one like, what does a part read of it, and what becomes of what a model made.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Value = TypeVar("Value")
+Window = tuple[int, int]  # the first step of a stretch and the one after its last: samples, frames
+
+
+@runtime_checkable
+class Spec(Protocol):
+    """What a part reads of a medium: a frozen config that says how a file becomes a tensor."""
+
+    medium: ClassVar[str]
+    cached: ClassVar[bool]  # whether preparing costs more than reading what was prepared
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the tensor that `Medium.prepare` gives; -1 where it depends on the file."""
+        ...
+
+    def seconds(self, length: int) -> float | None:
+        """How long `length` steps along the open dimension last; None where length is no time."""
+        ...
+
+    def model_dump(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a file is like before anything is made of it.
+
+    length: seconds; None where the medium has none. empty: silent or blank, so there is nothing to learn. problems:
+    what is worth a look, though the file can be used. details: the medium's own numbers (a sound's rate, say).
+    """
+
+    length: float | None
+    empty: bool = False
+    problems: tuple[str, ...] = ()
+    details: Mapping[str, float] = field(default_factory=dict)
+
+    def as_bytes(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Facts:
+        values = json.loads(data)
+        return cls(values["length"], values["empty"], tuple(values["problems"]), values["details"])
+
+
+@dataclass(frozen=True)
+class Windows(Generic[Value]):
+    """How a medium gives pieces of what is too long to be used whole.
+
+    find: up to a few windows of `longest` seconds, spread evenly. read: those pieces of a file, in order.
+    first: the first seconds of a file.
+    """
+
+    find: Callable[[Facts, float], list[Window]]
+    read: Callable[[Path, Sequence[Window]], list[Value]]
+    first: Callable[[Path, float], Value]
+
+
+@dataclass(frozen=True)
+class Medium(Generic[Value]):
+    """One kind of file. What reads raises FileNotFoundError, and Error in one sentence for what is no such file.
+
+    name: also the role of its files where a manifest gives no other. noun, nouns: one of them and several, in messages;
+    example: a file named as its caption; empty: what is said of an empty one. suffixes: of its files, lower case, with
+    the dot. preparation: part of every cache key; change it when `prepare` gives other numbers. details: the details
+    in `Facts` that an inspection counts, each with a heading and a unit.
+    """
+
+    name: str
+    noun: str
+    nouns: str
+    example: str
+    empty: str
+    suffixes: frozenset[str]
+    read: Callable[[Path], Value]
+    write: Callable[[Value, Path], Path]
+    examine: Callable[[Path, float], tuple[Facts, Value | None]]  # see `facts`
+    prepare: Callable[[Value, Any], Tensor]  # value, spec -> what a part reads
+    restore: Callable[[Tensor, Any, Mapping[str, Any]], Value]  # tensor, spec, info -> the value, finished
+    outline: Callable[[Value], np.ndarray]  # float32 [dim], for probes and neighbours
+    plot: Callable[[Value, str | os.PathLike[str], str | None], Path] | None = None  # value, path, title
+    sheet: Callable[[str | os.PathLike[str], Sequence[tuple[str, Value] | None], int], Path] | None = None
+    windows: Windows[Value] | None = None
+    preparation: tuple[float, ...] = (1,)
+    details: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+    def facts(self, path: Path) -> Facts:
+        """What the file is like; it is read to its end.
+
+        `examine(path, keep)` gives the value, too, where it is no longer than `keep` seconds, so that nothing is read
+        twice.
+        """
+        return self.examine(path, 0.0)[0]
