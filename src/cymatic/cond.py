@@ -16,7 +16,7 @@ from cymatic.batch_shard import BatchShard
 
 @dataclass(frozen=True)
 class Padded:
-    """Items that differ in their last axis as one batch: `values` `[batch, ..., longest]`, `lengths` int64 `[batch]`."""
+    """Items that differ in their last axis as one batch: values `[batch, ..., longest]`, lengths int64 `[batch]`."""
 
     values: Float[Tensor, "batch *shape"]
     lengths: Int[Tensor, " batch"]

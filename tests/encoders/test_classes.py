@@ -1,9 +1,13 @@
+from dataclasses import dataclass, field
+
 import pytest
 import torch
 
+from cymatic.cond import padded
 from cymatic.encoders.classes import ClassConfig, ClassEncoder
 from cymatic.encoders.features import FeatureConfig, FeatureEncoder, places
 from cymatic.errors import Error, PromptError
+from cymatic.media.features import FeatureSpec
 
 
 def test_an_unknown_class_is_named_with_the_nearest():
@@ -12,10 +16,41 @@ def test_an_unknown_class_is_named_with_the_nearest():
         encoder(["baby", "dogs"])
 
 
-@pytest.mark.parametrize(("names", "message"), [(("a", "b", "a"), '"a" is there twice'), ((), "at least 1")])
-def test_classes_that_can_not_be(names, message):
-    with pytest.raises(ValueError, match=message):
-        ClassConfig(names=names)
+def test_classes_that_can_not_be():
+    with pytest.raises(ValueError, match='"a" is there twice'):
+        ClassConfig(names=("a", "b", "a"))
+    with pytest.raises(Error, match="set names, or fit the config to data"):
+        ClassEncoder(ClassConfig())
+    with pytest.raises(Error, match="set features, or fit the config to data"):
+        FeatureEncoder(FeatureConfig())
+
+
+@dataclass(frozen=True)
+class Item:
+    caption: str = ""
+    given: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+def test_what_only_the_data_know_is_filled_in():
+    assert ClassConfig(dim=4).fitted([Item("dog"), Item("cat"), Item("dog"), Item()]).names == ("cat", "dog")
+    assert ClassConfig(names=("rain",)).fitted([Item("dog")]).names == ("rain",)
+    with pytest.raises(Error, match="these have none; give data with captions"):
+        ClassConfig().fitted([Item()])
+    config = FeatureConfig(frames=3, name="flow")
+    assert config.reads == FeatureSpec(name="flow")
+    fitted = config.fitted([Item(given={"flow": torch.zeros(9, 12)}), Item(given={"flow": torch.zeros(2, 12)}), Item()])
+    assert (fitted.features, fitted.frames) == (12, 3) and fitted.reads == FeatureSpec(name="flow", dim=12)
+    with pytest.raises(Error, match='"flow" are missing in these data'):
+        config.fitted([Item(given={"features": torch.zeros(9, 12)})])
+    with pytest.raises(Error, match='"flow" are of 2 widths in these data'):
+        config.fitted([Item(given={"flow": torch.zeros(9, 12)}), Item(given={"flow": torch.zeros(9, 13)})])
+
+
+def test_a_padded_batch_of_features_is_its_items():
+    encoder = FeatureEncoder(FeatureConfig(features=4, dim=6, frames=3))
+    items = [torch.randn(n, 4) for n in (7, 2, 5)]
+    together = encoder(padded([item.mT for item in items], value=torch.nan))
+    assert torch.equal(together.tokens, encoder(items).tokens)
 
 
 def test_frames_are_chosen_as_specvqgan_does():

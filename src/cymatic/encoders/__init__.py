@@ -1,7 +1,16 @@
-"""Text, classes, video features, and later speech, sound and pictures -> a condition (`Cond`)."""
+"""Text, classes, features and sounds -> a condition (`Cond`); later speech and pictures, too."""
 
-from cymatic.encoders.classes import ClassEncoder
-from cymatic.encoders.features import FeatureEncoder
-from cymatic.encoders.text import TextEncoder
+from __future__ import annotations
 
-ENCODERS = (TextEncoder, ClassEncoder, FeatureEncoder)  # every kind that a model folder may hold
+from typing import Annotated
+
+from pydantic import Field
+
+from cymatic.encoders.classes import ClassConfig, ClassEncoder
+from cymatic.encoders.features import FeatureConfig, FeatureEncoder
+from cymatic.encoders.sound import SoundConfig, SoundEncoder
+from cymatic.encoders.text import TextConfig, TextEncoder
+
+Encoder = TextEncoder | ClassEncoder | FeatureEncoder | SoundEncoder
+ENCODERS: tuple[type[Encoder], ...] = (TextEncoder, ClassEncoder, FeatureEncoder, SoundEncoder)
+EncoderConfig = Annotated[TextConfig | ClassConfig | FeatureConfig | SoundConfig, Field(discriminator="kind")]

@@ -12,14 +12,15 @@ from torch import nn
 
 from cymatic.cond import Cond
 from cymatic.config import Config, nearest
-from cymatic.errors import PromptError
+from cymatic.encoders.examples import Conditioned
+from cymatic.errors import Error, PromptError
 
 
 class ClassConfig(Config):
-    """names: the classes, in the order of their tokens; dim: width of a token."""
+    """names: the classes, in the order of their tokens; none until the data are known. dim: width of a token."""
 
     kind: Literal["class"] = "class"
-    names: tuple[str, ...] = Field(min_length=1, max_length=65536)
+    names: tuple[str, ...] = Field(default=(), max_length=65536)
     dim: int = Field(default=192, gt=0, le=16384)
 
     @field_validator("names")
@@ -30,6 +31,20 @@ class ClassConfig(Config):
             raise ValueError(f'the class "{twice[0]}" is there twice')
         return names
 
+    @property
+    def reads(self) -> None:
+        """No spec: it reads captions."""
+        return None
+
+    def fitted(self, examples: Sequence[Conditioned]) -> ClassConfig:
+        """With the captions of the examples as names, where there are none yet. Raises Error without a caption."""
+        if self.names:
+            return self
+        names = sorted({one.caption for one in examples if one.caption})
+        if not names:
+            raise Error("a class encoder learns the captions of its data, and these have none; give data with captions")
+        return ClassConfig(**{**dict(self), "names": tuple(names)})
+
 
 class ClassEncoder(nn.Module):
     """Names -> `Cond(tokens [batch, 1, dim], mask, vector [batch, dim])`; the vector is the token at unit norm."""
@@ -38,6 +53,8 @@ class ClassEncoder(nn.Module):
 
     def __init__(self, config: ClassConfig) -> None:
         super().__init__()
+        if not config.names:
+            raise Error("a class encoder needs the names of its classes; set names, or fit the config to data")
         self.config = config
         self.number = {name: i for i, name in enumerate(config.names)}
         self.token = nn.Embedding(len(config.names), config.dim)

@@ -10,25 +10,47 @@ from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
-from cymatic.cond import Cond
+from cymatic.cond import Cond, Padded
 from cymatic.config import Config
+from cymatic.encoders.examples import Conditioned
 from cymatic.errors import Error
+from cymatic.media.features import FeatureSpec
 from cymatic.nn.linear import Linear
 
 
 class FeatureConfig(Config):
-    """features: numbers of a frame; dim: width of a token; frames: how many are kept (SpecVQGAN keeps 1, 5 or 212).
+    """features: numbers of a frame, None until the data are known; dim: width of a token; frames: how many are kept
+    (SpecVQGAN keeps 1, 5 or 212); name: what the features are called in the data.
 
     fewer: how frames are chosen where there are more. `spread`: evenly, one frame being the middle one; `cut`: the
     first ones, for features at one rate that go along with the sound; `mean`: the mean of all, for one frame. Where
-    there are fewer they are said again from the start.
+    there are fewer they are repeated from the start.
     """
 
     kind: Literal["features"] = "features"
-    features: int = Field(gt=0, le=65536)
+    features: int | None = Field(default=None, gt=0, le=65536)
     dim: int = Field(default=192, gt=0, le=16384)
     frames: int = Field(default=5, gt=0, le=4096)
     fewer: Literal["spread", "cut", "mean"] = "spread"
+    name: str = Field(default="features", min_length=1)
+
+    @property
+    def reads(self) -> FeatureSpec:
+        """What it encodes."""
+        return FeatureSpec(name=self.name, dim=self.features)
+
+    def fitted(self, examples: Sequence[Conditioned]) -> FeatureConfig:
+        """With the width that the features called `name` have in the examples, where there is none yet.
+
+        Raises Error where there are no such features, and where they differ in width.
+        """
+        if self.features is not None:
+            return self
+        widths = {one.given[self.name].shape[-1] for one in examples if self.name in one.given}
+        if len(widths) != 1:
+            found = f"of {len(widths)} widths" if widths else "missing"
+            raise Error(f'"{self.name}" are {found} in these data; give a folder that has them, all of one width')
+        return FeatureConfig(**{**dict(self), "features": widths.pop()})
 
 
 class FeatureEncoder(nn.Module):
@@ -42,12 +64,18 @@ class FeatureEncoder(nn.Module):
 
     def __init__(self, config: FeatureConfig) -> None:
         super().__init__()
+        if config.features is None:
+            raise Error("a feature encoder needs the width of its features; set features, or fit the config to data")
         self.config = config
         self.project = Linear(config.features, config.dim)
 
-    def forward(self, batch: Sequence[Float[Tensor, "_ _"]] | Float[Tensor, "batch frames features"]) -> Cond:
-        """Videos may differ in length. Raises Error for features of another width, none at all, and no numbers."""
-        kept = torch.stack([self._kept(features) for features in batch]).to(self.project.weight.device)
+    def forward(self, batch: Sequence[Float[Tensor, "_ _"]] | Float[Tensor, "batch frames features"] | Padded) -> Cond:
+        """Videos may differ in length; a `Padded` batch is `[batch, features, longest]`.
+
+        Raises Error for features of another width, none at all, and no numbers.
+        """
+        items = [item.mT for item in batch.items()] if isinstance(batch, Padded) else batch
+        kept = torch.stack([self._kept(features) for features in items]).to(self.project.weight.device)
         tokens = self.project(kept)
         mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
         return Cond(tokens, mask, nn.functional.normalize(tokens.mean(1), dim=-1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from cymatic.cond import Cond
 from cymatic.config import Config
+from cymatic.encoders.examples import Conditioned
 from cymatic.errors import ModelError, PromptError
 
 MAX_TOKENS = 64
@@ -30,6 +32,15 @@ class TextConfig(Config):
     kind: Literal["text"] = "text"
     dim: int = Field(default=192, gt=0, le=8192)
     table_sha256: str = TABLE_SHA256
+
+    @property
+    def reads(self) -> None:
+        """No spec: it reads captions."""
+        return None
+
+    def fitted(self, examples: Sequence[Conditioned]) -> TextConfig:
+        """Itself: the data decide nothing."""
+        return self
 
 
 class TextEncoder(nn.Module):
@@ -56,7 +67,7 @@ class TextEncoder(nn.Module):
         self.register_buffer("table", torch.from_numpy(table), persistent=False)
         self.project = nn.Linear(table.shape[1], config.dim)
 
-    def forward(self, batch: list[str]) -> Cond:
+    def forward(self, batch: Sequence[str]) -> Cond:
         """Raises PromptError for an empty prompt, control characters, or more than 64 tokens."""
         ids = [token_ids(prompt) for prompt in batch]
         longest = max(map(len, ids))

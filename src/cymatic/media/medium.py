@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
@@ -26,7 +26,6 @@ Value = TypeVar("Value")
 Window = tuple[int, int]  # the first step of a stretch and the one after its last: samples, frames
 
 
-@runtime_checkable
 @dataclass(frozen=True)
 class Facts:
     """What a file is like before anything is made of it.

@@ -101,7 +101,7 @@ PRESETS: dict[str, MelSpec] = {
 
 
 def mel_spec(value: Any) -> Any:
-    """The preset of this name, for configs that name one; anything else as it is. Raises ValueError for another name."""
+    """The preset of this name, for configs that name one; anything else as it is. Raises ValueError for no preset."""
     if not isinstance(value, str):
         return value
     if value not in PRESETS:

@@ -1,0 +1,73 @@
+"""Losses that bring the vectors of two encoders into one space, and how well one finds the other."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, logsigmoid
+
+MOST_SCALE = 100.0  # as in CLIP; beyond it training becomes unstable
+
+
+class InfoNCE(nn.Module):
+    """`-log softmax_j(s a_i . b_j)` at `j = i`, the mean over i, and the same the other way round, halved.
+
+    van den Oord et al. (2018, arXiv 1807.03748), symmetric and with a learned inverse temperature s as in CLIP
+    (Radford et al., 2021, arXiv 2103.00020), which begins at 1 / 0.07.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+    def forward(
+        self, a: Float[Tensor, "n dim"], b: Float[Tensor, "n dim"], same: Bool[Tensor, "n n"] | None = None
+    ) -> Float[Tensor, ""]:
+        """`a[i]` and `b[i]`, of unit norm, belong together. `same` is True where two items count as one (i with itself
+        included or not): such a pair is no negative of one another. With several processes give what all of them have.
+        """
+        logits = self.log_scale.exp().clamp(max=MOST_SCALE) * a @ b.T
+        if same is not None:
+            logits = logits.masked_fill(_others(same), -torch.inf)
+        own = torch.arange(len(a), device=a.device)
+        return (cross_entropy(logits, own) + cross_entropy(logits.T, own)) / 2
+
+
+class SigLIP(nn.Module):
+    """`-1/n sum_ij log sigmoid(z_ij (s a_i . b_j + c))` with z = 1 on the diagonal and -1 elsewhere.
+
+    Zhai et al. (2023, arXiv 2303.15343): each pair on its own, with a learned scale s and bias c, which begin at 10 and
+    -10, since nearly all pairs are negative.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
+        self.bias = nn.Parameter(torch.tensor(-10.0))
+
+    def forward(
+        self, a: Float[Tensor, "n dim"], b: Float[Tensor, "n dim"], same: Bool[Tensor, "n n"] | None = None
+    ) -> Float[Tensor, ""]:
+        """As `InfoNCE`'s."""
+        logits = self.log_scale.exp().clamp(max=MOST_SCALE) * a @ b.T + self.bias
+        signs = 2 * torch.eye(len(a), device=a.device) - 1
+        terms = logsigmoid(signs * logits)
+        if same is not None:
+            terms = terms.masked_fill(_others(same), 0.0)
+        return -terms.sum() / len(a)
+
+
+LOSSES: dict[str, type[InfoNCE | SigLIP]] = {"infonce": InfoNCE, "siglip": SigLIP}
+
+
+def _others(same: Bool[Tensor, "n n"]) -> Bool[Tensor, "n n"]:
+    return same & ~torch.eye(len(same), dtype=torch.bool, device=same.device)
+
+
+def recall(similarity: Float[Tensor, "n m"], same: Bool[Tensor, "n m"], k: int) -> float:
+    """The share of rows for which at least one of the `k` most similar columns is the same item."""
+    best = similarity.topk(min(k, similarity.shape[1]), dim=1).indices
+    return same.gather(1, best).any(1).float().mean().item()
