@@ -18,6 +18,7 @@ from cymatic.evaluation.accuracy import Accuracy
 from cymatic.evaluation.folder_classifier import asked, judge_rate, train_on, tried, truths
 from cymatic.evaluation.recordings import read_corpus
 from cymatic.hub.parts import CONFIG, fingerprint, save_part
+from cymatic.media.audio import AUDIO
 
 HIGHEST = 24_000  # Hz that a judge hears
 
@@ -31,7 +32,7 @@ def judge_training_command(folder: Path, output: Path, questions: Sequence[str],
     check_folder(output)
     if (output / CONFIG).exists():
         raise Error(f"{output} already holds a part; a judge stays as it is, so give another folder with -o")
-    sources = read_packs((whole_folder(str(folder)),), None)
+    sources = read_packs((whole_folder(str(folder)),), None, role=AUDIO.name)
     rate = judge_rate(usual_rate(sources.of("train")), HIGHEST)
     corpus = read_corpus(sources, rate, long="cut")
     asked(corpus.train, questions)  # before minutes pass

@@ -15,6 +15,7 @@ from cymatic.evaluation.classifier_training import Disturbance, train_classifier
 from cymatic.evaluation.classifiers import Classifier, ClassifierConfig, ConvTrunk
 from cymatic.evaluation.diversity import by_caption
 from cymatic.evaluation.recordings import Recordings
+from cymatic.media.audio import AUDIO
 from cymatic.signal.mel import MelSpec
 
 CAPTION = "caption"  # the question whose answers are whole captions
@@ -179,4 +180,4 @@ def _own(question: str, fields: Mapping[str, object], answers: Sequence[str]) ->
 
 def sources_of(folder: str) -> Sources:
     """A folder on its own. Raises Error as `read_packs`."""
-    return read_packs((whole_folder(folder),), None)
+    return read_packs((whole_folder(folder),), None, role=AUDIO.name)

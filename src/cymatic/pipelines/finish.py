@@ -11,11 +11,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cymatic.errors import Error, ModelError
+from cymatic.media import audio
 from cymatic.media.sound import Sound
 from cymatic.version import __version__
 
 AT_ONCE = 16  # sounds sampled side by side: more would cost memory and save no time
-FADE = 0.005  # seconds at both ends, against clicks
 SHORTEST = 0.05  # seconds that may be asked for
 
 
@@ -33,14 +33,7 @@ def voiced(
 
 def finished(sounds: Sequence[Sound], seed: int, info: Mapping[str, Any]) -> list[Sound]:
     """`sounds` without clicks and clipping, each with `info` and its own seed."""
-    return [
-        Sound(
-            sound.fade(FADE, FADE).peak_limited().samples,
-            sound.rate,
-            info={**info, "seed": seed + i, "cymatic": __version__},
-        )
-        for i, sound in enumerate(sounds)
-    ]
+    return [audio.finished(sound, {**info, "seed": seed + i, "cymatic": __version__}) for i, sound in enumerate(sounds)]
 
 
 def check_seconds(seconds: float, longest: float) -> None:
