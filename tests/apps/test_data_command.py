@@ -5,9 +5,12 @@ import os
 import re
 import shutil
 
+import numpy as np
 import pytest
 from PIL import Image
 from tests.helpers import TINY, tone, tone_folder
+
+from cymatic.media.picture import Picture
 
 SETTINGS = [part for setting in TINY for part in ("--set", setting)]
 
@@ -125,3 +128,25 @@ def test_a_folder_that_changed_is_told_when_a_run_goes_on(cli, tmp_path):
     tone(300, 0.5).write(root / "new.wav")
     ran = cli("train", "--resume", "-o", "run")
     assert ran.code == 0 and "note   the clips have changed since this run began with " in ran.err
+
+
+def test_inspect_knows_pictures(cli, tmp_path):
+    for take in (1, 2):
+        ramp = np.linspace(0, 1, 64 * 3 * take).reshape(8, 8 * take, 3)
+        Picture(ramp).write(tmp_path / f"red-house_{take}.png")
+    Picture(np.ones((8, 8, 3))).write(tmp_path / "snow.png")
+    tone(300, 0.1).write(tmp_path / "snow.wav")
+    ran = cli("data", "inspect", str(tmp_path), "-o", str(tmp_path / "out.png"))
+    assert (ran.code, ran.err) == (0, "")
+    said = ran.out.splitlines()
+    assert said[1:8] == [
+        "layout    file names",
+        "clips     3 (3 to train on)",
+        "roles     picture 3, audio 1; inspected: picture",
+        "widths    8 2, 16 1",
+        "heights   8 3",
+        "captions  2: red house 2, snow 1",
+        "problems  1 blank",
+    ]
+    assert said[8] == "  blank:     snow.png is blank, and is skipped"
+    assert Picture.read(tmp_path / "out.png").width > 128

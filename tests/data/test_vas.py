@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from cymatic.data.mels import Batches
+from cymatic.data.examples import Reading, load_examples
+from cymatic.data.settings import DataSettings
 from cymatic.data.vas import fitted, is_given_mels, read_vas
 from cymatic.errors import Error
+from cymatic.media.features import FeatureSpec
 from cymatic.signal.mel import PRESETS
-from cymatic.signal.specvqgan import middle
+from cymatic.signal.specvqgan import SPEC
 
 MELS = "melspec_10s_22050hz"
 RESNET, RGB, FLOW = "feature_resnet50_dim2048_21.5fps", "feature_rgb_dim4_21.5fps", "feature_flow_dim3_21.5fps"
@@ -121,10 +123,22 @@ def test_what_is_in_either_layout_is_known(vas, vggsound, tmp_path):
         read_vas(tmp_path / "other")
 
 
-def test_clips_go_into_batches(vas):
-    batch = Batches(read_vas(vas).splits["train"], 2, seed=0)[0]
-    assert batch.mel.shape == (2, 80, 860) and set(batch.captions) <= {"dog", "drum"}
-    assert middle(batch.mel).shape == (2, 80, 848)
+def test_clips_become_examples_with_what_is_given(vas):
+    def load(mel=SPEC, **more):
+        kinds = [Reading("video", FeatureSpec(name=RGB))]
+        settings = DataSettings(folder=str(vas))
+        return load_examples(settings, Reading("audio", mel, **more), kinds, captions=True, say=said.append)
+
+    said = []
+    data = load()
+    assert data.spec == SPEC and data.epoch == data.train and len(data.train) == 4 and len(data.valid) == 2
+    assert {one.given["video"].shape for one in data.train} == {(215, 4)}
+    assert data.weights == [860**0.5] * 4 and data.seconds == pytest.approx(4 * 9.98, abs=0.01)
+    assert said[0] == f"reading 6 mels of {vas} (by the lists of VAS)"
+    other = PRESETS["sound-24k"]
+    assert load(other, auto=True).fingerprint == data.fingerprint
+    with pytest.raises(Error, match="holds mels at 22050 Hz as SpecVQGAN makes them; set mel to specvqgan-22k"):
+        load(other)
 
 
 def test_lists_may_lie_above(vas):

@@ -19,6 +19,7 @@ from cymatic.evaluation.audio import classifier_rate, read_sounds
 from cymatic.evaluation.folder_classifier import train_on
 from cymatic.evaluation.questions import asked, tried
 from cymatic.hub.parts import CONFIG, fingerprint, save_part
+from cymatic.media.audio import AUDIO
 
 HIGHEST = 24_000  # Hz that a classifier reads
 
@@ -34,7 +35,7 @@ def classifier_training_command(
     check_folder(output)
     if (output / CONFIG).exists():
         raise Error(f"{output} already holds a part; a classifier stays as it is, so give another folder with -o")
-    sources = read_packs((whole_folder(str(folder)),), None)
+    sources = read_packs((whole_folder(str(folder)),), None, role=AUDIO.name)
     rate = classifier_rate(usual_rate(sources.of("train")), HIGHEST)
     corpus = read_sounds(sources, rate, long="cut")
     asked(corpus.train, questions)  # before minutes pass

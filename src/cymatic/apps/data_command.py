@@ -14,7 +14,7 @@ else:
 
 data = typer.Typer(
     name="data",
-    help="Look at a folder of sounds, and at what is cached of it.",
+    help="Look at a folder of sounds or pictures, and at what is cached of it.",
     invoke_without_command=True,
     rich_markup_mode=None,
 )
@@ -22,20 +22,20 @@ data = typer.Typer(
 
 @data.callback()
 def about(context: Context) -> None:
-    """Look at a folder of sounds, and at what is cached of it."""
+    """Look at a folder of sounds or pictures, and at what is cached of it."""
     if context.invoked_subcommand is None:
         print(context.get_help())
 
 
 @data.command()
 def inspect(
-    folder: Annotated[Path, typer.Argument(help="A folder of sounds.", show_default=False, readable=False)],
+    folder: Annotated[Path, typer.Argument(help="A folder of sounds or pictures.", show_default=False, readable=False)],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Also draw some mels of each caption to this PNG.")
+        Path | None, typer.Option("--output", "-o", help="Also draw some clips of each caption to this PNG.")
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop (2) where a file or a line is broken.")] = False,
 ) -> None:
-    """Say what a folder holds: clips, hours, rates, captions and problems."""
+    """Say what a folder holds: clips, hours, rates, sizes, captions and problems."""
     from cymatic.apps.inspect_command import inspect_command
 
     inspect_command(folder, output, strict)

@@ -60,7 +60,9 @@ def report(found: Inspection) -> Iterator[str]:
         yield f"captions  {len(found.captions)}: {_counts(found.captions)}"
     kinds = {
         "broken": [f"{one.name}: {one.why}" for one in found.broken],
-        medium.empty.removeprefix("is "): [f"{found.name(item)} holds nothing, and is skipped" for item in found.empty],
+        medium.empty.removeprefix("is "): [
+            f"{found.name(item)} {medium.empty}, and is skipped" for item in found.empty
+        ],
         "doubtful": [f"{found.name(item)} {what}" for item, what in found.doubts],
         "copied": [" = ".join(found.name(item) for item in items) for items in found.copies],
         f"no {medium.noun}": [one.name for one in found.others],

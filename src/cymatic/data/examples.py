@@ -91,7 +91,7 @@ def load_examples(
                 captions=captions,
                 longest=pack.longest or settings.longest,
                 long=pack.long or settings.long,
-                transpose=pack.transpose if split == "train" else (),
+                transpose=pack.transpose if captions and split == "train" else (),
                 unheard=unheard,
                 cache=cache,
             )
