@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor
 
 
+@runtime_checkable
 class Named(Protocol):
     """Any model."""
 
