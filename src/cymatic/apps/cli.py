@@ -140,19 +140,18 @@ def sound(
     check_output(output, FORMATS)
     if plot is not None:
         check_output(plot, PLOTS)
-    from cymatic.pipelines.finish import AT_ONCE, check_count, check_settings
-    from cymatic.pipelines.load import load_maker
+    from cymatic.pipelines.asked import AT_ONCE, check_count
+    from cymatic.pipelines.load import load_generator
 
     check_count(seed, n)
     how = {"guidance": guidance, "steps": steps, "temperature": temperature, "top_k": top_k, "top_p": top_p}
     given: dict[str, Any] = {name: value for name, value in how.items() if value is not None}
-    check_settings(**given)
     if n > 1:
         for i in range(1, n + 1):
             check_output(numbered(output, i, n), FORMATS)
             if plot is not None:
                 check_output(numbered(plot, i, n), PLOTS)
-    make = load_maker(model, device=device)
+    make = load_generator(model, device=device)
     if strange := [name for name in given if name not in make.settings]:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in make.settings)
         raise Error(f"{model} takes no --{strange[0].replace('_', '-')}; it takes {options}")

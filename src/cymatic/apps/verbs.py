@@ -42,7 +42,7 @@ def extend(
     sound, make = _ready("extend", model, device, output, n, audio)
     made = make.extend(
         sound[0], prompt=prompt, keep=keep, seconds=seconds, seed=seed, n=n, guidance=guidance,
-        temperature=temperature, top_k=top_k, top_p=top_p, greedy=greedy,
+        temperature=temperature, top_k=top_k, top_p=top_p, greedy=greedy or None,
     )  # fmt: skip
     _write(made, output)
 
@@ -95,11 +95,11 @@ def _ready(verb: str, model: str, device: str, output: Path, n: int, *audio: Pat
     for i in range(1, min(n, 10_000) + 1):
         check_output(numbered(output, i, n), FORMATS)
     from cymatic.media.sound import Sound
-    from cymatic.pipelines.load import load_maker
+    from cymatic.pipelines.load import load_generator
 
     sounds = [Sound.read(path) for path in audio]
-    make = load_maker(model, device=device)
-    if not hasattr(make, verb):
+    make = load_generator(model, device=device)
+    if make.codec is None:
         raise ModelError(
             f"{model} can't {verb}, for it makes sounds without codes; give a model trained with "
             "--recipe melspec-gpt-small, say"

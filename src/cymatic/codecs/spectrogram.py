@@ -17,6 +17,7 @@ from torch.nn.functional import pad
 from cymatic.batch_shard import BatchShard
 from cymatic.errors import Error
 from cymatic.latent import Latent, Reconstruction
+from cymatic.nn.autoencoder import Autoencoder
 from cymatic.nn.pyramid import Down, PyramidShape, Up
 from cymatic.nn.trained import refuse_untrained
 from cymatic.quantizers import GridQuantizer, GridQuantizerConfig, build_quantizer
@@ -71,7 +72,7 @@ class SpectrogramCodecConfig(SpectrogramShape):
         return SpectrogramCodecConfig(**{**dict(self), "mel": spec})
 
 
-class SpectrogramCodec(nn.Module):
+class SpectrogramCodec(Autoencoder):
     """mel `[batch, mels, frames]` -> codes `[batch, rows, columns]` -> mel, of any length.
 
     Rows and frames are padded to whole cells with the mel's silence, and the padding is cut off again. The norms and
@@ -84,10 +85,6 @@ class SpectrogramCodec(nn.Module):
     """
 
     config_class: ClassVar[type[SpectrogramCodecConfig]] = SpectrogramCodecConfig
-    layout: ClassVar[Literal["levels", "grid"]] = "grid"
-    min_levels: ClassVar[int] = 1
-    whitened: ClassVar[bool] = False  # whether training may pull the latent towards a white one
-    decoder_stages: ClassVar[tuple[nn.Module, ...]] = ()  # whose outputs may be compared with the target
     mean: Tensor
     std: Tensor
     steps_trained: Tensor

@@ -25,6 +25,7 @@ from cymatic.config import Config
 from cymatic.errors import Error
 from cymatic.latent import Latent, Reconstruction
 from cymatic.media.wave_spec import WaveSpec
+from cymatic.nn.autoencoder import Autoencoder
 from cymatic.nn.energy_transformer import EnergyTransformer, EnergyTransformerConfig
 from cymatic.nn.streaming import FixedBlocks, StreamingState
 from cymatic.nn.trained import refuse_untrained
@@ -91,7 +92,7 @@ class WaveformCodecConfig(Config):
         return WaveformCodecConfig(**{**dict(self), "rate": spec.rate, "channels": spec.channels})
 
 
-class WaveformCodec(nn.Module):
+class WaveformCodec(Autoencoder):
     """Waveform `[batch, channels, samples]` in -1..1 at `config.rate` -> codes `[batch, levels, frames]` -> waveform.
 
     A sound has `columns(samples)` frames: enough for its last sample to come out of a decoder that is `delay` samples
@@ -102,6 +103,8 @@ class WaveformCodec(nn.Module):
 
     config_class: ClassVar[type[WaveformCodecConfig]] = WaveformCodecConfig
     layout: ClassVar[Literal["levels", "grid"]] = "levels"
+    kept_in_shards: ClassVar[bool] = True
+    use: ClassVar[str | None] = "use it: cymatic encode in.wav -o out.cym --model {run}"
     steps_trained: Tensor
 
     def __init__(self, config: WaveformCodecConfig) -> None:

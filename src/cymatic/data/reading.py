@@ -80,18 +80,18 @@ class Loaded:
 
 
 def length(tensor: Tensor, spec: Spec) -> int:
-    """Steps of a tensor along the first dimension that its spec leaves open; 1 where it leaves none."""
-    return tensor.shape[spec.shape.index(-1)] if -1 in spec.shape else 1
+    """Steps of a tensor along its last dimension where its spec leaves that open; else 1."""
+    return tensor.shape[-1] if spec.shape[-1] == -1 else 1
 
 
 def of_one_width(examples: Sequence[Example], role: str) -> tuple[int | None, list[Skipped]]:
     """How wide the `given[role]` of most examples is (None where none has any), and those where it is not."""
-    widths = Counter(one.given[role].shape[-1] for one in examples if role in one.given)
+    widths = Counter(one.given[role].shape[0] for one in examples if role in one.given)
     usual = widths.most_common(1)[0][0] if widths else None
     return usual, [
-        Skipped(one.name, f"its {role} have {one.given[role].shape[-1]} numbers a step where most have {usual}")
+        Skipped(one.name, f"its {role} have {one.given[role].shape[0]} numbers a step where most have {usual}")
         for one in examples
-        if role in one.given and one.given[role].shape[-1] != usual
+        if role in one.given and one.given[role].shape[0] != usual
     ]
 
 

@@ -30,7 +30,10 @@ class Pack(Config):
 
 
 class DataSettings(Config):
-    """A folder; or packs, whose relative folders lie in it. `long` says what happens to clips beyond `longest`."""
+    """A folder; or packs, whose relative folders lie in it. `long` says what happens to clips beyond `longest`.
+
+    augment: how examples are changed from step to step where a prior learns from them directly.
+    """
 
     folder: str | None = None
     longest: float = Field(default=10.0, gt=0, le=600)  # seconds

@@ -36,7 +36,7 @@ class ClassConfig(Config):
         """No spec: it reads captions."""
         return None
 
-    def fitted(self, examples: Sequence[Conditioned]) -> ClassConfig:
+    def fitted(self, examples: Sequence[Conditioned], role: str = "caption") -> ClassConfig:
         """With the captions of the examples as names, where there are none yet. Raises Error without a caption."""
         if self.names:
             return self
@@ -58,6 +58,10 @@ class ClassEncoder(nn.Module):
         self.config = config
         self.number = {name: i for i, name in enumerate(config.names)}
         self.token = nn.Embedding(len(config.names), config.dim)
+
+    def knows(self, caption: str) -> bool:
+        """Whether a caption is one of its classes."""
+        return caption in self.number
 
     def forward(self, batch: Sequence[str]) -> Cond:
         """Raises PromptError for a name that is none of the classes."""

@@ -39,17 +39,17 @@ class FeatureConfig(Config):
         """What it encodes."""
         return FeatureSpec(name=self.name, dim=self.features)
 
-    def fitted(self, examples: Sequence[Conditioned]) -> FeatureConfig:
-        """With the width that the features called `name` have in the examples, where there is none yet.
+    def fitted(self, examples: Sequence[Conditioned], role: str = "caption") -> FeatureConfig:
+        """With the width that the features have in the examples, where there is none yet.
 
         Raises Error where there are no such features, and where they differ in width.
         """
         if self.features is not None:
             return self
-        widths = {one.given[self.name].shape[-1] for one in examples if self.name in one.given}
+        widths = {one.given[role].shape[0] for one in examples if role in one.given}
         if len(widths) != 1:
             found = f"of {len(widths)} widths" if widths else "missing"
-            raise Error(f'"{self.name}" are {found} in these data; give a folder that has them, all of one width')
+            raise Error(f'"{role}" are {found} in these data; give a folder that has them, all of one width')
         return FeatureConfig(**{**dict(self), "features": widths.pop()})
 
 
@@ -68,6 +68,10 @@ class FeatureEncoder(nn.Module):
             raise Error("a feature encoder needs the width of its features; set features, or fit the config to data")
         self.config = config
         self.project = Linear(config.features, config.dim)
+
+    def knows(self, caption: str) -> bool:
+        """Every caption can be asked about."""
+        return True
 
     def forward(self, batch: Sequence[Float[Tensor, "_ _"]] | Float[Tensor, "batch frames features"] | Padded) -> Cond:
         """Videos may differ in length; a `Padded` batch is `[batch, features, longest]`.

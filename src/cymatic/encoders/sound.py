@@ -44,7 +44,7 @@ class SoundConfig(Config):
         """What it encodes."""
         return self.mel
 
-    def fitted(self, examples: Sequence[Conditioned]) -> SoundConfig:
+    def fitted(self, examples: Sequence[Conditioned], role: str = "caption") -> SoundConfig:
         """Itself: the data decide nothing."""
         return self
 
@@ -59,6 +59,10 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(width)
         self.widen = Linear(width, 4 * width)
         self.narrow = Linear(4 * width, width)
+
+    def knows(self, caption: str) -> bool:
+        """Every caption can be asked about."""
+        return True
 
     def forward(
         self, x: Float[Tensor, "batch n width"], rotary: RotaryTables, mask: Bool[Tensor, "batch n"]

@@ -38,7 +38,7 @@ class TextConfig(Config):
         """No spec: it reads captions."""
         return None
 
-    def fitted(self, examples: Sequence[Conditioned]) -> TextConfig:
+    def fitted(self, examples: Sequence[Conditioned], role: str = "caption") -> TextConfig:
         """Itself: the data decide nothing."""
         return self
 
@@ -66,6 +66,10 @@ class TextEncoder(nn.Module):
         self.table: Tensor
         self.register_buffer("table", torch.from_numpy(table), persistent=False)
         self.project = nn.Linear(table.shape[1], config.dim)
+
+    def knows(self, caption: str) -> bool:
+        """Every caption can be asked about."""
+        return True
 
     def forward(self, batch: Sequence[str]) -> Cond:
         """Raises PromptError for an empty prompt, control characters, or more than 64 tokens."""

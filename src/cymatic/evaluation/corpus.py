@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cymatic.data.folder import Item
-from cymatic.data.packs import Sources
-from cymatic.data.settings import Pack, fingerprint
+from cymatic.data.packs import Sources, fingerprint
+from cymatic.data.settings import Pack
 from cymatic.encoders.text import normalise
 from cymatic.errors import Error
 from cymatic.evaluation.captions import balanced

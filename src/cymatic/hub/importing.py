@@ -14,7 +14,7 @@ from cymatic.files import sync
 from cymatic.hub.melgan import import_melgan
 from cymatic.hub.mingpt import read_gpt
 from cymatic.hub.parts import save_part
-from cymatic.hub.pipeline_file import PARTS_OF_CODES, CodecFile, CodesFile, write_pipeline
+from cymatic.hub.pipeline_file import PipelineFile, write_pipeline
 from cymatic.hub.specvqgan import read_codec
 from cymatic.hub.transformers_codecs import read_peer
 from cymatic.hub.wave_codecs import check_codes_suffice
@@ -75,7 +75,7 @@ def import_model(
         if encoder is None:
             raise ModelError(f"{prior} has no condition, neither classes nor features; give a GPT that has one")
         names = gpt.classes.config.names if gpt.classes is not None else ()
-        parts |= {"prior": gpt.prior, "condition": encoder}
+        parts |= {"prior": gpt.prior, "encoder": encoder}
         say(_left_out(prior, gpt.left_out))
     if vocoder is not None:
         parts["vocoder"] = import_melgan(vocoder, vocoder_args, mel=mel)
@@ -92,10 +92,10 @@ def import_model(
         for name, part in parts.items():
             save_part(made / name, part)
         if whole:
-            places = {name: name for name in PARTS_OF_CODES}
-            write_pipeline(made, CodesFile(parts=places, captions=names, guidance=1.0, top_k=100))
+            sampling = {"guidance": 1.0, "top_k": 100}
+            write_pipeline(made, PipelineFile(parts={name: name for name in parts}, captions=names, sampling=sampling))
         elif source is not None:
-            write_pipeline(made, CodecFile(parts={"codec": "codec"}))
+            write_pipeline(made, PipelineFile(parts={"codec": "codec"}))
         if folder.exists():
             folder.rmdir()
         sync(made)

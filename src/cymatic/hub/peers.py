@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, NoReturn, Protocol, cast
+from typing import Any, ClassVar, Literal, NoReturn, Protocol, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -104,6 +104,8 @@ class PeerCodec(nn.Module, ABC):
 
     streamable: ClassVar[bool] = False
     delay: ClassVar[int] = 0  # samples by which the decoder is late; theirs look ahead instead
+    kept_in_shards: ClassVar[bool] = True
+    layout: ClassVar[Literal["levels", "grid"]] = "levels"
     steps_trained: ClassVar[int] = 1  # how many there were no file says
     config: Sampled
     rate: int

@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+from cymatic.codecs import CODECS
 from cymatic.codecs.waveform import WaveformCodec
 from cymatic.errors import ModelError
 from cymatic.hub.encodec import EncodecCodec
@@ -16,6 +18,7 @@ from cymatic.hub.peers import PeerCodec
 from cymatic.hub.transformers_codecs import PEERS
 
 WaveCodec = WaveformCodec | PeerCodec
+ANY_CODEC: tuple[type[Any], ...] = (*CODECS, *PEERS)
 WAVE_CODECS: tuple[type[WaveCodec], ...] = (WaveformCodec, *PEERS)
 
 
@@ -25,6 +28,13 @@ def load_wave_codec(folder: Path) -> WaveCodec:
     Raises ModelError as `load_part`, where transformers is needed and not installed, and as `check_codes_suffice`.
     """
     codec = load_part(folder, WAVE_CODECS)
+    check_codes_suffice(codec, str(folder))
+    return codec
+
+
+def load_any_codec(folder: Path) -> Any:
+    """The codec in `folder`, of any medium, ours or another project's, in eval mode. Raises as `load_wave_codec`."""
+    codec: Any = load_part(folder, ANY_CODEC)
     check_codes_suffice(codec, str(folder))
     return codec
 

@@ -23,20 +23,16 @@ Steps = Float[np.ndarray, "steps dim"]
 
 
 class FeatureSpec(Spec):
-    """Features `[steps, dim]` of one kind. dim: None where the files decide."""
+    """Features of one kind, as a tensor `[dim, steps]` (files are `[steps, dim]`). dim: None where the files decide."""
 
     medium: ClassVar[str] = "features"
-    cached: ClassVar[bool] = False  # a file is read as it is
 
     name: str = "features"
     dim: int | None = Field(default=None, gt=0, le=65536)
 
     @property
     def shape(self) -> tuple[int, int]:
-        return -1, self.dim or -1
-
-    def seconds(self, steps: int) -> float | None:
-        return None
+        return self.dim or -1, -1
 
 
 def read(path: Path) -> Steps:
@@ -87,12 +83,12 @@ def prepare(value: Steps, spec: FeatureSpec) -> Tensor:
     if spec.dim is not None and value.shape[1] != spec.dim:
         turned = "; they lie the other way round, so transpose them" if value.shape[0] == spec.dim else ""
         raise Error(f"features of {value.shape[1]} numbers a step came where {spec.dim} are expected{turned}")
-    return torch.from_numpy(value)
+    return torch.from_numpy(value).mT.contiguous()
 
 
 def restore(made: Tensor, spec: FeatureSpec, info: Mapping[str, Any]) -> Steps:
     """Features know nothing about themselves, so `info` is left out."""
-    return made.detach().float().cpu().numpy()
+    return made.detach().float().cpu().mT.contiguous().numpy()
 
 
 def outline(value: Steps) -> Float[np.ndarray, " 2*dim"]:

@@ -36,6 +36,12 @@ def check_seconds(seconds: float, longest: float) -> None:
         )
 
 
+def check_positive(what: str, value: float, most: float) -> None:
+    """Raises Error unless `what` is above 0 and at most `most`."""
+    if not 0 < value <= most:
+        raise Error(f"{what} is {value:g}; give a number above 0, at most {most:g}")
+
+
 def described(prompt: Prompt) -> str:
     """A prompt in the info of what was made."""
     if isinstance(prompt, str) or prompt is None:

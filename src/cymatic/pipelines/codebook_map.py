@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,10 +17,8 @@ from cymatic.codecs.waveform import WaveformCodec
 from cymatic.errors import Error, ModelError
 from cymatic.evaluation.code_use import perplexity
 from cymatic.evaluation.topography import shuffled, topographic_error
-from cymatic.pipelines.finish import check_positive
-from cymatic.quantizers.gaussian import GaussianBottleneck
+from cymatic.pipelines.asked import check_positive
 from cymatic.quantizers.maps import grid
-from cymatic.quantizers.residual import ResidualQuantizer
 from cymatic.signal.colours import difference
 from cymatic.signal.timbre import Timbre, timbre
 
@@ -93,8 +92,8 @@ def codebook_map(
     """
     check_level(codec, level)
     check_positive("the length of a code's sound", seconds, LONGEST)
-    quantizer, rate, size = codec.quantizer, codec.config.rate, codec.sizes[level - 1]
-    assert not isinstance(quantizer, GaussianBottleneck)
+    quantizer: Any = codec.quantizer
+    rate, size = codec.config.rate, codec.sizes[level - 1]
     if not sounds:
         raise Error("there are no sounds to measure the map on; give some")
     z = torch.cat([_latent(codec, sound) for sound in sounds], -1)
@@ -105,11 +104,11 @@ def codebook_map(
     before = codes[: own - 1, typical]
     if side is not None and codec.pitch is not None:
         before = torch.cat([codec.pitch.encode(side[..., typical : typical + 1])[0, :, 0], before])
-    around = quantizer.config.map if isinstance(quantizer, ResidualQuantizer) else None
+    around = quantizer.config.map if quantizer.compares_vectors else None
     topology = "none" if around is None else around.topology
     places = _places(size, topology)
     error = control = None
-    if isinstance(quantizer, ResidualQuantizer):
+    if quantizer.compares_vectors:
         shape = places.shape if around is None else around.shape(size)
         rows, book = quantizer.compared(z, own - 1)
         error = topographic_error(rows, book, shape)

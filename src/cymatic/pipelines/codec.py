@@ -8,12 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cymatic.codecs import CODECS
-from cymatic.codecs.latent import Latent
-from cymatic.errors import ModelError
+from cymatic.latent import Latent
 from cymatic.hub.parts import fingerprint, load_part
 from cymatic.hub.pipeline_file import PipelineFile
-from cymatic.hub.wave_codecs import WAVE_CODECS, check_codes_suffice
+from cymatic.hub.wave_codecs import ANY_CODEC, check_codes_suffice
 from cymatic.media import MEDIA
 from cymatic.pipelines.sound_codec import SoundCodec
 from cymatic.version import __version__
@@ -60,7 +58,7 @@ class Codec:
     @property
     def heard_directly(self) -> bool:
         """Whether what the codec gives is a value of its medium without a vocoder."""
-        return not hasattr(self.codec.config.gives, "mels")
+        return not self.codec.config.gives.vocoded
 
     def reconstruct(self, value: Any) -> Any:
         """The value through the codec. Raises ModelError for a codec whose target is heard only through a vocoder."""
@@ -78,11 +76,9 @@ def load_codec_pipeline(
     Raises ModelError where the part is missing, damaged or of the wrong kind.
     """
     place = file.places(folder, ("codec",))["codec"]
-    codec: Any = load_part(place, (*CODECS, *WAVE_CODECS[1:])).to(device)
+    codec: Any = load_part(place, ANY_CODEC).to(device)
     name, sha256 = name or folder.name, fingerprint([place])
-    if not codec.kept_in_shards:
+    if not (codec.kept_in_shards and codec.sizes):  # a codec without codes gives latents for a prior
         return Codec(codec, name=name, sha256=sha256)
     check_codes_suffice(codec, str(place))
-    if not codec.levels:
-        raise ModelError(f"{name} gives no codes but latents for a prior; load its codec part to use these")
     return SoundCodec(codec, kbps=file.kbps, name=name, sha256=sha256)

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cymatic.codecs import CODECS
 from cymatic.cond import Cond, Padded, padded
 from cymatic.config import nearest
 from cymatic.encoders import ENCODERS
@@ -19,7 +18,7 @@ from cymatic.encoders.familiarity import Familiarity
 from cymatic.errors import Error, ModelError
 from cymatic.hub.parts import fingerprint, load_part
 from cymatic.hub.pipeline_file import PipelineFile
-from cymatic.hub.wave_codecs import WAVE_CODECS
+from cymatic.hub.wave_codecs import ANY_CODEC
 from cymatic.media import MEDIA
 from cymatic.media.medium import Medium
 from cymatic.pipelines import editing
@@ -68,7 +67,7 @@ class Generator:
         """Raises ModelError where a part is missing, damaged or of the wrong kind."""
         places = file.places(folder)
         kinds: dict[str, tuple[Any, ...]] = {
-            "encoder": ENCODERS, "prior": PRIORS, "codec": (*CODECS, *WAVE_CODECS[1:]), "vocoder": VOCODERS,
+            "encoder": ENCODERS, "prior": PRIORS, "codec": ANY_CODEC, "vocoder": VOCODERS,
         }  # fmt: skip
         for part in ("encoder", "prior"):
             if part not in places:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -24,6 +24,7 @@ from torch.nn.functional import gaussian_nll_loss, pad, silu
 from cymatic.batch_shard import BatchShard
 from cymatic.cond import Cond, concatenate, guide
 from cymatic.config import Config
+from cymatic.errors import ModelError
 from cymatic.nn.adaln import AdaLNBlock, modulated_norm
 from cymatic.nn.embeddings import harmonics, sinusoids
 from cymatic.nn.linear import Linear, matrices_of
@@ -31,7 +32,8 @@ from cymatic.nn.rotary import rotary_tables
 from cymatic.nn.trained import refuse_untrained
 from cymatic.priors.progress import OnStep
 from cymatic.priors.samplers import SAMPLERS, Denoise, FlowSampling, Prediction, grid
-from cymatic.signal.mel import MelSpec
+from cymatic.latent import TargetFacts
+from cymatic.signal.mel import PRESETS, MelSpec, NamedMel
 
 MOST_WEIGHTS = 1_000_000_000  # so that a damaged or hostile config can't take all memory
 
@@ -70,8 +72,26 @@ class FlowConfig(FlowShape):
     """A size, the mel it speaks of, and the width of the condition's tokens and vector."""
 
     kind: Literal["flow"] = "flow"
-    mel: MelSpec
+    mel: NamedMel = PRESETS["sound-24k"]
     cond_dim: int = Field(default=192, gt=0, le=8192)
+
+    @property
+    def reads(self) -> MelSpec:
+        """What its target is."""
+        return self.mel
+
+    @property
+    def names_its_spec(self) -> bool:
+        """Whether the mel was given, and is not the default."""
+        return "mel" in self.model_fields_set
+
+    def reading(self, spec: MelSpec) -> FlowConfig:
+        """The same for another mel."""
+        return self.model_copy(update={"mel": spec})
+
+    def fitted(self, facts: TargetFacts) -> FlowConfig:
+        """For the target and the condition that the data and other parts decide."""
+        return self.parse({**dict(self), "mel": facts.spec, "cond_dim": facts.cond_dim}, "the prior")
 
 
 class FlowPrior(nn.Module):
@@ -85,6 +105,8 @@ class FlowPrior(nn.Module):
     config_class: ClassVar[type[FlowConfig]] = FlowConfig
     sampling: ClassVar[type[FlowSampling]] = FlowSampling
     measured: ClassVar[str] = "flow"
+    measuring_rounds: ClassVar[int] = 4
+    has_latent: ClassVar[bool] = False
     mean: Tensor
     std: Tensor
     longest: Tensor
@@ -118,6 +140,30 @@ class FlowPrior(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
         nn.init.constant_(self.write_spread.bias, math.log(SPREAD_AT_FIRST))
+
+    def fits(self, length: int) -> bool:
+        """A flow reads targets of any length."""
+        return True
+
+    def weight_of(self, lengths: Int[Tensor, " batch"]) -> float:
+        """How much a batch weighs in a mean over batches: its items."""
+        return float(len(lengths))
+
+    @torch.no_grad()
+    def take_over(self, other: FlowPrior, longest: int) -> None:
+        """Goes on from another's weights, and then also makes mels of `longest` frames.
+
+        Mean and spread of the mels stay those of the other, since its weights speak in their terms. The length to expect
+        is told from the greatest, so where that rises a bias falls by as much. Raises ModelError for another size.
+        """
+        try:
+            self.load_state_dict(other.state_dict())
+        except RuntimeError as error:
+            raise ModelError(f"the prior to go on from has another size ({' '.join(str(error).split())[:120]})") from None
+        before = int(self.longest)
+        if longest > before:
+            self.longest.fill_(longest)
+            cast(nn.Linear, self.length[-1]).bias[0] -= math.log(longest / before)
 
     def matrices(self) -> list[nn.Parameter]:
         """The weights for orthogonal steps: those of the linear layers inside the blocks."""

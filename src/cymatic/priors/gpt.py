@@ -18,7 +18,8 @@ from torch.nn.functional import cross_entropy
 
 from cymatic.batch_shard import BatchShard
 from cymatic.cond import Cond
-from cymatic.errors import Error
+from cymatic.errors import Error, ModelError
+from cymatic.latent import TargetFacts
 from cymatic.nn.fast_step import FastStep
 from cymatic.nn.kv_cache import KVCache, padding_bias
 from cymatic.nn.linear import matrices_of
@@ -34,9 +35,10 @@ IGNORED = -100  # a target that the loss passes by
 class GPTConfig(CodeShape):
     """end: whether a sound says itself that it is over; without that it always has the columns asked for, or `longest`.
 
-    A picture of one size is `rows` high and `longest` wide, with `order="row-major"` and `end=False`. pkeep: each code that the network reads in training is kept with this probability and else is any code, so that it
-    learns to go on from its own mistakes. sizes: how many codes each row has to choose from, where some have fewer than
-    `codes`.
+    A picture of one size is `rows` high and `longest` wide, with `order="row-major"` and `end=False`. pkeep: each code
+    that the network reads in training is kept with this probability and else is any code, so that it learns
+    to go on from its own mistakes. sizes: how many codes each row has to choose from, where some have fewer than
+    `codes`. codes, rows, longest, cond_dim: of what it is trained on; a recipe leaves them open.
     """
 
     kind: Literal["gpt"] = "gpt"
@@ -51,6 +53,15 @@ class GPTConfig(CodeShape):
         if self.order == "row-major" and (self.end or self.sizes):
             raise ValueError("a grid that is read row by row is always whole; give end false, and no sizes")
         return self
+
+    def fitted(self, facts: TargetFacts) -> GPTConfig:
+        """For the codes and the condition that the data and other parts decide."""
+        even = len(set(facts.sizes)) == 1
+        values = {
+            "codes": max(facts.sizes), "rows": facts.rows, "longest": facts.longest, "cond_dim": facts.cond_dim,
+            "sizes": () if even else facts.sizes,
+        }  # fmt: skip
+        return self.parse({**dict(self), **values}, "the prior")
 
     def size(self, row: int) -> int:
         """How many codes a row has to choose from."""
@@ -68,6 +79,8 @@ class GPTPrior(nn.Module):
     config_class: ClassVar[type[GPTConfig]] = GPTConfig
     sampling: ClassVar[type[CodeSampling]] = CodeSampling
     measured: ClassVar[str] = "nll"
+    measuring_rounds: ClassVar[int] = 1
+    has_latent: ClassVar[bool] = False
     steps_trained: Tensor
 
     def __init__(self, config: GPTConfig) -> None:
@@ -82,6 +95,28 @@ class GPTPrior(nn.Module):
     def longest(self) -> int:
         """Columns at most."""
         return self.config.longest
+
+    def fits(self, length: int) -> bool:
+        """Whether so many columns are no more than the longest trained on."""
+        return length <= self.longest
+
+    def weight_of(self, lengths: Int[Tensor, " batch"]) -> float:
+        """How much a batch weighs in a mean over batches: its columns."""
+        return float(lengths.sum())
+
+    @torch.no_grad()
+    def take_over(self, other: GPTPrior, longest: int) -> None:
+        """Goes on from another's weights. Raises ModelError for one of another config or of fewer columns."""
+        if other.config != self.config:
+            raise ModelError(f"the prior to go on from is another one; set the part to {other.config!r}")
+        self.load_state_dict(other.state_dict())
+
+    def nll(
+        self, codes: Int[Tensor, "batch rows columns"], columns: Int[Tensor, " batch"], cond: Cond | None,
+        generator: torch.Generator,
+    ) -> Float[Tensor, ""]:  # fmt: skip
+        """The mean negative log-likelihood of an item, its end included, in nats."""
+        return self.item_nll(codes, columns, cond).mean()
 
     def matrices(self) -> list[nn.Parameter]:
         """The weights for orthogonal steps: those of the linear layers inside the blocks."""

@@ -13,13 +13,14 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from cymatic.batch_shard import BatchShard
 from cymatic.cond import Cond
 from cymatic.config import Config
 from cymatic.errors import Error
+from cymatic.latent import TargetFacts
 from cymatic.nn.linear import Linear, matrices_of
 from cymatic.nn.trained import refuse_untrained
 from cymatic.priors.decoding import CodeSampling
@@ -29,6 +30,10 @@ from cymatic.priors.progress import OnStep
 from cymatic.priors.trunk import CodeTrunk, Prefix
 from cymatic.priors.variational import divergence, drawn, free_bits, log_density, ramp
 from cymatic.seeds import mixed
+
+
+IMPORTANCE = 32  # draws of the latent for a likelihood
+DECODER = ("width", "depth", "heads", "dropout", "pkeep")  # of the GPT, which a recipe may say directly
 
 
 class GPTVAEConfig(Config):
@@ -42,7 +47,7 @@ class GPTVAEConfig(Config):
     """
 
     kind: Literal["gpt-vae"] = "gpt-vae"
-    decoder: GPTConfig
+    decoder: GPTConfig = GPTConfig()
     encoder_depth: int | None = Field(default=None, gt=0, le=256)
     latent: int | None = Field(default=None, gt=0, le=16384)
     pool: Literal["last", "mean"] = "last"
@@ -53,6 +58,23 @@ class GPTVAEConfig(Config):
     beta: float = Field(default=1.0, ge=0)
     kl_start: float = Field(default=1.0, ge=0, le=1)
     warmup: int = Field(default=0, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _flat(cls, values: Any) -> Any:
+        """A recipe says the decoder's size beside the rest, as it does of a GPT."""
+        if not isinstance(values, dict):
+            return values
+        own = {name: value for name, value in values.items() if name in cls.model_fields}
+        sizes = {name: value for name, value in values.items() if name in DECODER and name not in own}
+        if sizes:
+            decoder = own.get("decoder", {})
+            own["decoder"] = {**(dict(decoder) if isinstance(decoder, GPTConfig) else decoder), **sizes}
+        return {**{name: value for name, value in values.items() if name not in sizes}, **own}
+
+    def fitted(self, facts: TargetFacts) -> GPTVAEConfig:
+        """For the codes and the condition that the data and other parts decide."""
+        return self.model_copy(update={"decoder": self.decoder.fitted(facts)})
 
     # What every prior over codes says of itself in the same place.
 
@@ -82,6 +104,8 @@ class GPTVAE(nn.Module):
     config_class: ClassVar[type[GPTVAEConfig]] = GPTVAEConfig
     sampling: ClassVar[type[CodeSampling]] = CodeSampling
     measured: ClassVar[str] = "nll"
+    measuring_rounds: ClassVar[int] = 1
+    has_latent: ClassVar[bool] = True
 
     def __init__(self, config: GPTVAEConfig) -> None:
         super().__init__()
@@ -256,6 +280,25 @@ class GPTVAE(nn.Module):
             prior = log_density(z, torch.zeros_like(z), torch.zeros_like(z))
             ratios.append(likelihood + prior - log_density(z, mean, log_var))
         return math.log(draws) - torch.stack(ratios).logsumexp(0)
+
+    def take_over(self, other: GPTVAE, longest: int) -> None:
+        """Goes on from another as `take_encoder` does."""
+        self.take_encoder(other)
+
+    def fits(self, length: int) -> bool:
+        """Whether so many columns are no more than the longest trained on."""
+        return length <= self.longest
+
+    def weight_of(self, lengths: Int[Tensor, " batch"]) -> float:
+        """How much a batch weighs in a mean over batches: its columns."""
+        return float(lengths.sum())
+
+    def nll(
+        self, codes: Int[Tensor, "batch rows columns"], columns: Int[Tensor, " batch"], cond: Cond | None,
+        generator: torch.Generator,
+    ) -> Float[Tensor, ""]:  # fmt: skip
+        """A bound on the mean negative log-likelihood of an item in nats, by draws of the latent."""
+        return self.importance_weighted_nll(codes, columns, cond, generator, draws=IMPORTANCE).mean()
 
     def take_encoder(self, other: GPTVAE) -> None:
         """Begins the second stage: takes over the encoder of a trained autoencoder, and nothing else, as the decoder

@@ -44,9 +44,9 @@ class CodeShape(Config):
     together, of which `prefix` are the condition's at most; published weights need the latter.
     """
 
-    codes: int = Field(gt=1, le=2**20)
-    rows: int = Field(gt=0, le=4096)
-    longest: int = Field(gt=0, le=2**20)
+    codes: int = Field(default=2, gt=1, le=2**20)
+    rows: int = Field(default=1, gt=0, le=4096)
+    longest: int = Field(default=1, gt=0, le=2**20)
     order: Literal["column-major", "row-major"] = "column-major"
     width: int = Field(default=256, gt=0, le=16384)
     depth: int = Field(default=6, gt=0, le=256)

@@ -73,6 +73,7 @@ class FiniteScalarQuantizer(nn.Module):
     """
 
     config_class: ClassVar[type[FiniteScalarQuantizerConfig]] = FiniteScalarQuantizerConfig
+    compares_vectors: ClassVar[bool] = False  # whether a code is the nearest vector of a codebook, level by level
     has_levels: ClassVar[bool] = True  # codes have an axis of levels
     steps: Tensor
 
@@ -159,6 +160,7 @@ class LookupFreeQuantizer(nn.Module):
     """
 
     config_class: ClassVar[type[LookupFreeQuantizerConfig]] = LookupFreeQuantizerConfig
+    compares_vectors: ClassVar[bool] = False  # whether a code is the nearest vector of a codebook, level by level
     has_levels: ClassVar[bool] = True  # codes have an axis of levels
     weights: Tensor
 

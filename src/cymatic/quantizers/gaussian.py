@@ -47,6 +47,7 @@ class GaussianBottleneck(nn.Module):
     """
 
     config_class: ClassVar[type[GaussianBottleneckConfig]] = GaussianBottleneckConfig
+    compares_vectors: ClassVar[bool] = False  # whether a code is the nearest vector of a codebook, level by level
     has_levels: ClassVar[bool] = True  # codes have an axis of levels
     seen: Tensor
     first: Tensor

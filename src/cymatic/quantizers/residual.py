@@ -74,6 +74,7 @@ class ResidualQuantizer(nn.Module):
     """
 
     config_class: ClassVar[type[ResidualQuantizerConfig]] = ResidualQuantizerConfig
+    compares_vectors: ClassVar[bool] = True  # whether a code is the nearest vector of a codebook, level by level
     has_levels: ClassVar[bool] = True  # codes have an axis of levels
     usage: Tensor
     sums: Tensor

@@ -64,6 +64,7 @@ class VectorQuantizer(nn.Module):
     """
 
     config_class: ClassVar[type[VectorQuantizerConfig]] = VectorQuantizerConfig
+    compares_vectors: ClassVar[bool] = False  # whether a code is the nearest vector of a codebook, level by level
     has_levels: ClassVar[bool] = False
     levels: ClassVar[int] = 1  # codes of a place
     usage: Tensor

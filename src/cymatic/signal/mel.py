@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import BeforeValidator, Field, model_validator
 
-from cymatic.config import Config, nearest
+from cymatic.config import nearest
+from cymatic.signal.spec import Spec
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,14 +13,14 @@ from torch import nn
 
 from cymatic.codecs import CODECS
 from cymatic.config import Config, nearest
-from cymatic.data.augment import speaks_of_pitch
+from cymatic.data.audio_moves import speaks_of_pitch
 from cymatic.data.examples import Data
 from cymatic.encoders import ENCODERS
 from cymatic.encoders.text import normalise
 from cymatic.errors import ModelError
 from cymatic.hub.parts import CONFIG, load_part
 from cymatic.hub.pipeline_file import read_pipeline
-from cymatic.hub.wave_codecs import load_codec_part
+from cymatic.hub.wave_codecs import load_any_codec
 from cymatic.pipelines.load import find_model, starters
 from cymatic.priors import PRIORS
 from cymatic.training.planning import Facts, given, is_given
@@ -31,7 +31,7 @@ from cymatic.vocoders.griffin_lim import GriffinLimConfig, GriffinLimVocoder
 
 USUAL = "starter-sound"
 # What no weight depends on.
-FREE = ("kind", "dropout", "pkeep", "mel")
+FREE = ("kind", "dropout", "pkeep", "mel", "cond_dim", "table_sha256")
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def fitting(recipe: Recipe, stage: str) -> Start | None:
     if USUAL not in starters() or any(is_given(key, keys) for key in (f"stages.{stage}.start", *sizes)):
         return None
     start = load_start(USUAL, stage)
-    if type(start.prior.config) is not type(settings.part) or type(settings.encoder) is not type(start.encoder.config):
+    if {type(start.prior.config), type(start.encoder.config)} != {type(settings.part), type(settings.encoder)}:
         return None
     return start if fits_spec(start, recipe, stage) else None
 
@@ -107,7 +107,7 @@ def shaped(recipe: Recipe, stage: str, start: Start) -> Recipe:
     for section, wanted, has in (
         ("part", settings.part, start.prior.config), ("encoder", settings.encoder, start.encoder.config)
     ):  # fmt: skip
-        names = [name for name in type(wanted).model_fields if name not in FREE and hasattr(has, name)]
+        names = [name for name in type(wanted).model_fields if name not in FREE]
         for name in names:
             asked, there = getattr(wanted, name), getattr(has, name)
             if is_given(f"stages.{stage}.{section}.{name}", keys) and asked != there:
@@ -153,7 +153,7 @@ def load_codec(name: str) -> Any:
     place = folder / "codec"
     if not (place / CONFIG).exists():
         place = read_pipeline(folder).places(folder, ("codec",))["codec"]
-    codec = load_codec_part(place)
+    codec = load_any_codec(place)
     if not codec.steps_trained:
         raise ModelError(f"the codec of {name} was never trained; leave it out, and one is trained first")
     return codec
@@ -165,7 +165,7 @@ def vocoder_for(settings: VocoderSettings, spec: Any) -> Any:
     None where `spec` is no mel. Raises ModelError where `vocos` or `melgan` is asked for and the model named has none
     for this mel.
     """
-    if not hasattr(spec, "mels"):
+    if not spec.vocoded:
         return None
     if settings.kind != "griffin-lim":
         try:

@@ -14,6 +14,7 @@ from cymatic.config import Config
 from cymatic.errors import Error
 from cymatic.latent import Latent, Reconstruction
 from cymatic.media.wave_spec import WaveSpec
+from cymatic.nn.autoencoder import Autoencoder
 from cymatic.signal.distances import multi_scale_mel_distance
 from cymatic.signal.mel import PRESETS, MelSpec, NamedMel, log_mel
 
@@ -43,18 +44,14 @@ class MelVocoderConfig(Config):
         return self.parse({**dict(self), "mel": spec}, "the vocoder")
 
 
-class MelVocoder(nn.Module):
+class MelVocoder(Autoencoder):
     """Mel `[batch, mels, frames]` -> waveform `[batch, 1, frames * hop]` (`forward`), with the verbs of an autoencoder
     over waveforms: what lies in the middle is the mel, and there are no codes."""
 
     config: MelVocoderConfig
     steps_trained: Tensor | int
     layout: ClassVar[Literal["levels", "grid"]] = "levels"
-    sizes: ClassVar[tuple[int, ...]] = ()
-    min_levels: ClassVar[int] = 0
-    whitened: ClassVar[bool] = False  # whether training may pull the latent towards a white one
-    decoder_stages: ClassVar[tuple[nn.Module, ...]] = ()  # whose outputs may be compared with the target
-    last: ClassVar[nn.Parameter | None] = None  # all of the output comes through no one weight
+    is_model: ClassVar[bool] = False
 
     @property
     def cell(self) -> int:

@@ -69,6 +69,7 @@ class Vocos(MelVocoder):
     """
 
     config_class: ClassVar[type[VocosConfig]] = VocosConfig
+    kept_half: ClassVar[bool] = True
     config: VocosConfig
     steps_trained: Tensor
 

@@ -33,7 +33,7 @@ def build_alignment(context: Context, stage: AlignmentStage) -> Built:
     )
     # The target of a batch is the first role that is read from files.
     order = [readings[0].role, *(role for role in stage.parts if role != readings[0].role)]
-    parts = {role: stage.parts[role].fitted(data.train) for role in order}
+    parts = {role: stage.parts[role].fitted(data.train, role) for role in order}
     recipe = context.recipe.with_stage(context.name, parts=parts)
     torch.manual_seed(mixed(stage.training.seed, 0))
     encoders: dict[str, Any] = {role: ENCODER_OF[type(config)](config) for role, config in parts.items()}

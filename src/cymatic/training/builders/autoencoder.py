@@ -29,7 +29,7 @@ def build_autoencoder(context: Context, stage: AutoencoderStage) -> Built:
     """Raises Error and ModelError as `load_examples` and the parts do."""
     config = stage.part
     conditional = stage.discriminators is not None and stage.discriminators.conditional
-    target = Reading(stage.role or config.gives.medium, config.gives)
+    target = Reading(stage.role or config.gives.medium, config.gives, auto=not config.names_its_spec)
     data = load_examples(
         context.recipe.data, target, captions=conditional, strict=context.strict, say=context.say,
     )  # fmt: skip
@@ -81,7 +81,20 @@ def _about(stage: AutoencoderStage, data: Data, task: AutoencoderTask, part: Any
         model += (
             f", and {parameters(task.adversary) / 1e6:.1f} M of discriminators from step {stage.discriminators.start} on"
         )
-    return (*describe_data(data), *part.about(), f"{model}; {batch}")
+    return (*describe_data(data), *_codes(data, part), f"{model}; {batch}")
+
+
+def _codes(data: Data, part: Any) -> tuple[str, ...]:
+    """How many codes there are, and what they cost, where the part gives some."""
+    if not part.sizes:
+        return ()
+    count = part.rows if part.layout == "grid" else len(part.sizes)
+    line = f"codes  {count} in a column of {part.cell}, of up to {max(part.sizes)}"
+    seconds = data.spec.seconds(part.cell)
+    if seconds is not None:
+        bits = sum((size - 1).bit_length() for size in part.sizes) * (part.rows if part.layout == "grid" else 1)
+        line += f"; {bits / seconds / 1000:.3g} kbit/s at most"
+    return (line,)
 
 
 def _complete(context: Context, part: Any) -> Any:

@@ -17,7 +17,7 @@ from cymatic.data.examples import Data, Example, Reading, at_other_pitches, load
 from cymatic.encoders import ENCODERS
 from cymatic.hub.parts import load_part, save_part
 from cymatic.hub.pipeline_file import MOST_CAPTIONS, PipelineFile, write_pipeline
-from cymatic.codecs.latent import TargetFacts
+from cymatic.latent import TargetFacts
 from cymatic.media import MEDIA
 from cymatic.media.medium import Medium
 from cymatic.priors import PRIORS
@@ -52,7 +52,7 @@ def build_prior(context: Context, stage: PriorStage) -> Built:
 
 
 def _parts(context: Context, stage: PriorStage, facts: TargetFacts, examples: Sequence[Example]) -> PriorTask:
-    config = stage.encoder.fitted(examples)
+    config = stage.encoder.fitted(examples, stage.given)
     torch.manual_seed(mixed(stage.training.seed, 0))  # the initial weights
     encoder: Any = ENCODER_OF[type(config)](config)
     prior: Any = PRIOR_OF[type(stage.part)](stage.part.fitted(replace(facts, cond_dim=config.dim)))
@@ -73,7 +73,7 @@ def _over_targets(context: Context, stage: PriorStage) -> Built:
         stage = recipe.stages[name]  # type: ignore[assignment]
     spec = stage.part.reads
     data = load_examples(
-        recipe.data, Reading(stage.role or spec.medium, spec), _givens(stage), captions=stage.encoder.reads is None,
+        recipe.data, Reading(stage.role or spec.medium, spec, not stage.part.names_its_spec), _givens(stage), captions=stage.encoder.reads is None,
         strict=context.strict, say=context.say,
     )  # fmt: skip
     chosen: tuple[Choice, ...] = ()

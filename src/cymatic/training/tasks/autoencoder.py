@@ -73,14 +73,14 @@ class AutoencoderTask(nn.Module):
 
     def _check_objective(self) -> None:
         spec = self.part.config.gives
-        if self.waves and not hasattr(spec, "rate"):
+        if self.waves and not spec.waveform:
             raise Error(
                 f"{', '.join(sorted(set(self.weights) & set(OF_WAVEFORMS)))} compare waveforms, and this part gives "
                 "none; set objective to {l1: 1.0}"
             )
         if "stages" in self.weights and not self.part.decoder_stages:
             raise Error("objective.stages is for SoundStream's decoder; set network.kind to soundstream")
-        if "log_mel" in self.weights and not hasattr(self.part.config.reads, "mels"):
+        if "log_mel" in self.weights and not self.part.config.reads.vocoded:
             raise Error("objective.log_mel compares the mel that a vocoder reads; set objective.mel instead")
         segment, window = self.stage.segment, 0 if self.adversary is None else self.adversary.window
         if segment is not None and window and segment * spec.rate <= window // 2:
@@ -119,6 +119,7 @@ class AutoencoderTask(nn.Module):
         if objective.white and self.part.whitened:  # a Gaussian bottleneck has a term of its own
             terms["white"] = whiteness_loss(result.latent)
             loss = loss + objective.white * terms["white"]
+        self.outputs.clear()  # a copy of the task must not hold a graph
         if self.training:
             self.steps += 1
         return {**terms, **quantized, "loss": cast(Tensor, loss)}
