@@ -78,7 +78,7 @@ def test_processes_share_a_batch(shards):
         for rank, part in enumerate(parts):
             one = part[step]
             assert one.captions == captions[rank::3]
-            assert one.share is not None and (one.share.items, one.share.rank) == (4, rank)
+            assert one.shard is not None and (one.shard.items, one.shard.rank) == (4, rank)
 
 
 def test_long_sounds_are_cut_anywhere(shards):
