@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from cymatic.data.packs import Sources, read_packs, whole_folder
 from cymatic.data.settings import Long
 from cymatic.errors import Error
 from cymatic.evaluation.audio import LONGEST
-from cymatic.media.audio import AUDIO
+from cymatic.media.medium import Medium
 from cymatic.pipelines.load import starters
 from cymatic.training.recipe import parse_recipe, read_recipe
 
 RECIPE = "recipe.yaml"
 
 
-def clips_of(run: str, data: Path | None) -> tuple[Sources, float, Long]:
+def clips_of(run: str, data: Path | None, medium: Medium[Any]) -> tuple[Sources, float, Long]:
     """The clips of `data` or those that the run was trained on, how long they may be, what becomes of longer ones."""
     if data is not None:
-        return read_packs((whole_folder(str(data)),), None, role=AUDIO.name), LONGEST, "cut"
+        return read_packs((whole_folder(str(data)),), None, role=medium.name), LONGEST, "cut"
     recipe = starters().get(run, Path(run)) / RECIPE
     if not recipe.is_file():
         raise Error(f"{run} doesn't say what it was trained on (it holds no {RECIPE}); give its folder with --data")
@@ -27,4 +28,4 @@ def clips_of(run: str, data: Path | None) -> tuple[Sources, float, Long]:
         raise Error(f"{settings.folder}, which {run} was trained on, is not there; say where it is now with --data")
     packs = settings.packs or (whole_folder(settings.folder or "."),)
     base = Path(settings.folder) if settings.folder is not None else None
-    return read_packs(packs, base, role=AUDIO.name), settings.longest, settings.long
+    return read_packs(packs, base, role=medium.name), settings.longest, settings.long

@@ -62,7 +62,7 @@ def map_command(
         raise ModelError(f"{model} is another project's codec, and maps are of codecs trained here; give one of these")
     level = made.codec.min_levels if level is None else level
     check_level(made.codec, level)
-    sources, longest, _ = clips_of(model, data)
+    sources, longest, _ = clips_of(model, data, AUDIO)
     split = "valid" if sources.of("valid") else "train"
     items = sources.of(split)
     some = [items[row] for row in balanced([item.caption for item in items], MOST_CLIPS)]

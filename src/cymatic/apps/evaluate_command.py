@@ -26,9 +26,11 @@ from cymatic.evaluation.evaluate import MADE, REAL, Evaluation, check_labels, ev
 from cymatic.evaluation.folder_classifier import train_on
 from cymatic.evaluation.generation import check_corpus, check_count
 from cymatic.evaluation.plain import as_json, plain
+from cymatic.evaluation.probe import Probe
+from cymatic.evaluation.values import read_values, values_of
 from cymatic.files import reason, write_atomically
 from cymatic.hub.parts import fingerprint, load_part, save_part
-from cymatic.pipelines.drawing import CodecModel, MelCodesModel, MelModel, WaveCodesModel, evaluable
+from cymatic.media.audio import AUDIO
 from cymatic.pipelines.load import load
 from cymatic.version import __version__
 
@@ -41,8 +43,6 @@ MEASURED = (
     "reconstruction", "codes", "likelihood", "latent", "caption_sensitivity", "accuracy", "tried_on", "distances",
     "neighbours", "diversity", "missing", "notes",
 )  # fmt: skip
-
-Model = MelModel | MelCodesModel | WaveCodesModel | CodecModel
 
 
 def evaluate_command(run: str, data: Path | None, classifier: Path | None, n: int, seed: int, output: Path) -> None:
@@ -57,34 +57,45 @@ def evaluate_command(run: str, data: Path | None, classifier: Path | None, n: in
     def say(line: str) -> None:
         console.out(printable(line), highlight=False)
 
-    model = evaluable(load(run))
+    model: Any = load(run)
     given = load_part(classifier, (Classifier,)) if classifier is not None else None
-    sources, longest, long = clips_of(run, data)
-    corpus = read_sounds(sources, model.rate, longest=longest, long=long)
+    sources, longest, long = clips_of(run, data, model.medium)
+    sounds, rate = model.medium is AUDIO, 0
+    if sounds:
+        rate = classifier_rate(usual_rate(sources.of("train")), model.rate)
+        corpus = read_sounds(sources, model.rate, longest=longest, long=long)
+        domain = sounds_by(model.spec if model.spec.vocoded else MELS[rate])
+    else:
+        corpus, domain = read_values(sources, model.medium), values_of(model.medium)
     if isinstance(model, Generates):
-        check_corpus(model, corpus)
+        check_corpus(model, corpus)  # type: ignore[arg-type]
     if given is not None and classifier is not None:
+        if not sounds:
+            raise Error(f"{classifier} is a classifier of sounds, and {run} makes {model.medium.nouns}; leave it out")
         check_rate(given.rate, classifier.name, model)
         check_labels(given, classifier.name, corpus)
     say(f"{len(corpus.train)} clips trained on and {len(corpus.valid)} held out, of {', '.join(corpus.names)}")
     why = None
     origin = "given with --classifier"
-    rate = classifier_rate(usual_rate(sources.of("train")), model.rate)
-    if given is None:
-        say(f"training a classifier on {len(corpus.train)} clips (about {OWN_SECONDS:.0f} s; --classifier gives one)")
-        try:
-            given, steps = train_on(corpus.train, rate=rate, seconds=OWN_SECONDS)
-            origin = f"trained for this report on {len(corpus.train)} training clips, {steps} steps"
-        except Error as error:
-            why = str(error)
+    recogniser: Any = given
+    try:
+        if given is None and sounds:
+            say(
+                f"training a classifier on {len(corpus.train)} clips (about {OWN_SECONDS:.0f} s; --classifier gives one)"
+            )
+            recogniser = given = train_on(corpus.train, rate=rate, seconds=OWN_SECONDS)[0]
+            origin = f"trained for this report on {len(corpus.train)} training clips"
+        elif given is None:
+            recogniser = Probe(corpus.train, domain, corpus.valid.captions)
+    except Error as error:
+        why = str(error)
     output.mkdir(parents=True, exist_ok=True)
     place = classifier
     if given is not None and classifier is None:
         place = output / CLASSIFIER
         save_part(place, given)
     name = classifier.name if classifier is not None else f"{model.name}'s own classifier"
-    domain = sounds_by(model.mel or MELS[rate])
-    found = evaluate(model, corpus, given, domain, n=n, seed=seed, name=name, say=say)
+    found = evaluate(model, corpus, recogniser, domain, n=n, seed=seed, name=name, say=say)
     if why is not None:
         found.missing["accuracy"] = found.missing["distances"] = f"there is no classifier, for {why}"
     report = report_of(model, corpus, found, n)
@@ -121,16 +132,16 @@ def check_folder(output: Path) -> None:
         raise Error(f"{output} can't be written: permission denied; give a folder that you may write to")
 
 
-def report_of(model: Model, corpus: Corpus, found: Evaluation, n: int) -> dict[str, Any]:
+def report_of(model: Any, corpus: Corpus, found: Evaluation, n: int) -> dict[str, Any]:
     """What report.json holds, before the classifier is named."""
     values = asdict(replace(found, shown=[]))
-    spec = model.mel.model_dump(mode="json") if model.mel is not None else None
+    reads = {"medium": model.medium.name, "spec": model.spec.model_dump(mode="json")}
     return {
         "format": FORMAT,
         "cymatic": __version__,
         "commit": commit(),
         "torch": torch.__version__,
-        "model": {"name": model.name, "sha256": model.sha256, "rate": model.rate, "mel": spec},
+        "model": {"name": model.name, "sha256": model.sha256, "reads": reads},
         "data": {
             "folders": corpus.names,
             "sha256": corpus.sha256,

@@ -41,9 +41,9 @@ def train_command(
     _check_length(minutes, steps)
     try:
         from cymatic.pipelines.load import choose_device
-        from cymatic.training.report import VERDICT_TEXT
         from cymatic.training.loop import Report
         from cymatic.training.recipe import make_recipe
+        from cymatic.training.report import VERDICT_TEXT
         from cymatic.training.train import read_run, train
     except ImportError as error:
         raise Error(f"training needs the package {error.name}; run: pip install 'cymatic[train]'") from None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from cymatic.batch_shard import BatchShard
@@ -25,8 +25,8 @@ from cymatic.errors import Error
 from cymatic.seeds import mixed
 
 if TYPE_CHECKING:
-    from cymatic.data.shards import Shards
     from cymatic.data.shard_filter import ShardFilter
+    from cymatic.data.shards import Shards
 
 CAPTION = "caption"  # the role whose values are texts
 POOL = 8  # batches within which items of similar length come together
@@ -111,7 +111,7 @@ class Bucketed:
         self.examples, self.change, self.seed = examples, change, seed
         self.batch = shared(batch, len(examples), ranks)
         self.rank, self.ranks = rank, ranks
-        self._lengths = [_longest(one) for one in examples]
+        self._lengths = [longest_of(one) for one in examples]
         self._epoch: tuple[int, list[list[int]]] = (-1, [])
 
     @property
@@ -141,7 +141,6 @@ def order(lengths: Sequence[int], batch: int, seed: int, epoch: int) -> list[lis
         pool = sorted(drawn[start : start + POOL * batch], key=lambda i: lengths[i])
         batches += [pool[i : i + batch] for i in range(0, len(pool), batch)]
     return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
-
 
 
 class RandomCrops:
@@ -254,7 +253,7 @@ class Streamed:
         if examples is None:
             raise Error(f"{self.shards.place} holds fewer sounds than when the training began; put them back")
         self._next = step + 1
-        lengths = [_longest(one) for one in examples]
+        lengths = [longest_of(one) for one in examples]
         shard = BatchShard.of(lengths, self.rank, self.ranks) if self.ranks > 1 else None
         return collate(examples[self.rank :: self.ranks], 0, shard)
 
@@ -273,7 +272,7 @@ class Streamed:
         yield from self._batches(pool, chance)
 
     def _batches(self, pool: list[Example], chance: np.random.Generator) -> Iterator[list[Example]]:
-        pool = sorted(pool, key=_longest)
+        pool = sorted(pool, key=longest_of)
         batches = [pool[i : i + self.batch] for i in range(0, len(pool), self.batch)]
         for i in chance.permutation(len(batches)):
             yield batches[i]
@@ -295,5 +294,6 @@ def _rendering(example: Example, turn: int) -> Tensor:
     return example.target if which == 0 else example.variants[which - 1]
 
 
-def _longest(example: Example) -> int:
+def longest_of(example: Example) -> int:
+    """Steps of the longest of its renderings."""
     return max(one.shape[-1] for one in (example.target, *example.variants))

@@ -29,18 +29,6 @@ class Pack(Config):
     transpose: tuple[Semitones, ...] = Field(default=(), max_length=48)  # further clips, each moved by so much
 
 
-class DataSettings(Config):
-    """A folder; or packs, whose relative folders lie in it. `long` says what happens to clips beyond `longest`.
-
-    augment: how examples are changed from step to step where a prior learns from them directly.
-    """
-
-    folder: str | None = None
-    longest: float = Field(default=10.0, gt=0, le=600)  # seconds
-    long: Long = "skip"
-    packs: tuple[Pack, ...] = ()
-
-
 class Augmentation(Config):
     """How far clips are changed; 0 leaves them as they are.
 
@@ -62,7 +50,14 @@ class Augmentation(Config):
         return bool(self.gain or self.shift or self.filter or self.mix)
 
 
-class CaptionedSettings(DataSettings):
-    """Clips with captions, and how they are changed from step to step."""
+class DataSettings(Config):
+    """A folder; or packs, whose relative folders lie in it. `long` says what happens to clips beyond `longest`.
 
+    augment: how examples are changed from step to step where a prior learns from them directly.
+    """
+
+    folder: str | None = None
+    longest: float = Field(default=10.0, gt=0, le=600)  # seconds
+    long: Long = "skip"
+    packs: tuple[Pack, ...] = ()
     augment: Augmentation = Augmentation()

@@ -35,7 +35,6 @@ class DiscriminatorSetConfig(Config):
     kind: Literal["discriminators"] = "discriminators"
     discriminators: tuple[DiscriminatorConfig, ...] = Field(min_length=1)
 
-
     @property
     def window(self) -> int:
         """Samples of the longest window that one of them looks at; 0 where none has windows."""

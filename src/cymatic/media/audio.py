@@ -116,4 +116,5 @@ AUDIO = Medium(
     windows=Windows(windows, read_windows, beginning),
     preparation=(PREPARATION, LOUDNESS),
     details={"rate": ("rates", " Hz"), "channels": ("channels", "")},
+    command=("sound", ".wav"),
 )

@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import Field
 
-from cymatic.signal.spec import Spec
 from cymatic.errors import Error
 from cymatic.files import reason, writing
 from cymatic.media.medium import Facts, Medium
+from cymatic.signal.spec import Spec
 
 if TYPE_CHECKING:
     from torch import Tensor

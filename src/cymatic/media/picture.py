@@ -14,10 +14,10 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from pydantic import Field
 
-from cymatic.signal.spec import Spec
 from cymatic.errors import ModelError, PictureError
 from cymatic.media import image_files as files
 from cymatic.media.medium import Facts, Medium
+from cymatic.signal.spec import Spec
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cymatic.latent import Latent
 from cymatic.hub.parts import fingerprint, load_part
 from cymatic.hub.pipeline_file import PipelineFile
 from cymatic.hub.wave_codecs import ANY_CODEC, check_codes_suffice
+from cymatic.latent import Latent
 from cymatic.media import MEDIA
 from cymatic.pipelines.sound_codec import SoundCodec
 from cymatic.version import __version__

@@ -94,9 +94,7 @@ def extend(
     return model.finished(model.decoded(found, lengths), seed, info, size)
 
 
-def blend(
-    model: Any, first: Any, second: Any, *, steps: int = 5, prompt: Prompt | None = None
-) -> list[Any]:
+def blend(model: Any, first: Any, second: Any, *, steps: int = 5, prompt: Prompt | None = None) -> list[Any]:
     """`steps` values from one to the other, evenly spaced in the latent of a GPT-VAE.
 
     Raises ModelError where the prior has no latent, Error for fewer than 2 steps.
@@ -165,9 +163,7 @@ def posterior(model: Any, value: Any, prompt: Prompt) -> tuple[Tensor, Tensor] |
     return found
 
 
-def attention(
-    model: Any, value: Any, prompt: Prompt | None = None
-) -> list[Float[np.ndarray, "heads n n"]]:
+def attention(model: Any, value: Any, prompt: Prompt | None = None) -> list[Float[np.ndarray, "heads n n"]]:
     """How much each code of a recording attends to each before it, and to the condition, which comes first: a map for
     each head of each block (`media.plot.attention_sheet` draws them). Raises ModelError for a prior without such
     maps."""

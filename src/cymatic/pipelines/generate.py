@@ -63,7 +63,9 @@ class Generator:
         self.familiarity = Familiarity(file.captions)
 
     @classmethod
-    def from_folder(cls, folder: Path, file: PipelineFile, *, device: str = "cpu", name: str | None = None) -> Generator:
+    def from_folder(
+        cls, folder: Path, file: PipelineFile, *, device: str = "cpu", name: str | None = None
+    ) -> Generator:
         """Raises ModelError where a part is missing, damaged or of the wrong kind."""
         places = file.places(folder)
         kinds: dict[str, tuple[Any, ...]] = {
@@ -93,7 +95,7 @@ class Generator:
                 raise ModelError(f"{name}: its prior claims a length of {int(prior.longest)}; copy or train it again")
         else:
             target, sizes = codec.config.gives, tuple(map(prior.config.size, range(prior.config.rows)))
-            offered = tuple(codec.sizes) if codec.layout == "levels" else tuple(codec.sizes) * codec.rows
+            offered = tuple(codec.sizes)
             if sizes != offered[: len(sizes)] or (codec.layout == "grid" and len(sizes) != len(offered)):
                 raise ModelError(
                     f"{name}: its codec has {len(offered)} codes in a column of up to {max(offered)}, and its prior "
@@ -260,9 +262,7 @@ class Generator:
         if self.codec is not None:
             target = self.codec.encode(target, lengths).codes[:, : self.prior.config.rows]
             lengths = torch.tensor([self.codec.columns(int(n)) for n in lengths])
-        terms = self.prior.loss(
-            target, lengths, self._conditions(captions), torch.Generator().manual_seed(seed)
-        )
+        terms = self.prior.loss(target, lengths, self._conditions(captions), torch.Generator().manual_seed(seed))
         return float(terms[self.prior.measured])
 
     def reconstructions(self, value: Any) -> dict[str, Any]:

@@ -78,9 +78,7 @@ class SoundCodec:
     more levels of codes take, `offers` those of them that make a sound, `kbps` is what it spends if it is not told.
     """
 
-    def __init__(
-        self, codec: WaveCodec, *, kbps: float | None = None, name: str = "unnamed", sha256: str = ""
-    ) -> None:
+    def __init__(self, codec: WaveCodec, *, kbps: float | None = None, name: str = "unnamed", sha256: str = "") -> None:
         self.codec, self.name, self.sha256 = codec.eval(), name, sha256 or "0" * 64
         if not codec.levels:
             raise ModelError(f"{name} gives no codes but latents for a prior; load its codec part to use these")

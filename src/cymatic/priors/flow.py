@@ -25,6 +25,7 @@ from cymatic.batch_shard import BatchShard
 from cymatic.cond import Cond, concatenate, guide
 from cymatic.config import Config
 from cymatic.errors import ModelError
+from cymatic.latent import TargetFacts
 from cymatic.nn.adaln import AdaLNBlock, modulated_norm
 from cymatic.nn.embeddings import harmonics, sinusoids
 from cymatic.nn.linear import Linear, matrices_of
@@ -32,7 +33,6 @@ from cymatic.nn.rotary import rotary_tables
 from cymatic.nn.trained import refuse_untrained
 from cymatic.priors.progress import OnStep
 from cymatic.priors.samplers import SAMPLERS, Denoise, FlowSampling, Prediction, grid
-from cymatic.latent import TargetFacts
 from cymatic.signal.mel import PRESETS, MelSpec, NamedMel
 
 MOST_WEIGHTS = 1_000_000_000  # so that a damaged or hostile config can't take all memory
@@ -159,7 +159,9 @@ class FlowPrior(nn.Module):
         try:
             self.load_state_dict(other.state_dict())
         except RuntimeError as error:
-            raise ModelError(f"the prior to go on from has another size ({' '.join(str(error).split())[:120]})") from None
+            raise ModelError(
+                f"the prior to go on from has another size ({' '.join(str(error).split())[:120]})"
+            ) from None
         before = int(self.longest)
         if longest > before:
             self.longest.fill_(longest)

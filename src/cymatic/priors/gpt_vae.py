@@ -31,7 +31,6 @@ from cymatic.priors.trunk import CodeTrunk, Prefix
 from cymatic.priors.variational import divergence, drawn, free_bits, log_density, ramp
 from cymatic.seeds import mixed
 
-
 IMPORTANCE = 32  # draws of the latent for a likelihood
 DECODER = ("width", "depth", "heads", "dropout", "pkeep")  # of the GPT, which a recipe may say directly
 

@@ -80,6 +80,10 @@ class MelSpec(Spec):
             return math.log(self.floor)
         return min(max(math.log(self.floor) / NEPERS + FULL, 0.0), 1.0)
 
+    def describe(self) -> str:
+        """What it is, in a few words."""
+        return f"mels at {self.rate} Hz, {self.mels} of them, {self.rate / self.hop:g} frames a second"
+
     def frames(self, samples: int) -> int:
         """Frames that cover `samples` samples."""
         return -(-samples // self.hop)

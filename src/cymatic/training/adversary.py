@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from cymatic.discriminators.losses import (
+    Rule,
     discriminator_loss,
     feature_loss,
     generator_loss,
@@ -19,7 +20,7 @@ from cymatic.discriminators.losses import (
 from cymatic.discriminators.output import DiscriminatorOutput, collapse, score_statistics
 from cymatic.discriminators.patch import PatchDiscriminator
 from cymatic.discriminators.selection import DiscriminatorSelection, SelectionConfig
-from cymatic.discriminators.sets import DiscriminatorSet, lumen, melgan_scales, spectrograms_and_periods
+from cymatic.discriminators.sets import DiscriminatorSet, DiscriminatorSetConfig, lumen, melgan_scales, spectrograms_and_periods
 from cymatic.errors import Error
 from cymatic.training.settings import DiscriminatorSettings
 
@@ -45,7 +46,7 @@ class Adversary(nn.Module):
         self.settings = settings
         self.segments = None if settings.segments is None else settings.segments // ranks
         self.discriminators, self.window = _built(settings, cond_dim)
-        count = len(self.discriminators.discriminators)
+        count = len(self.discriminators.discriminators)  # type: ignore[arg-type]
         self.selection = DiscriminatorSelection(SelectionConfig(kind=settings.selection, every=settings.every), count)
         # As buffers, for they are asked about in the average of the weights, which has the buffers of the newest.
         self.register_buffer("statistics", torch.zeros(count, REMEMBERED, 3))
@@ -65,7 +66,7 @@ class Adversary(nn.Module):
         frozen = {name: p.detach() for name, p in self.discriminators.named_parameters()}
         constant = None if known is None else known.detach()
         seen: list[DiscriminatorOutput] = functional_call(self.discriminators, frozen, (fake, which, constant))
-        rule = "squares" if settings.loss == "squares" else "hinge"
+        rule: Rule = "squares" if settings.loss == "squares" else "hinge"
         own = discriminator_loss(of_real, of_made, rule)
         if settings.loss == "melgan":
             own = len(of_real) * own  # their sum, as the others are
@@ -84,7 +85,7 @@ class Adversary(nn.Module):
         of_made: Sequence[DiscriminatorOutput],
         seen: Sequence[DiscriminatorOutput],
     ) -> None:
-        rule = "squares" if self.settings.loss == "squares" else "hinge"
+        rule: Rule = "squares" if self.settings.loss == "squares" else "hinge"
         self.selection.learn(which, [generator_loss([one], rule) for one in seen])
         for place, r, f in zip(which, of_real, of_made, strict=True):
             self.statistics[place, self.met[place] % REMEMBERED] = score_statistics(r, f)
@@ -112,9 +113,7 @@ class _Patches(nn.Module):
 
     def __init__(self, width: int, channels: int, cond_dim: int | None) -> None:
         super().__init__()
-        self.discriminators = nn.ModuleList(
-            [PatchDiscriminator(channels=channels, width=width, cond_dim=cond_dim)]
-        )
+        self.discriminators = nn.ModuleList([PatchDiscriminator(channels=channels, width=width, cond_dim=cond_dim)])
 
     def forward(
         self, picture: Tensor, which: Sequence[int] | None = None, vector: Tensor | None = None
@@ -126,6 +125,10 @@ def _built(settings: DiscriminatorSettings, cond_dim: int | None) -> tuple[nn.Mo
     """The discriminators, and the longest window in samples that one of them looks at (0: none)."""
     if settings.kind == "patch":
         return _Patches(settings.width, 1, cond_dim), 0
-    make = {"spectrograms": spectrograms_and_periods, "scales": melgan_scales, "lumen": lumen}[settings.kind]
-    config = make() if settings.kind == "lumen" else make(width=settings.width)
+    sets: dict[str, DiscriminatorSetConfig] = {
+        "spectrograms": spectrograms_and_periods(width=settings.width),
+        "scales": melgan_scales(width=settings.width),
+        "lumen": lumen(),
+    }
+    config = sets[settings.kind]
     return DiscriminatorSet(config), config.window

@@ -51,7 +51,7 @@ class Context:
         return self.recipe.stages[self.name]
 
     @property
-    def ranks(self) -> dict[str, int]:
+    def ranks(self) -> dict[str, Any]:
         """Which process this is, of how many."""
         return {"rank": self.fabric.global_rank, "ranks": self.fabric.world_size}
 

@@ -38,8 +38,6 @@ def coded(examples: Sequence[Example], codec: Any, variants: int, levels: int | 
             codes = codec.encode(targets.to(codec.steps_trained.device)).codes
             found.update(zip(some, codes[:, :levels].cpu(), strict=True))
     return [
-        replace(
-            example, target=found[i, shifts[0]], variants=tuple(found[i, shift] for shift in shifts[1:])
-        )
+        replace(example, target=found[i, shifts[0]], variants=tuple(found[i, shift] for shift in shifts[1:]))
         for i, example in enumerate(examples)
     ]

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cymatic.config import nearest
 from cymatic.codecs.spectrogram import SpectrogramShape
+from cymatic.config import nearest
 from cymatic.errors import ModelError
 from cymatic.hub.earlier import Change, Gone, changed
 from cymatic.signal.mel import PRESETS, MelSpec
@@ -50,8 +50,25 @@ def as_stages(values: Mapping[str, Any], where: str) -> Values:
 
 
 SECTIONS = frozenset(
-    "data text prior vocoder training sampling judges judge network quantizer energy augment objective codec codes "
-    "condition codec_training".split()
+    [
+        "data",
+        "text",
+        "prior",
+        "vocoder",
+        "training",
+        "sampling",
+        "judges",
+        "judge",
+        "network",
+        "quantizer",
+        "energy",
+        "augment",
+        "objective",
+        "codec",
+        "codes",
+        "condition",
+        "codec_training",
+    ]
 )
 
 
@@ -132,7 +149,9 @@ def _waveform_codec(given: Values) -> Values:
     network, quantizer = _section(given, "network"), _section(given, "quantizer")
     codec: Values = {"network": {"kind": "fast", **network}}
     codec["quantizer"] = (
-        {"kind": "residual", **quantizer} if quantizer else {"kind": "residual", "levels": 12, "dim": 32, "dropout": 0.5}
+        {"kind": "residual", **quantizer}
+        if quantizer
+        else {"kind": "residual", "levels": 12, "dim": 32, "dropout": 0.5}
     )
     for name, today in (("rate", "rate"), ("channels", "channels"), ("energy", "energy"), ("tile", "block")):
         if given.get(name) is not None:
@@ -236,18 +255,49 @@ def _mel_spec(given: Any) -> MelSpec:
 
 Convert = Callable[[Values], Values]
 KINDS: dict[str, tuple[frozenset[str], Convert]] = {
-    "text-to-sound": (frozenset("mel data text prior vocoder start training sampling".split()), _text_to_sound),
+    "text-to-sound": (
+        frozenset(["mel", "data", "text", "prior", "vocoder", "start", "training", "sampling"]),
+        _text_to_sound,
+    ),
     "mel-gpt": (
         frozenset(
-            "mel data condition codec quantizer judge codes prior vocoder start codec_training training sampling".split()
+            [
+                "mel",
+                "data",
+                "condition",
+                "codec",
+                "quantizer",
+                "judge",
+                "codes",
+                "prior",
+                "vocoder",
+                "start",
+                "codec_training",
+                "training",
+                "sampling",
+            ]
         ),
         _mel_gpt,
     ),
-    "codec-gpt": (frozenset("data start levels condition prior training sampling".split()), _codec_gpt),
-    "vocoder": (frozenset("mel data vocoder judges start training".split()), _vocoder),
+    "codec-gpt": (frozenset(["data", "start", "levels", "condition", "prior", "training", "sampling"]), _codec_gpt),
+    "vocoder": (frozenset(["mel", "data", "vocoder", "judges", "start", "training"]), _vocoder),
     "waveform-codec": (
         frozenset(
-            "rate channels data network quantizer tile energy piece augment objective judges start training".split()
+            [
+                "rate",
+                "channels",
+                "data",
+                "network",
+                "quantizer",
+                "tile",
+                "energy",
+                "piece",
+                "augment",
+                "objective",
+                "judges",
+                "start",
+                "training",
+            ]
         ),
         _waveform_codec,
     ),

@@ -21,7 +21,6 @@ from cymatic.training.muon import Muon, clip_each_side
 from cymatic.training.pace import Pace
 from cymatic.training.settings import TrainingSettings
 from cymatic.training.state import STATE, Progress, has_state, load_state, save_state
-from cymatic.training.tasks.task import Task
 
 MEASURED = 30  # steps after which minutes become a number of steps
 BETWEEN_CHECKPOINTS = 120.0  # seconds aimed at

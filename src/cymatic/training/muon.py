@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from cymatic.training.recipe import TrainingSettings
+from cymatic.training.settings import TrainingSettings
 
 # Jordan et al. (2024): of a quintic whose five rounds take every singular value in 0..1 to about 1, the steepest at 0.
 QUINTIC = (3.4445, -4.7750, 2.0315)

@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import nn
 
-from cymatic.errors import Error
 from cymatic.data.examples import Data
+from cymatic.errors import Error
 from cymatic.training.pace import Pace
 from cymatic.training.settings import TrainingSettings
 

@@ -14,7 +14,7 @@ from cymatic.data.settings import DataSettings
 from cymatic.errors import ModelError
 from cymatic.training.earlier import as_stages
 from cymatic.training.settings import TrainingSettings, VocoderSettings
-from cymatic.training.stages import AnyStage, PriorStage, Stage
+from cymatic.training.stages import STAGES, AnyStage, Stage
 
 DEFAULT = "text-to-sound"  # the preset of a recipe that names no stages
 
@@ -172,9 +172,7 @@ def _whole_path(values: dict[str, Any], path: list[str]) -> list[str]:
     return path
 
 
-STAGE_KEYS = frozenset(
-    key for stage in AnyStage.__origin__.__args__ for key in stage.model_fields  # type: ignore[attr-defined]
-)
+STAGE_KEYS = frozenset(key for stage in STAGES for key in stage.model_fields)
 
 
 def make_recipe(name: str | Path | None, settings: list[str]) -> Recipe:
@@ -188,7 +186,3 @@ def write_recipe(recipe: Recipe) -> str:
     """The recipe as YAML, every value spelled out."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
-
-__all__ = [
-    "PriorStage", "Recipe", "make_recipe", "parse_recipe", "read_recipe", "shipped", "with_settings", "write_recipe",
-]  # fmt: skip

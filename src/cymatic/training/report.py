@@ -66,7 +66,7 @@ def report_on(
             (run / name).unlink(missing_ok=True)
         budget = min(max(SHARE * progress.seconds, LEAST), MOST) if seconds is None else seconds
         say(f"trained; evaluating what it makes ({budget:.0f} s at most)")
-        model = load(run, device=str(device))
+        model: Any = load(run, device=str(device))
         began = time.monotonic()
         about, found = assess(
             model, domain, data.train, data.valid, built.training, progress, history, began + budget,
@@ -74,7 +74,13 @@ def report_on(
         )  # fmt: skip
         lines = sentences(about, found)
         took = round(time.monotonic() - began, 1)
-        values = {"format": 2, "seconds": took, "verdict": lines, "run": asdict(about), **asdict(found)}
+        values = {
+            "format": 2,
+            "seconds": took,
+            "verdict": lines,
+            "run": asdict(about),
+            **asdict(replace(found, shown=[])),
+        }
         write_atomically(run / VERDICT_JSON, as_json(values))
         write_atomically(run / VERDICT_TEXT, ("\n".join(lines) + "\n").encode())
         return lines

@@ -6,7 +6,7 @@ words. Where a stage names no role for its target, it is the medium that its par
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:  # the unions are those of the families, whatever they hold
     EncoderPart = Any
 else:
     AutoencoderPart = Annotated[
-        Union[tuple(part.config_class for part in (*CODECS, *TRAINED_VOCODERS))], Field(discriminator="kind")
+        tuple(part.config_class for part in (*CODECS, *TRAINED_VOCODERS)), Field(discriminator="kind")
     ]
-    PriorPart = Annotated[Union[tuple(part.config_class for part in PRIORS)], Field(discriminator="kind")]
-    EncoderPart = Annotated[Union[tuple(part.config_class for part in ENCODERS)], Field(discriminator="kind")]
+    PriorPart = Annotated[tuple(part.config_class for part in PRIORS), Field(discriminator="kind")]
+    EncoderPart = Annotated[tuple(part.config_class for part in ENCODERS), Field(discriminator="kind")]
 
 
 class Stage(Config):
@@ -125,6 +125,5 @@ class ClassificationStage(Stage):
     mix: float = Field(default=0.0, ge=0, le=1)
 
 
-AnyStage = Annotated[
-    AutoencoderStage | PriorStage | AlignmentStage | ClassificationStage, Field(discriminator="task")
-]
+AnyStage = Annotated[AutoencoderStage | PriorStage | AlignmentStage | ClassificationStage, Field(discriminator="task")]
+STAGES: tuple[type[Stage], ...] = (AutoencoderStage, PriorStage, AlignmentStage, ClassificationStage)

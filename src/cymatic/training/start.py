@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from cymatic.codecs import CODECS
 from cymatic.config import Config, nearest
 from cymatic.data.audio_moves import speaks_of_pitch
 from cymatic.data.examples import Data

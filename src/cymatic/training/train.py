@@ -25,8 +25,8 @@ from cymatic.training.hardware import check_compiler, check_precision, compile_b
 from cymatic.training.history import History
 from cymatic.training.loop import Outcome, Report, fit
 from cymatic.training.plan import check_disk, check_place, measured_pace
-from cymatic.training.report import report_on
 from cymatic.training.recipe import Recipe, parse_recipe, write_recipe
+from cymatic.training.report import report_on
 from cymatic.training.settings import TrainingSettings
 from cymatic.training.state import STATE, Progress, has_state, read_progress
 from cymatic.training.stop import stop_on_signal
@@ -118,7 +118,9 @@ def deadline_of(recipe: Recipe, name: str, run: Path, began: float, *, resume: b
     if name == recipe.last and recipe.minutes is not None and recipe.stages[name].training.minutes is None:
         spent = sum(_spent(run, other) for other in recipe.stages) if resume else 0.0
         return began + 60 * recipe.minutes - spent
-    return (began if len(recipe.stages) == 1 else time.monotonic()) + 60 * minutes - (_spent(run, name) if resume else 0)
+    return (
+        (began if len(recipe.stages) == 1 else time.monotonic()) + 60 * minutes - (_spent(run, name) if resume else 0)
+    )
 
 
 def _train_on(

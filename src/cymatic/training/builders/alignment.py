@@ -26,7 +26,9 @@ def build_alignment(context: Context, stage: AlignmentStage) -> Built:
     """Raises Error where no role but the captions is there, and as `load_examples` and the parts do."""
     readings = [Reading(role, config.reads) for role, config in stage.parts.items() if config.reads is not None]
     if not readings:
-        raise Error("alignment needs a role that is not a text; give parts such as {audio: {kind: sound}, caption: ...}")
+        raise Error(
+            "alignment needs a role that is not a text; give parts such as {audio: {kind: sound}, caption: ...}"
+        )
     captions = any(config.reads is None for config in stage.parts.values())
     data = load_examples(
         context.recipe.data, readings[0], readings[1:], captions=captions, strict=context.strict, say=context.say

@@ -78,9 +78,7 @@ def _about(stage: AutoencoderStage, data: Data, task: AutoencoderTask, part: Any
         batch += f" segments of {stage.segment:.2g} s"
     model = f"model  {parameters(part) / 1e6:.1f} M parameters"
     if task.adversary is not None and stage.discriminators is not None:
-        model += (
-            f", and {parameters(task.adversary) / 1e6:.1f} M of discriminators from step {stage.discriminators.start} on"
-        )
+        model += f", and {parameters(task.adversary) / 1e6:.1f} M of discriminators from step {stage.discriminators.start} on"
     return (*describe_data(data), *_codes(data, part), f"{model}; {batch}")
 
 
@@ -88,11 +86,10 @@ def _codes(data: Data, part: Any) -> tuple[str, ...]:
     """How many codes there are, and what they cost, where the part gives some."""
     if not part.sizes:
         return ()
-    count = part.rows if part.layout == "grid" else len(part.sizes)
-    line = f"codes  {count} in a column of {part.cell}, of up to {max(part.sizes)}"
+    line = f"codes  {len(part.sizes)} in a column of {part.cell}, of up to {max(part.sizes)}"
     seconds = data.spec.seconds(part.cell)
     if seconds is not None:
-        bits = sum((size - 1).bit_length() for size in part.sizes) * (part.rows if part.layout == "grid" else 1)
+        bits = sum((size - 1).bit_length() for size in part.sizes)
         line += f"; {bits / seconds / 1000:.3g} kbit/s at most"
     return (line,)
 

@@ -28,7 +28,9 @@ def build_classification(context: Context, stage: ClassificationStage) -> Built:
     )  # fmt: skip
     captions = tuple(sorted({one.caption for one in data.train}))
     if len(captions) < 2:
-        raise Error(f'all items are called "{captions[0]}", so there is nothing to tell apart; give two captions or more')
+        raise Error(
+            f'all items are called "{captions[0]}", so there is nothing to tell apart; give two captions or more'
+        )
     torch.manual_seed(mixed(stage.training.seed, 0))
     classifier = Classifier(ClassifierConfig(labels={"caption": captions}, trunk=stage.part))
     task = ClassificationTask(context.name, classifier, Disturbance(longest=stage.longest, mix=stage.mix))

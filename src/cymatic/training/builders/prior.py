@@ -12,9 +12,11 @@ from torch import nn
 
 from cymatic.codecs import CODECS
 from cymatic.data.augment import Augmenter
-from cymatic.data.batches import Bucketed, Sequenced, Streamed
+from cymatic.data.batches import Bucketed, Sequenced, Streamed, longest_of
 from cymatic.data.examples import Data, Example, Reading, at_other_pitches, load_examples
 from cymatic.encoders import ENCODERS
+from cymatic.evaluation.domain import MELS, Domain
+from cymatic.evaluation.values import targets_of
 from cymatic.hub.parts import load_part, save_part
 from cymatic.hub.pipeline_file import MOST_CAPTIONS, PipelineFile, write_pipeline
 from cymatic.latent import TargetFacts
@@ -49,14 +51,17 @@ def build_prior(context: Context, stage: PriorStage) -> Built:
     return over(context, stage, codec, own)
 
 
-
-
 def _parts(context: Context, stage: PriorStage, facts: TargetFacts, examples: Sequence[Example]) -> PriorTask:
     config = stage.encoder.fitted(examples, stage.given)
     torch.manual_seed(mixed(stage.training.seed, 0))  # the initial weights
     encoder: Any = ENCODER_OF[type(config)](config)
     prior: Any = PRIOR_OF[type(stage.part)](stage.part.fitted(replace(facts, cond_dim=config.dim)))
     return PriorTask(context.name, stage, encoder, prior, kept=ENCODER)
+
+
+def _known(task: PriorTask, held_out: Sequence[Example]) -> list[Example]:
+    """Those held out that can be measured: no longer than any trained on, under conditions that are known."""
+    return [one for one in held_out if task.knows(one)]
 
 
 def _givens(stage: PriorStage) -> list[Reading]:
@@ -94,8 +99,8 @@ def _over_targets(context: Context, stage: PriorStage) -> Built:
     settings = recipe.data.augment
     examples = [*data.epoch, *(at_other_pitches(data, recipe.data, settings.pitch) if settings.pitch else ())]
     built = Built(
-        recipe, name, data, task, _batches(context, recipe, examples, spec), data.valid, _about(data, task, stage),
-        _complete(context, data, {}), chosen, use_of(MEDIA[spec.medium]),
+        recipe, name, data, task, _batches(context, recipe, examples, spec), _known(task, data.valid), _about(data, task, stage),
+        _complete(context, data, {}), chosen, use_of(MEDIA[spec.medium]), _domain(spec),
     )  # fmt: skip
     return replace(built, at_pace=_at_pace(context, examples, data, spec))
 
@@ -146,8 +151,8 @@ def _over_codes(context: Context, stage: PriorStage, codec: Any, own: bool) -> B
     context.say(f"encoding {len(data.train) + len(data.valid)} items, in {stage.variants} variants each")
     known = dict(zip(map(id, data.train), coded(data.train, codec, stage.variants, stage.levels), strict=True))
     epoch, valid = [known[id(one)] for one in data.epoch], coded(data.valid, codec, 1, stage.levels)
-    longest = max(one.target.shape[-1] for one in epoch)
-    sizes = tuple(codec.sizes[: stage.levels] if codec.layout == "levels" else codec.sizes * codec.rows)
+    longest = max(longest_of(one) for one in epoch)
+    sizes = tuple(codec.sizes[: stage.levels])
     task = _parts(context, stage, TargetFacts(codec.config.reads, sizes, longest), data.train)
     if stage.start is not None and not context.resumed:
         load_start(stage.start, context.name).give(task.encoder, task.prior, longest)
@@ -157,8 +162,8 @@ def _over_codes(context: Context, stage: PriorStage, codec: Any, own: bool) -> B
         f"codes  {max(sizes)} of them, {len(sizes)} in a column, at most {longest} columns",
     )
     return Built(
-        context.recipe, context.name, data, task, batches, valid, about, _complete(context, data, _codec(codec, own)),
-        use=use_of(MEDIA[codec.config.gives.medium]),
+        context.recipe, context.name, data, task, batches, _known(task, valid), about, _complete(context, data, _codec(codec, own)),
+        use=use_of(MEDIA[codec.config.gives.medium]), domain=_domain(codec.config.gives),
     )  # fmt: skip
 
 
@@ -178,16 +183,23 @@ def _over_shards(context: Context, stage: PriorStage, codec: Any, own: bool) -> 
         f"model  {parameters(task) / 1e6:.1f} M parameters, batches of {min(settings.batch, streams.count)}",
     )
     return Built(
-        context.recipe, context.name, streams, task, batches, streams.valid, about,
+        context.recipe, context.name, streams, task, batches, _known(task, streams.valid), about,
         _complete(context, streams, _codec(codec, own), captions=streams.captions),
         use=use_of(MEDIA[codec.config.gives.medium]),
     )  # fmt: skip
 
 
+def _domain(spec: Any) -> Domain | None:
+    """How targets are compared at the end of a run; None for waveforms, and for mels that are not in nepers."""
+    if spec.vocoded:
+        return MELS if spec.normalisation == "natural-log" else None
+    return None if spec.waveform else targets_of(MEDIA[spec.medium], spec)
+
+
 def use_of(medium: Medium[Any]) -> str:
     """The command that plays or shows what a model makes."""
     if medium.command is None:
-        return 'make one: python -c "import cymatic; print(cymatic.load(\'{run}\')(\'...\'))"'
+        return "make one: python -c \"import cymatic; print(cymatic.load('{run}')('...'))\""
     suffix = medium.command[1]
     return f'make one: cymatic {medium.command[0]} "..." --model {{run}} -o out{suffix}'
 

@@ -68,7 +68,7 @@ class AutoencoderTask(nn.Module):
         self.full_from = 0 if settings is None else settings.start + settings.warmup
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.outputs: list[Tensor] = []  # of the decoder's stages, coarse first
-        for decoder_stage in part.decoder_stages if "stages" in self.weights else ():
+        for decoder_stage in self.part.decoder_stages if "stages" in self.weights else ():
             decoder_stage.register_forward_hook(self._keep_output)
 
     def _check_objective(self) -> None:
@@ -202,7 +202,8 @@ class AutoencoderTask(nn.Module):
         part, some = self.part, held_out[:: max(1, len(held_out) // MOST_MEASURED)][:MOST_MEASURED]
         trained = int(part.steps_trained)
         part.steps_trained.fill_(max(1, trained))
-        counts = [torch.zeros(size, dtype=torch.int64) for size in part.sizes]
+        sizes = part.sizes[:1] if part.layout == "grid" else part.sizes  # the rows of a grid share a codebook
+        counts = [torch.zeros(size, dtype=torch.int64) for size in sizes]
         sums: dict[str, float] = {}
         try:
             for one in some:
