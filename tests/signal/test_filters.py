@@ -1,6 +1,5 @@
 """Filters: what they keep and what they take away, and when the low-pass opens; and what stages of a decoder make."""
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -17,10 +16,9 @@ def tone(hz, samples=4800):
     return torch.sin(2 * torch.pi * hz * torch.arange(samples) / RATE)[None, None] * torch.hann_window(samples)
 
 
-def test_pre_emphasis_is_lumens(fixtures_dir):
-    folder = fixtures_dir / "seed_losses"
-    wave, expected = np.load(folder / "inputs.npz")["wave"], np.load(folder / "expected.npz")["preemphasis"]
-    torch.testing.assert_close(pre_emphasis(torch.from_numpy(wave)), torch.from_numpy(expected), atol=9e-6, rtol=0)
+def test_pre_emphasis_is_lumens(reference):
+    losses = reference("seed_losses")
+    losses.agrees("preemphasis", pre_emphasis(losses.inputs["wave"]))
 
 
 @pytest.mark.parametrize("hz", [0, 100, 3000, 5900])

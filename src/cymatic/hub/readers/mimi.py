@@ -12,7 +12,7 @@ from torch import Tensor
 from cymatic.config import Config
 from cymatic.errors import ModelError
 from cymatic.hub.parts import fill
-from cymatic.hub.peers import PeerCodec, plain, transformers
+from cymatic.hub.readers.peers import PeerCodec, plain, transformers
 
 # Our name of a setting: transformers' name.
 NAMES = {
