@@ -50,7 +50,7 @@ from cymatic.data.folder import read_folder
 from cymatic.errors import Error
 from cymatic.evaluation.reconstruction import has_stoi, stoi
 from cymatic.hub.parts import CONFIG, load_part
-from cymatic.hub.transformers_codecs import PEERS
+from cymatic.hub.readers.peer_codecs import PEERS
 from cymatic.media.sound import Sound
 from cymatic.pipelines.load import starters
 from cymatic.signal.distances import multi_scale_mel_distance

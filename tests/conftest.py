@@ -1,20 +1,26 @@
 """One house rule for all tests: no network, one thread, checked shapes, and one place where data and fixtures live.
 
-`CYMATIC_SHARED` names the folder that holds `data/` and `fixtures/` (by default `shared` beside the repository). Tests
-that need them skip with a reason when they are absent, and fail when `CYMATIC_REQUIRE_FIXTURES=1`.
+`CYMATIC_SHARED` names the folder that holds `data/` and `fixtures/` (by default `shared` beside the repository), and
+`CYMATIC_FIXTURES` other fixtures than those in it. Tests that need them skip with a reason when they are absent, and
+fail when `CYMATIC_REQUIRE_FIXTURES=1`.
 """
 
 import ipaddress
 import os
 import socket
 import tempfile
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import pytest
 from beartype import BeartypeConf, FrozenDict, beartype
 from hypothesis import settings
 from jaxtyping import install_import_hook
+
+if TYPE_CHECKING:
+    from tests.reference import Reference
 
 # Before torch is imported, here or in a child process: results at one thread are the same bit for bit.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -36,6 +42,7 @@ settings.load_profile("house")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("CYMATIC_SHARED") or REPOSITORY.parent / "shared")
+FIXTURES = Path(os.environ.get("CYMATIC_FIXTURES") or SHARED / "fixtures")
 REQUIRED = os.environ.get("CYMATIC_REQUIRE_FIXTURES") == "1"
 SLOW = os.environ.get("CYMATIC_SLOW") == "1"
 
@@ -81,6 +88,7 @@ def pytest_report_header() -> list[str]:
     return [
         f"data and fixtures: {SHARED} ({'there' if SHARED.is_dir() else 'absent'}, CYMATIC_SHARED)"
         f"{', required' if REQUIRED else ''}",
+        *([f"other fixtures: {FIXTURES} (CYMATIC_FIXTURES)"] if FIXTURES != SHARED / "fixtures" else []),
         f"slow tests: {'on' if SLOW else 'off unless -m names what to run'} (CYMATIC_SLOW=1 turns them on)",
     ]
 
@@ -126,9 +134,17 @@ def data_dir(shared: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def fixtures_dir(shared: Path) -> Path:
+def fixtures_dir() -> Path:
     """Inputs and expected outputs of the reference implementations."""
-    return _folder(shared / "fixtures")
+    return _folder(FIXTURES)
+
+
+@pytest.fixture(scope="session")
+def reference(fixtures_dir: Path) -> "Callable[[str], Reference]":
+    """`reference(name)`: what is expected in the folder of fixtures of that name."""
+    from tests.reference import Reference
+
+    return cache(lambda name: Reference.of(_folder(fixtures_dir / name)))
 
 
 @pytest.fixture(scope="session")

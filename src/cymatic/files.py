@@ -13,6 +13,10 @@ from typing import BinaryIO
 
 from cymatic.errors import Error
 
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+# What a reader says of one, after the file's name.
+IS_LFS_POINTER = "is a Git LFS pointer, which stands for the file and is not it; fetch the file with `git lfs pull`"
+
 
 def write_atomically(path: str | os.PathLike[str], data: bytes, *, durable: bool = True) -> Path:
     """Writes `data` to `path`, whole or not at all (see `writing`); returns the path. Raises Error as that does."""
@@ -75,6 +79,15 @@ def check_output(path: str | os.PathLike[str], extensions: Collection[str]) -> N
         raise Error(f"{path} can't be written: {_missing(path.parent)}; create the folder or give another path")
     if not os.access(os.path.dirname(os.path.realpath(path)), os.W_OK):
         raise Error(f"{path} can't be written: permission denied; give a folder that you may write to")
+
+
+def is_lfs_pointer(path: Path) -> bool:
+    """Whether `path` is what Git LFS leaves in a file's place until the file itself was fetched."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(LFS_POINTER)) == LFS_POINTER
+    except OSError:
+        return False
 
 
 def reason(error: OSError) -> str:

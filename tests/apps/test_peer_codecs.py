@@ -11,14 +11,14 @@ import pytest
 import torch
 from tests.apps.conftest import Ran
 from tests.helpers import tone, tone_folder
-from tests.hub.test_transformers_codecs import ENCODEC, MIMI, made, needs_transformers
+from tests.hub.readers.test_peer_codecs import ENCODEC, MIMI, made, needs_transformers
 
 import cymatic
 from cymatic.apps.cli import run
 from cymatic.errors import Error, ModelError
 from cymatic.hub.parts import save_part, write_json
 from cymatic.hub.pipeline_file import CodecFile, write_pipeline
-from cymatic.hub.transformers_codecs import read_peer
+from cymatic.hub.readers.peer_codecs import read_peer
 from cymatic.media.cym import CymReader
 from cymatic.media.sound import Sound
 from cymatic.pipelines.wave_codes_to_sound import WaveCodesToSound
@@ -45,14 +45,20 @@ def required(name):
 
 
 @pytest.fixture(scope="session")
-def models(fixtures_dir, tmp_path_factory):
+def published(shared):
+    """The fixtures that lie in shared/: the command line is tried with one channel and two levels or more."""
+    return shared / "fixtures"
+
+
+@pytest.fixture(scope="session")
+def models(published, tmp_path_factory):
     """`models(name)`: the folder that `cymatic import` makes of a fixture."""
     root, there = tmp_path_factory.mktemp("peers"), set()
 
     def of(name):
         required(name)
         if name not in there:
-            assert run(["import", str(fixtures_dir / SOURCES[name]), "-o", str(root / name)]) == 0
+            assert run(["import", str(published / SOURCES[name]), "-o", str(root / name)]) == 0
             there.add(name)
         return root / name
 
@@ -68,12 +74,12 @@ def kbps(model):
     return cymatic.load(model).offers[LEVELS - 1]
 
 
-def test_codes_are_those_of_the_codec_itself(models, name, fixtures_dir):
+def test_codes_are_those_of_the_codec_itself(models, name, published):
     model = cymatic.load(models(name))
-    with np.load(fixtures_dir / SOURCES[name].split("/")[0] / "inputs.npz") as inputs:
+    with np.load(published / SOURCES[name].split("/")[0] / "inputs.npz") as inputs:
         wave = torch.from_numpy(inputs["wave"])
     wave = wave.reshape(-1, 1, wave.shape[-1])[:1]
-    codec = read_peer(fixtures_dir / SOURCES[name])
+    codec = read_peer(published / SOURCES[name])
     wanted = codec.encode(wave, levels=LEVELS)
     sound = Sound(wave[0].numpy(), codec.rate)
     encoded = model.encode(sound, model.offers[LEVELS - 1])
@@ -185,8 +191,8 @@ def test_mimi_too(cli, tmp_path):
 
 
 @needs_transformers
-def test_what_keeps_a_loudness_beside_its_codes(fixtures_dir, cli):
-    ran = cli("import", fixtures_dir / "encodec_48khz_style/model.th", "-o", "wide")
+def test_what_keeps_a_loudness_beside_its_codes(published, cli):
+    ran = cli("import", published / "encodec_48khz_style/model.th", "-o", "wide")
     assert ran.code == 0 and "note   wide codes segments, each at a loudness" in ran.out
     tone(440, 0.1).write("a.wav")
     ran = cli("encode", "a.wav", "-o", "a.cym", "--model", "wide")

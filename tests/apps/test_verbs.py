@@ -57,8 +57,8 @@ def test_import_needs_something_to_import(tmp_path, capsys):
     assert 'there is no mel "no-mel"' in capsys.readouterr().err
 
 
-def test_import_of_a_vocoder(fixtures_dir, tmp_path, capsys):
-    vocoder = fixtures_dir / "specvqgan_melgan/best_netG.pt"
+def test_import_of_a_vocoder(shared, tmp_path, capsys):
+    vocoder = shared / "fixtures/specvqgan_melgan/best_netG.pt"
     assert run(["import", "--vocoder", str(vocoder), "-o", str(tmp_path / "model")]) == 0
     assert (tmp_path / "model/vocoder/config.json").is_file()
     assert run(["import", "--vocoder", str(vocoder), "-o", str(tmp_path / "model")]) == 2

@@ -1,6 +1,5 @@
 """What discriminators teach, by hand and against Lumen's own losses."""
 
-import numpy as np
 import pytest
 import torch
 
@@ -54,39 +53,39 @@ def test_repulsion_is_strong_where_a_judge_says_the_same_and_weak_elsewhere():
     assert (real.grad < 0).all(), "a step downhill leads away from the score of the made ones"
 
 
-def _numbers(folder):
-    inputs, expected = (dict(np.load(folder / f"{name}.npz")) for name in ("inputs", "expected"))
-    return ({k: torch.from_numpy(v) for k, v in some.items()} for some in (inputs, expected))
-
-
 @pytest.mark.parametrize("version", ["head", "repulsion"])
-def test_the_discriminators_side_is_lumens(fixtures_dir, version):
-    inputs, expected = _numbers(fixtures_dir / "seed_losses")
-    real, fake = ([(inputs[f"logits_{side}_{i}"].requires_grad_(), []) for i in range(3)] for side in ("real", "fake"))
+def test_the_discriminators_side_is_lumens(reference, version):
+    lumen = reference("seed_losses")
+    real, fake = (
+        [(lumen.inputs[f"logits_{side}_{i}"].clone().requires_grad_(), []) for i in range(lumen.config["scales"])]
+        for side in ("real", "fake")
+    )
     loss = discriminator_loss(real, fake)
     if version == "repulsion":
-        loss = loss + repulsion_loss(real, fake)
+        loss = loss + lumen.config["separation"] / 1e-3 * repulsion_loss(real, fake)
     loss.backward()
-    torch.testing.assert_close(loss.detach(), expected[f"{version}/discriminator_loss"], atol=3e-5, rtol=0)
+    lumen.agrees(f"{version}/discriminator_loss", loss)
     for side, outputs in (("real", real), ("fake", fake)):
         for i, (scores, _) in enumerate(outputs):
-            wanted = expected[f"{version}/grad_disc_wrt_{side}_logits_{i}"]
-            torch.testing.assert_close(scores.grad, wanted, atol=4e-7, rtol=1e-5)
+            name = f"{version}/grad_disc_wrt_{side}_logits_{i}"
+            torch.testing.assert_close(scores.grad, lumen.expected[name], atol=float(lumen.atol[name]), rtol=1e-5)
 
 
 @pytest.mark.parametrize("version", ["head", "repulsion"])
-def test_the_generators_side_is_lumens(fixtures_dir, version):
-    inputs, expected = _numbers(fixtures_dir / "seed_losses")
+def test_the_generators_side_is_lumens(reference, version):
+    lumen = reference("seed_losses")
+    inputs, layers, scales = lumen.inputs, range(lumen.config["n_feats"]), lumen.config["scales"]
     # Theirs has |mean real + 1e-3| below each term, and lets a gradient into the real features; ours leaves out both.
-    real = [(torch.zeros(1), [inputs[f"feat_real_{i}"] + 1e-3 for i in range(5)])]
-    shifted = [inputs[f"feat_fake_{i}"].requires_grad_() for i in range(5)]
-    fake = [(inputs[f"logits_fake_{i}"], []) for i in range(3)]
-    fool = persuasion_loss(fake) / 3 if version == "head" else generator_loss(fake)
-    loss = fool + 100 * feature_loss(real, [(torch.zeros(1), [f + 1e-3 for f in shifted])])
+    real = [(torch.zeros(1), [inputs[f"feat_real_{i}"] + 1e-3 for i in layers])]
+    shifted = [inputs[f"feat_fake_{i}"].clone().requires_grad_() for i in layers]
+    fake = [(inputs[f"logits_fake_{i}"], []) for i in range(scales)]
+    fool = persuasion_loss(fake) / scales if version == "head" else generator_loss(fake)
+    weight = lumen.config["feature_multiplier"]
+    loss = fool + weight * feature_loss(real, [(torch.zeros(1), [f + 1e-3 for f in shifted])])
     loss.backward()
-    torch.testing.assert_close(loss.detach(), expected[f"{version}/generator_loss"], atol=2e-3, rtol=0)
+    lumen.agrees(f"{version}/generator_loss", loss)
     for i, feature in enumerate(shifted):
-        torch.testing.assert_close(feature.grad, expected[f"{version}/grad_gen_wrt_fake_feat_{i}"], atol=3e-6, rtol=0)
+        lumen.agrees(f"{version}/grad_gen_wrt_fake_feat_{i}", feature.grad)
 
 
 def outputs(mean, spread, count=200, seed=0):

@@ -135,3 +135,10 @@ def test_what_is_no_array_is_refused(tmp_path):
             read_array(written(tmp_path / name, content))
     with pytest.raises(Error, match="missing"):
         read_array(tmp_path / "nowhere.npy")
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".pkl"])
+def test_a_pointer_of_git_lfs_is_called_one(tmp_path, suffix):
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{64 * '0'}\nsize 93136\n"
+    with pytest.raises(Error, match="is a Git LFS pointer, which stands for the file"):
+        read_array(written(tmp_path / f"a{suffix}", pointer.encode()))

@@ -46,6 +46,9 @@ def rebuild(*args):
     return module
 
 
+LFS_POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{64 * '0'}\nsize 93136\n"
+
+
 def foreign_checkpoint(path: Path, module: types.ModuleType) -> Path:
     callbacks = {module.ModelCheckpoint: {"best_model_path": "epoch=3.ckpt", "best": module.ModelCheckpoint()}}
     shared = WEIGHTS["a"]
@@ -88,6 +91,14 @@ def test_plain_files_of_either_form(tmp_path, nested, zipped):
     torch.save({"state_dict": WEIGHTS, "epoch": 1} if nested else WEIGHTS, path, _use_new_zipfile_serialization=zipped)
     tensors = state_dict(path)
     assert all(torch.equal(tensors[name], tensor) for name, tensor in WEIGHTS.items())
+
+
+@pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_names_of_a_wrapper_around_the_module_are_taken_off(tmp_path, wrapper):
+    torch.save({wrapper + name: tensor for name, tensor in WEIGHTS.items()}, tmp_path / "a.pt")
+    assert list(state_dict(tmp_path / "a.pt")) == list(WEIGHTS)
+    torch.save({"module.a": WEIGHTS["a"], "b": WEIGHTS["b"]}, tmp_path / "a.pt")
+    assert list(state_dict(tmp_path / "a.pt")) == ["module.a", "b"], "a part of the module has that name"
 
 
 class Evil:
@@ -145,6 +156,7 @@ def test_a_tensor_may_not_reach_beyond_its_numbers(tmp_path, foreign_module):
         (lambda path: path.mkdir(), "is missing or not a file"),
         (lambda path: path.write_bytes(b""), "can't be read as a PyTorch checkpoint"),
         (lambda path: path.write_text("weights"), "no archive|can't be read"),
+        (lambda path: path.write_text(LFS_POINTER), "is a Git LFS pointer, which stands for the file"),
         (lambda path: torch.save([torch.ones(1)], path), "holds a list instead of a mapping"),
         (lambda path: torch.save({"epoch": 3}, path), "has no state_dict.*epoch"),
         (lambda path: torch.save({"a": torch.ones(1), "n": 4}, path), "something else than tensors.*n"),

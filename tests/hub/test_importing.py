@@ -12,65 +12,78 @@ import cymatic
 from cymatic.errors import Error, ModelError
 from cymatic.hub.importing import import_model
 from cymatic.hub.parts import load_part
-from cymatic.hub.specvqgan import read_codec
-from cymatic.hub.transformers_codecs import PEERS, read_peer
+from cymatic.hub.readers.peer_codecs import PEERS, read_peer
+from cymatic.hub.readers.specvqgan import read_codec
 from cymatic.signal.mel import PRESETS, MelSpec
 
 MEL = PRESETS["specvqgan-22k"]
-# The fixture's GPT was made over 20 mels.
-SMALL = MelSpec(**{**MEL.model_dump(), "mels": 20})
+
+
+def mel_of(rows: int) -> MelSpec:
+    return MelSpec(**{**MEL.model_dump(), "mels": rows})
 
 
 @pytest.fixture
-def files(fixtures_dir):
-    return fixtures_dir / "specvqgan_transformer"
+def gpt(reference):
+    return reference("specvqgan_transformer")
 
 
-def test_codec_and_gpt_of_one_checkpoint_make_a_model(files, tmp_path):
+@pytest.fixture
+def files(gpt):
+    return gpt.folder
+
+
+@pytest.fixture
+def small(gpt):
+    """The mel that the fixture's codec was made over."""
+    return mel_of(gpt.inputs["x"].shape[2])
+
+
+def test_codec_and_gpt_of_one_checkpoint_make_a_model(gpt, files, small, tmp_path):
     checkpoint, config = files / "feats.ckpt", files / "config_feats.yaml"
     said: list[str] = []
     import_model(
-        tmp_path / "model", mel=SMALL, codec=checkpoint, prior=checkpoint, prior_config=config, say=said.append
+        tmp_path / "model", mel=small, codec=checkpoint, prior=checkpoint, prior_config=config, say=said.append
     )
     assert any(line.startswith("feats.ckpt: left out") for line in said)
     assert json.loads((tmp_path / "model/pipeline.json").read_text())["kind"] == "mel-gpt"
     model = cymatic.load(tmp_path / "model")
-    seen = np.load(files / "inputs.npz")["feature"][0].T
-    sound = model(seen, seed=1)
+    sound = model(gpt.inputs["feature"][0].T.numpy(), seed=1)
     assert sound.rate == 22_050
-    assert sound.seconds == pytest.approx(6 * 4 * 256 / 22_050)
+    assert sound.seconds == pytest.approx(gpt.config["W"] * gpt.config["down"] * 256 / 22_050)
 
 
-def test_the_first_stage_inside_a_gpt_gives_the_fixtures_codes(files):
-    held = np.load(files / "inputs.npz"), np.load(files / "expected.npz")
-    codec = read_codec(files / "feats.ckpt", SMALL).codec
-    mel = (torch.from_numpy(held[0]["x"][:, 0]) + 1) / 2
-    codes = codec.encode(mel).codes
-    assert torch.equal(codes.mT.flatten(1), torch.from_numpy(held[1]["z_indices"])), "column by column"
+def test_the_first_stage_inside_a_gpt_gives_the_fixtures_codes(gpt, files, small):
+    codec = read_codec(files / "feats.ckpt", small).codec
+    gpt.agrees("first_stage_latent", codec.to_codes(codec.encoder(gpt.inputs["x"])))
+    codes = codec.encode((gpt.inputs["x"][:, 0] + 1) / 2).codes
+    gpt.agrees("z_indices", codes.mT.flatten(1))  # column by column
 
 
-def test_a_class_gpt_keeps_the_names_of_its_classes(files, fixtures_dir, tmp_path):
-    names = ["baby", "cough", "dog", "drum", "fireworks", "gun", "hammer"]
+def test_a_class_gpt_keeps_the_names_of_its_classes(gpt, files, small, tmp_path):
+    count = gpt.config["classes"]
+    names = [f"thing {i}" for i in range(count - 1)] + ["dog"]
     import_model(
-        tmp_path / "model", mel=SMALL, codec=files / "feats.ckpt", prior=files / "class.ckpt",
+        tmp_path / "model", mel=small, codec=files / "feats.ckpt", prior=files / "class.ckpt",
         prior_config=files / "config_class.yaml", classes=names, say=quiet,
     )  # fmt: skip
     model = cymatic.load(tmp_path / "model")
     assert model.captions == tuple(names)
     assert model("dog", seconds=0.2).info["prompt"] == "dog"
-    with pytest.raises(ModelError, match="2 names came for the 7 classes"):
+    with pytest.raises(ModelError, match=f"2 names came for the {count} classes"):
         import_model(
-            tmp_path / "other", mel=SMALL, prior=files / "class.ckpt", prior_config=files / "config_class.yaml",
+            tmp_path / "other", mel=small, prior=files / "class.ckpt", prior_config=files / "config_class.yaml",
             classes=names[:2], say=quiet,
         )  # fmt: skip
     assert not (tmp_path / "other").exists()
 
 
-def test_parts_alone(fixtures_dir, tmp_path):
-    vocoder = fixtures_dir / "specvqgan_melgan/best_netG.pt"
-    import_model(tmp_path / "vocoder", mel=MEL, vocoder=vocoder, say=quiet)
+def test_parts_alone(reference, tmp_path):
+    melgan, vqvae = reference("specvqgan_melgan"), reference("karchkha_vqvae")
+    mel = mel_of(melgan.config["n_mel_channels"])
+    import_model(tmp_path / "vocoder", mel=mel, vocoder=melgan.folder / "best_netG.pt", say=quiet)
     assert {path.name for path in (tmp_path / "vocoder").iterdir()} == {"vocoder"}
-    import_model(tmp_path / "codec", mel=MEL, codec=fixtures_dir / "karchkha_vqvae/vqvae.ckpt", say=quiet)
+    import_model(tmp_path / "codec", mel=MEL, codec=vqvae.folder / "vqvae.ckpt", say=quiet)
     assert {path.name for path in (tmp_path / "codec").iterdir()} == {"codec"}
 
 
@@ -90,17 +103,17 @@ def test_a_waveform_codec_comes_alone(files, fixtures_dir, tmp_path):
     assert not (tmp_path / "model").exists()
 
 
-def test_bad_input(files, tmp_path):
+def test_bad_input(files, small, tmp_path):
     with pytest.raises(Error, match="nothing was given to import"):
         import_model(tmp_path / "model", mel=MEL, say=quiet)
     with pytest.raises(ModelError, match="features and classes at once"):
         import_model(
-            tmp_path / "model", mel=SMALL, prior=files / "feats_class.ckpt",
+            tmp_path / "model", mel=small, prior=files / "feats_class.ckpt",
             prior_config=files / "config_feats_class.yaml", say=quiet,
         )  # fmt: skip
     (tmp_path / "there").mkdir()
     shutil.copy(files / "config_feats.yaml", tmp_path / "there")
     with pytest.raises(Error, match="is there already"):
-        import_model(tmp_path / "there", mel=SMALL, codec=files / "feats.ckpt", say=quiet)
+        import_model(tmp_path / "there", mel=small, codec=files / "feats.ckpt", say=quiet)
     assert not (tmp_path / "model").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["there"]

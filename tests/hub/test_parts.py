@@ -16,6 +16,8 @@ from cymatic.vocoders.griffin_lim import GriffinLimConfig, GriffinLimVocoder
 
 SPEC = PRESETS["voice-8k"]
 
+LFS_POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{64 * '0'}\nsize 93136\n"
+
 
 def prior() -> FlowPrior:
     torch.manual_seed(0)
@@ -90,12 +92,14 @@ class Evil:
         (lambda f: (f / "config.json").unlink(), "is missing"),
         (lambda f: (f / "model.safetensors").unlink(), "is missing"),
         (lambda f: (f / "model.safetensors").write_bytes(b""), "not a sound safetensors"),
+        (lambda f: (f / "model.safetensors").write_text(LFS_POINTER), "is a Git LFS pointer, .* `git lfs pull`"),
+        (lambda f: (f / "config.json").write_text(LFS_POINTER), "is a Git LFS pointer, .* `git lfs pull`"),
         (lambda f: (f / "model.safetensors").write_bytes((f / "model.safetensors").read_bytes()[:-100]), "not a sound"),
         (lambda f: (f / "model.safetensors").write_bytes(struct.pack("<Q", 2**60) + b"{}"), "not a sound safetensors"),
         (lambda f: (f / "model.safetensors").write_bytes(pickle.dumps(Evil())), "pickles are never opened"),
         (lambda f: torch.save({"null": torch.zeros(8)}, f / "model.safetensors"), "pickles are never opened"),
     ],
-    ids=range(18),
+    ids=range(20),
 )  # fmt: skip
 def test_damaged_and_hostile_parts_are_one_sentence(folder, harm, said, monkeypatch):
     monkeypatch.chdir(folder)

@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from tests.helpers import draw
@@ -15,11 +14,13 @@ from cymatic.nn.wavelet import WaveletUp
 
 
 @pytest.fixture(scope="module")
-def reference(fixtures_dir):
-    folder = fixtures_dir / "seed_wavelet_layers"
-    weights = torch.load(folder / "layers.pt", weights_only=True)
-    inputs, expected = (np.load(folder / f"{part}.npz") for part in ("inputs", "expected"))
-    return lambda name: (weights[name], torch.from_numpy(inputs[name]), torch.from_numpy(expected[name]))
+def layers(reference):
+    return reference("seed_wavelet_layers")
+
+
+@pytest.fixture(scope="module")
+def weights(layers):
+    return torch.load(layers.folder / "layers.pt", weights_only=True)
 
 
 def wavelets(weights: dict[str, torch.Tensor], **settings) -> WaveletUp:
@@ -34,46 +35,47 @@ def wavelets(weights: dict[str, torch.Tensor], **settings) -> WaveletUp:
 
 
 @torch.no_grad()
-def test_the_reference_multires(reference):
-    weights, x, expected = reference("multires")
-    layer = MultiresConv(5, 3, 4)
-    layer.load_state_dict({"h0": weights["h0"], "h1": weights["h1"], "weights": weights["w"]})
-    torch.testing.assert_close(layer(x), expected, atol=3e-5, rtol=0)
+def test_the_reference_multires(layers, weights):
+    said, held = layers.config["multires"], weights["multires"]
+    layer = MultiresConv(said["channels"], said["kernel_size"], said["depth"])
+    layer.load_state_dict({"h0": held["h0"], "h1": held["h1"], "weights": held["w"]})
+    layers.agrees("multires", layer(layers.inputs["multires"]))
 
 
 @torch.no_grad()
-def test_the_reference_scale_block(reference):
-    weights, x, expected = reference("scale")
-    layer = MultiresUp(5, 3, 3, 2, stride=3)
+def test_the_reference_scale_block(layers, weights):
+    said, theirs = layers.config["scale"], weights["scale"]
+    sizes = (said[name] for name in ("in_channels", "out_channels", "kernel_size", "multires_depth"))
+    layer = MultiresUp(*sizes, stride=said["scale_factor"])
     names = {"h0": "multires.h0", "h1": "multires.h1", "w": "multires.weights"}
-    held = {ours: weights[f"multires_conv.{theirs}"] for theirs, ours in names.items()}
-    layer.load_state_dict({**held, "mix.weight": weights["conv.weight"], "mix.bias": weights["conv.bias"]})
-    torch.testing.assert_close(layer(x), expected, atol=2e-5, rtol=0)
+    held = {ours: theirs[f"multires_conv.{name}"] for name, ours in names.items()}
+    layer.load_state_dict({**held, "mix.weight": theirs["conv.weight"], "mix.bias": theirs["conv.bias"]})
+    layers.agrees("scale", layer(layers.inputs["scale"]))
+
+
+@pytest.mark.parametrize("name", ["wavelet", "wavelet_shared"])
+@torch.no_grad()
+def test_the_reference_wavelets(layers, weights, name):
+    said = layers.config[name]
+    more = {"shared": not said.get("channelwise_scale", True), "reach": float(said.get("interval", [-10, 10])[1])}
+    layer = wavelets(weights[name], stride=said["scale_factor"], mode="moving-sum", **more)
+    layers.agrees(name, layer(layers.inputs[name]))
 
 
 @torch.no_grad()
-def test_the_reference_wavelets(reference):
-    weights, x, expected = reference("wavelet")
-    layer = wavelets(weights, stride=4, mode="moving-sum")
-    torch.testing.assert_close(layer(x), expected, atol=5e-6, rtol=0)
-    weights, x, expected = reference("wavelet_shared")
-    layer = wavelets(weights, stride=2, mode="moving-sum", reach=6.0, shared=True)
-    torch.testing.assert_close(layer(x), expected, atol=4e-6, rtol=0)
-
-
-@torch.no_grad()
-def test_waves_that_overlap_are_added_by_hand(reference):
-    weights, x, _ = reference("wavelet")
-    layer = wavelets(weights, stride=4)
-    notes = conv1d(pad(x, (6, 0)), layer.read.weight, layer.read.bias)
-    sound = torch.zeros(2, 8, 37 * 4 + 12)
-    for c in range(8):
-        for i in range(16):
-            u = -10 + 20 * i / 15
+def test_waves_that_overlap_are_added_by_hand(layers, weights):
+    x, said = layers.inputs["wavelet"], layers.config["wavelet"]
+    stride, points, frames = said["scale_factor"], said["n_points"], x.shape[-1]
+    layer = wavelets(weights["wavelet"], stride=stride)
+    notes = conv1d(pad(x, (layer.read.kernel_size[0] - 1, 0)), layer.read.weight, layer.read.bias)
+    sound = torch.zeros(len(x), len(layer.scale), frames * stride + points - stride)
+    for c in range(len(layer.scale)):
+        for i in range(points):
+            u = -10 + 20 * i / (points - 1)
             psi = math.cos(u) * math.exp(-(u**2) / float(layer.scale[c]))
-            for frame in range(37):
-                sound[:, c, frame * 4 + i] += notes[:, c, frame] * psi
-    made = conv1d(pad(sound[..., : 37 * 4], (2, 0)), layer.write.weight, layer.write.bias)
+            for frame in range(frames):
+                sound[:, c, frame * stride + i] += notes[:, c, frame] * psi
+    made = conv1d(pad(sound[..., : frames * stride], (2, 0)), layer.write.weight, layer.write.bias)
     torch.testing.assert_close(layer(x), made, atol=1e-5, rtol=0)
 
 

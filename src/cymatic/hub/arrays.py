@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from cymatic.errors import Error
-from cymatic.files import reason
+from cymatic.files import IS_LFS_POINTER, is_lfs_pointer, reason
 
 MOST_BYTES = 2**30
 KINDS = {
@@ -36,6 +36,8 @@ def read_array(path: Path) -> np.ndarray:
     try:
         if not path.is_file():
             raise Error(f"{path} is missing or not a file")
+        if is_lfs_pointer(path):
+            raise Error(f"{path} {IS_LFS_POINTER}")
         if path.stat().st_size > MOST_BYTES:
             raise Error(f"{path} is larger than {MOST_BYTES >> 30} GB; give it in smaller pieces")
         if path.suffix.lower() == ".npy":

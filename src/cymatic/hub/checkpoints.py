@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from cymatic.errors import ModelError
-from cymatic.files import reason
+from cymatic.files import IS_LFS_POINTER, is_lfs_pointer, reason
 
 DTYPES = {
     "DoubleStorage": torch.float64,
@@ -33,6 +33,9 @@ DTYPES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
+
+
+WRAPPERS = ("module.", "_orig_mod.")  # of DataParallel and torch.compile, before every name
 
 
 class Foreign:
@@ -71,6 +74,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         path.open("rb").close()
     except OSError as error:
         raise ModelError(f"{path} can't be read: {reason(error)}; copy the checkpoint again") from None
+    if is_lfs_pointer(path):
+        raise ModelError(f"{path} {IS_LFS_POINTER}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch, about its own storage classes
@@ -87,6 +92,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 def state_dict(path: Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint by name: those under its key `state_dict`, or of a file that holds nothing else.
 
+    Names are without the `module.` and `_orig_mod.` of DataParallel and torch.compile.
+
     Raises ModelError for what `read_checkpoint` refuses, and where there are no tensors or something among them is
     none.
     """
@@ -102,7 +109,15 @@ def tensors_in(checkpoint: dict[str, Any], path: Path) -> dict[str, Tensor]:
     others = [str(key) for key, value in held.items() if not isinstance(value, Tensor)]
     if others:
         raise ModelError(f"{path} holds something else than tensors in its state_dict: {', '.join(others[:8])}")
-    return {str(key): value for key, value in held.items()}
+    return unwrapped({str(key): value for key, value in held.items()})
+
+
+def unwrapped(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same under the names of the module itself, where all were saved from a wrapper around it."""
+    for wrapper in WRAPPERS:
+        if tensors and all(name.startswith(wrapper) for name in tensors):
+            return unwrapped({name.removeprefix(wrapper): tensor for name, tensor in tensors.items()})
+    return tensors
 
 
 def _damaged(path: Path, error: Exception) -> ModelError:

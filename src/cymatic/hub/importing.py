@@ -11,12 +11,12 @@ from torch import nn
 
 from cymatic.errors import Error, ModelError
 from cymatic.files import sync
-from cymatic.hub.melgan import import_melgan
-from cymatic.hub.mingpt import read_gpt
 from cymatic.hub.parts import save_part
 from cymatic.hub.pipeline_file import PipelineFile, write_pipeline
-from cymatic.hub.specvqgan import read_codec
-from cymatic.hub.transformers_codecs import read_peer
+from cymatic.hub.readers.melgan import import_melgan
+from cymatic.hub.readers.mingpt import read_gpt
+from cymatic.hub.readers.peer_codecs import read_peer
+from cymatic.hub.readers.specvqgan import read_codec
 from cymatic.hub.wave_codecs import check_codes_suffice
 from cymatic.signal.mel import MelSpec
 from cymatic.vocoders.griffin_lim import GriffinLimConfig, GriffinLimVocoder
@@ -69,7 +69,7 @@ def import_model(
         if gpt.classes is not None and gpt.features is not None:
             raise ModelError(
                 f"{prior} hears from features and classes at once, which no pipeline here does; read it in Python with "
-                "cymatic.hub.mingpt.read_gpt"
+                "cymatic.hub.readers.mingpt.read_gpt"
             )
         encoder = gpt.classes or gpt.features
         if encoder is None:

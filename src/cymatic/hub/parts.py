@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from cymatic.config import Config
 from cymatic.errors import Error, ModelError
-from cymatic.files import reason, write_atomically
+from cymatic.files import IS_LFS_POINTER, is_lfs_pointer, reason, write_atomically
 from cymatic.hub.bounded import Bounded, check_plain
 from cymatic.hub.earlier import todays_config
 
@@ -157,6 +157,8 @@ def _safely(path: Path, read: Callable[[], T]) -> T:
         path.open("rb").close()  # safetensors calls every file that it can't open missing
     except OSError as error:
         raise ModelError(f"{path} can't be read: {reason(error)}; copy the model again") from None
+    if is_lfs_pointer(path):
+        raise ModelError(f"{path} {IS_LFS_POINTER}")
     try:
         return read()
     except (SafetensorError, ValueError, OSError) as error:
@@ -173,6 +175,8 @@ def read_json(path: Path) -> dict[str, Any]:
             raise ModelError(f"{path} is not a file; copy or train the model again")
         if path.stat().st_size > MOST_JSON:
             raise ModelError(f"{path} is larger than {MOST_JSON >> 20} MB, so it is damaged; copy the model again")
+        if is_lfs_pointer(path):
+            raise ModelError(f"{path} {IS_LFS_POINTER}")
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelError(f"{path} is missing; the model is incomplete, copy or train it again") from None

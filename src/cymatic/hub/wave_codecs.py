@@ -12,10 +12,10 @@ from typing import Any
 from cymatic.codecs import CODECS
 from cymatic.codecs.waveform import WaveformCodec
 from cymatic.errors import ModelError
-from cymatic.hub.encodec import EncodecCodec
 from cymatic.hub.parts import load_part
-from cymatic.hub.peers import PeerCodec
-from cymatic.hub.transformers_codecs import PEERS
+from cymatic.hub.readers.encodec import EncodecCodec
+from cymatic.hub.readers.peer_codecs import PEERS
+from cymatic.hub.readers.peers import PeerCodec
 
 WaveCodec = WaveformCodec | PeerCodec
 ANY_CODEC: tuple[type[Any], ...] = (*CODECS, *PEERS)

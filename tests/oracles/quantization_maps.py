@@ -23,7 +23,6 @@ from torch.nn.functional import conv2d, embedding, normalize
 from cymatic.errors import Error
 
 AGEING = 5e-4
-SMOOTHING = 1.0
 
 
 def grid(size: int) -> tuple[int, int]:
@@ -85,7 +84,7 @@ class MapCodebook:
     their `cluster_frequency`; without `sums` the codebook learns by gradient.
 
     cut: a code is stale where neither its running count nor the batch's reaches it. decay: of counts and sums; theirs
-    is 0.95 by default where the codebook learns by gradient.
+    is 0.95 by default where the codebook learns by gradient. smoothing: what every count gets before sums are divided.
     """
 
     codebook: Float[Tensor, "dim size"]
@@ -95,6 +94,7 @@ class MapCodebook:
     metric: Literal["euclidean", "cosine"] = "euclidean"
     cut: float = 2.0
     decay: float = 0.96
+    smoothing: float = 1.0
     stale: int = field(default=0, init=False)
 
     def __call__(self, x: Float[Tensor, "batch n dim"]) -> Step:
@@ -153,7 +153,7 @@ class MapCodebook:
         assert self.sums is not None
         self.sums.lerp_(rows.T @ chosen, 1 - self.decay)
         every = self.usage.sum()
-        counts = (self.usage + SMOOTHING) / (every + len(self.usage) * SMOOTHING) * every
+        counts = (self.usage + self.smoothing) / (every + len(self.usage) * self.smoothing) * every
         self.codebook.copy_(self.sums / counts)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from cymatic.errors import ModelError
-from cymatic.hub.checkpoints import read_checkpoint
-from cymatic.hub.dac import DacCodec, dac_of_folder, read_dac
-from cymatic.hub.encodec import EncodecCodec, encodec_of_folder, read_encodec
-from cymatic.hub.lumen import LumenCodec, is_lumen, read_lumen
-from cymatic.hub.mimi import MimiCodec, mimi_of_folder
+from cymatic.hub.checkpoints import state_dict
 from cymatic.hub.parts import CONFIG, WEIGHTS, read_json, read_tensors
-from cymatic.hub.peers import PeerCodec
+from cymatic.hub.readers.dac import DacCodec, dac_of_folder, is_dac, read_dac
+from cymatic.hub.readers.encodec import EncodecCodec, encodec_of_folder, read_encodec
+from cymatic.hub.readers.lumen import LumenCodec, is_lumen, read_lumen
+from cymatic.hub.readers.mimi import MimiCodec, mimi_of_folder
+from cymatic.hub.readers.peers import PeerCodec
 
 PEERS: tuple[type[PeerCodec], ...] = (EncodecCodec, DacCodec, MimiCodec, LumenCodec)
 FOLDERS = {"encodec": encodec_of_folder, "dac": dac_of_folder, "mimi": mimi_of_folder}
@@ -34,9 +34,7 @@ def read_peer(source: Path) -> PeerCodec:
                 f"are {', '.join(FOLDERS)}"
             )
         return FOLDERS[kind](values, read_tensors(source / WEIGHTS), source)
-    held = read_checkpoint(source)
-    if "metadata" in held:
-        return read_dac(source)
-    if is_lumen(held):
+    tensors = state_dict(source)
+    if is_lumen(tensors):
         return read_lumen(source)
-    return read_encodec(source)
+    return read_dac(source) if is_dac(tensors) else read_encodec(source)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypedDict, Unpack
 
 import torch
 from jaxtyping import Float
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from cymatic.errors import Error, ModelError
 from cymatic.hub.checkpoints import state_dict
 from cymatic.hub.parts import fill
-from cymatic.hub.peers import PeerCodec, PeerConfig, groups, plain, transformers, without_weight_norm
+from cymatic.hub.readers.peers import PeerCodec, PeerConfig, groups, plain, transformers, without_weight_norm
 from cymatic.latent import Latent
 
 # Our name of a setting: transformers' name. Those that are not here have one name, or none of ours.
@@ -27,6 +28,10 @@ NAMES = {
     "padding": "pad_mode", "trim": "trim_right_ratio", "shortcut": "use_conv_shortcut", "size": "codebook_size",
     "normalise": "normalize", "segment": "chunk_length_s", "overlap": "overlap",
 }  # fmt: skip
+
+# In EnCodec's own files: the convolutions between residual units, and the first one in each of these.
+CONV = r"encoder\.model\.(\d+)\.conv\.conv\.weight"
+UNIT = r"encoder\.model\.\d+\.block\.1\.conv\.conv\.weight"
 
 
 class EncodecCodecConfig(PeerConfig):
@@ -44,7 +49,7 @@ class EncodecCodecConfig(PeerConfig):
     block_kernel: int = Field(default=3, ge=1, le=99)
     growth: int = Field(default=2, ge=1, le=16)
     compress: int = Field(default=2, ge=1, le=64)
-    lstm: int = Field(default=2, ge=1, le=8)
+    lstm: int = Field(default=2, ge=0, le=8)
     norm: Literal["weight_norm", "time_group_norm"] = "weight_norm"
     causal: bool = True
     padding: Literal["reflect", "constant", "replicate"] = "reflect"
@@ -95,10 +100,15 @@ class EncodecCodec(PeerCodec):
         self.hop = math.prod(config.ratios)
         self.sizes = (config.size,) * config.levels
         settings = {theirs: getattr(config, ours) for ours, theirs in NAMES.items()}
-        # transformers counts levels by bits a second, rounding down: half a bit more, and it rounds to ours.
+        # transformers counts levels by bits a second, rounding down: half a bit more, and it rounds to ours. It can't
+        # leave out the LSTM, as EnCodec's own code can, so that is taken out of what it makes.
         bits = config.levels * math.ceil(self.rate / self.hop) * int(math.log2(config.size)) + 0.5
+        more = {"num_lstm_layers": max(1, config.lstm), "target_bandwidths": [bits / 1000]}
         package = transformers()
-        network = package.EncodecModel(package.EncodecConfig(**settings, target_bandwidths=[bits / 1000]))
+        network = package.EncodecModel(package.EncodecConfig(**{**settings, **more}))
+        for half in (network.encoder, network.decoder):
+            if not config.lstm:
+                half.layers = nn.ModuleList(layer for layer in half.layers if not hasattr(layer, "lstm"))
         self.encoder, self.decoder = (without_weight_norm(half) for half in (network.encoder, network.decoder))
         self.quantizer = network.quantizer
 
@@ -207,16 +217,31 @@ def encodec_of_folder(values: dict[str, Any], tensors: dict[str, Tensor], where:
     return codec.eval()
 
 
-def read_encodec(checkpoint: Path, *, segment: float = 1.0) -> EncodecCodec:
+class Unsaid(TypedDict, total=False):
+    """What the tensors of EnCodec's own files can't say; see `EncodecCodecConfig`."""
+
+    rate: int
+    causal: bool
+    normalise: bool
+    segment: float | None
+    overlap: float | None
+    growth: int
+    padding: Literal["reflect", "constant", "replicate"]
+    trim: float
+
+
+def read_encodec(checkpoint: Path, **unsaid: Unpack[Unsaid]) -> EncodecCodec:
     """EnCodec's own checkpoint: `encodec_24khz-*.th` or `encodec_48khz-*.th`, or another of these two styles.
 
-    Its sizes are read from its tensors. What they can't say depends on the style: weight normalisation is the causal
-    one at 24 kHz; group normalisation is the one at 48 kHz, of segments of `segment` seconds with 1 % overlap.
+    Its sizes are read from its tensors. `unsaid` is what they can't say; what is not given is as in the published file
+    of its style: with weight normalisation causal and at 24 kHz; with group normalisation neither, but at 48 kHz, in
+    segments of 1 s with 1 % overlap, each coded at one loudness.
 
     Raises ModelError for a file that is none, and names every tensor that is missing, unexpected or of another shape.
     """
     tensors = plain(state_dict(checkpoint))
-    codec = EncodecCodec(EncodecCodecConfig.parse(_sizes(tensors, checkpoint, segment), str(checkpoint)))
+    sizes = {**_sizes(tensors, checkpoint), **unsaid}
+    codec = EncodecCodec(EncodecCodecConfig.parse(sizes, str(checkpoint)))
     raised = {name for name, layer in codec.named_modules() if _is_transposed(layer)}
     fill(codec, tensors, f"{checkpoint} is no EnCodec", lambda name: _published(name, raised))
     return codec.eval()
@@ -240,34 +265,35 @@ def _published(name: str, raised: set[str]) -> str:
     return f"{named}.{inner}.{inner if what == 'conv' else what}.{last}"
 
 
-def _sizes(tensors: dict[str, Tensor], checkpoint: Path, segment: float) -> dict[str, Any]:
-    """The settings of a checkpoint, as far as its tensors tell."""
-    prefix, suffix = "encoder.model.", ".conv.conv.weight"
-    convs = {
-        int(name[len(prefix) : -len(suffix)]): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(prefix) and name.endswith(suffix) and name[len(prefix) : -len(suffix)].isdecimal()
-    }
+def _sizes(tensors: dict[str, Tensor], checkpoint: Path) -> dict[str, Any]:
+    """The settings of a checkpoint, as far as its tensors tell, and what is usual with its normalisation."""
+    layers = {int(m[1]): tensors[m[0]] for name in tensors if (m := re.fullmatch(CONV, name))}
     books = [name for name in tensors if name.startswith("quantizer.vq.layers.") and name.endswith("._codebook.embed")]
-    blocks = len({n.split(".")[2] for n in tensors if n.startswith("encoder.model.") and ".block." in n})
-    order = sorted(convs)
-    shapes = [convs[at].shape for at in order]
+    order = sorted(layers)
+    shapes = [layers[at].shape for at in order]
     if len(order) < 3 or not books or tensors[books[0]].dim() != 2 or any(len(shape) != 3 for shape in shapes):
         raise ModelError(
             f"{checkpoint} is no EnCodec: it lacks encoder.model.N.conv.conv.weight or quantizer.vq.layers; give "
             "the .th file that the project encodec published"
         )
-    lstm = len([n for n in tensors if n.startswith(f"encoder.model.{order[-1] - 2}.lstm.weight_ih")])
+    first, *strides, last = shapes
+    units = [tensors[name] for name in tensors if re.fullmatch(UNIT, name)]
     found = {
-        "width": shapes[0][0], "channels": shapes[0][1], "kernel": shapes[0][2],
-        "dim": shapes[-1][0], "last_kernel": shapes[-1][2],
-        "ratios": tuple(shape[2] // 2 for shape in reversed(shapes[1:-1])),
-        "blocks": blocks // max(1, len(shapes) - 2), "lstm": max(1, lstm),
+        "width": first[0], "channels": first[1], "kernel": first[2], "dim": last[0], "last_kernel": last[2],
+        "ratios": tuple(shape[2] // 2 for shape in reversed(strides)), "blocks": len(units) // len(strides),
+        "lstm": sum(name.startswith(f"encoder.model.{order[-1] - 2}.lstm.weight_ih") for name in tensors),
+        "shortcut": any(name.startswith("encoder.") and ".shortcut." in name for name in tensors),
         "size": len(tensors[books[0]]), "levels": len(books),
     }  # fmt: skip
+    if units and all(unit.dim() == 3 for unit in units):
+        # Each unit has a whole part of its channels, rounded down, inside.
+        parts = (n for n in range(1, 65) if all(unit.shape[1] // n == len(unit) for unit in units))
+        found |= {"compress": next(parts, 2), "block_kernel": units[0].shape[2]}
+    else:
+        found["shortcut"] = True  # of no unit
     if "encoder.model.0.conv.norm.weight" not in tensors:
         return {**found, "rate": 24_000}
     return {
-        **found, "rate": 48_000, "norm": "time_group_norm", "causal": False, "normalise": True, "segment": segment,
+        **found, "rate": 48_000, "norm": "time_group_norm", "causal": False, "normalise": True, "segment": 1.0,
         "overlap": 0.01,
     }  # fmt: skip

@@ -22,7 +22,6 @@ from cymatic.hub.checkpoints import state_dict
 from cymatic.signal.mel import PRESETS, MelSpec
 from cymatic.vocoders.melgan import MelGAN, MelGANConfig
 
-RATIOS = (8, 8, 2, 2)  # written into their code, not into args.yml
 ARGS = "args.yml"
 MOST_ARGS = 2**20  # bytes; more are no arguments
 MAGNITUDE, DIRECTION = "parametrizations.weight.original0", "parametrizations.weight.original1"
@@ -97,9 +96,12 @@ def import_melgan(weights: Path, args: Path | None = None, *, mel: MelSpec = PRE
             f"{args} tells of {found.n_mel_channels} mels and this mel has {mel.mels}; give the MelSpec that it was "
             "trained on"
         )
-    shape = {"width": found.ngf << len(RATIOS), "blocks": found.n_residual_layers, "ratios": RATIOS, "mel": mel}
-    part = MelGAN(MelGANConfig.parse(shape, str(args)))
     tensors = {_modern(name): tensor for name, tensor in state_dict(weights).items()}
+    sizes = _sizes(tensors, weights)
+    told = {"width": found.ngf << len(sizes["ratios"]), "blocks": found.n_residual_layers}
+    if different := [f"{name} {sizes[name]} instead of {n}" for name, n in told.items() if sizes[name] != n]:
+        raise ModelError(f"{weights} does not fit {args}: {', '.join(different)}; give those that belong together")
+    part = MelGAN(MelGANConfig.parse({**sizes, "mel": mel}, str(weights)))
     names = layer_names(part.config)
     own = {name: tensor for name, tensor in part.state_dict().items() if name != "steps_trained"}
     theirs = {ours: f"{names[layer]}.{last}" for ours in own for layer, last in [_split(ours)]}
@@ -110,6 +112,23 @@ def import_melgan(weights: Path, args: Path | None = None, *, mel: MelSpec = PRE
     part.load_state_dict({ours: tensors[name].float() for ours, name in theirs.items()}, strict=False)
     part.steps_trained.fill_(1)
     return part.eval()
+
+
+def _sizes(tensors: dict[str, Tensor], where: Path) -> dict[str, Any]:
+    """Width, residual blocks of a stage, and by how much each stage raises the rate: half the taps of its layer."""
+    blocks = 0
+    while f"model.{4 + blocks}.shortcut.{DIRECTION}" in tensors:
+        blocks += 1
+    ratios, at = list[int](), 3
+    while (layer := tensors.get(f"model.{at}.{DIRECTION}")) is not None and layer.dim() == 3 and blocks:
+        ratios.append(layer.shape[2] // 2)
+        at += blocks + 2
+    if not ratios:
+        raise ModelError(
+            f"{where} is no generator of MelGAN: it lacks model.3.weight_v or model.4.shortcut; give the file "
+            "best_netG.pt"
+        )
+    return {"width": len(tensors[f"model.3.{DIRECTION}"]), "blocks": blocks, "ratios": tuple(ratios)}
 
 
 def layer_names(config: MelGANConfig) -> dict[str, str]:

@@ -6,6 +6,9 @@ said of it.
 
 from __future__ import annotations
 
+import re
+from itertools import chain, pairwise
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -13,22 +16,25 @@ from cymatic.errors import ModelError
 
 
 class PublishedPatchGAN(nn.Module):
-    """pix2pix's judge (Isola et al., 2017, arXiv 1611.07004) of three layers, in eval mode for good."""
+    """pix2pix's judge (Isola et al., 2017, arXiv 1611.07004), in eval mode for good.
 
-    def __init__(self, channels: int, width: int) -> None:
+    layers: convolutions of stride 2; each doubles the channels until they are 8 times as many as at first.
+    """
+
+    def __init__(self, channels: int, width: int, layers: int = 3) -> None:
         super().__init__()
 
         def block(before: int, after: int, stride: int) -> list[nn.Module]:
             conv = nn.Conv2d(before, after, 4, stride=stride, padding=1, bias=False)
             return [conv, nn.BatchNorm2d(after), nn.LeakyReLU(0.2)]
 
+        widths = [width * min(2**i, 8) for i in range(layers + 1)]
+        blocks = [block(*pair, stride=2 if i < layers else 1) for i, pair in enumerate(pairwise(widths), start=1)]
         self.main = nn.Sequential(
             nn.Conv2d(channels, width, 4, stride=2, padding=1),
             nn.LeakyReLU(0.2),
-            *block(width, 2 * width, 2),
-            *block(2 * width, 4 * width, 2),
-            *block(4 * width, 8 * width, 1),
-            nn.Conv2d(8 * width, 1, 4, padding=1),
+            *chain.from_iterable(blocks),
+            nn.Conv2d(widths[-1], 1, 4, padding=1),
         )
         self.eval().requires_grad_(False)
 
@@ -50,7 +56,8 @@ def read_judge(tensors: dict[str, Tensor], where: str) -> PublishedPatchGAN:
         raise ModelError(f"{where} holds no discriminator")
     own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     width, channels = own["main.0.weight"].shape[:2]
-    judge = PublishedPatchGAN(channels, width)
+    last = max(int(match[1]) for name in own if (match := re.match(r"main\.(\d+)\.", name)))
+    judge = PublishedPatchGAN(channels, width, layers=max(1, (last - 2) // 3))
     wanted = judge.state_dict()
     wrong = sorted(
         name

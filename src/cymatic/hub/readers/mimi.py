@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cymatic.errors import ModelError
 from cymatic.hub.parts import fill
-from cymatic.hub.peers import PeerCodec, PeerConfig, plain, transformers
+from cymatic.hub.readers.peers import PeerCodec, PeerConfig, plain, transformers
 
 # Our name of a setting: transformers' name.
 NAMES = {

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Any, ClassVar, Literal, NoReturn, Protocol, cast
 
 import torch
@@ -48,16 +49,18 @@ def without_weight_norm(network: nn.Module) -> nn.Module:
 
 
 def plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors with each weight in one piece, `w = g v / |v|`, whichever names its magnitude g and direction v have.
+    """Tensors in float32 with each weight in one piece, `w = g v / |v|`, whichever names magnitude and direction have.
 
-    torch called them `weight_g` and `weight_v` before 2.0, and has had parametrizations since; published files have
-    either, or the weight itself (Salimans and Kingma, 2016, arXiv 1602.07868).
+    Numbers of 16 bits are widened first: of EnCodec's weights in bfloat16, folded as they are, 2.3 % of codes differ.
+    torch called magnitude and direction `weight_g` and `weight_v` before 2.0, and has had parametrizations since;
+    published files have either, or the weight itself (Salimans and Kingma, 2016, arXiv 1602.07868).
     """
-    whole = dict(tensors)
-    for name, g in tensors.items():
+    wide = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    whole = dict(wide)
+    for name, g in wide.items():
         for magnitude, direction in MAGNITUDES.items():
             layer = name.removesuffix(magnitude)
-            v = tensors.get(layer + direction)
+            v = wide.get(layer + direction)
             if layer != name and v is not None and g.shape == (len(g), *(1,) * (v.dim() - 1)) and len(g) == len(v):
                 del whole[name], whole[layer + direction]
                 whole[f"{layer}weight"] = torch._weight_norm(v, g, 0)
@@ -143,7 +146,8 @@ class PeerCodec(nn.Module, ABC):
     def levels_at(self, kbps: float) -> int:
         """Levels whose codes fit into `kbps` thousand bits a second; at least the fewest that the codec has."""
         frames = math.ceil(self.rate / self.hop)  # a second, counted as EnCodec counts them
-        return min(self.levels, max(self.min_levels, int(1000 * kbps // (frames * math.log2(self.sizes[0])))))
+        bits = accumulate(math.log2(size) for size in self.sizes)
+        return max(self.min_levels, sum(frames * some <= 1000 * kbps for some in bits))
 
     @abstractmethod
     def _codes(self, wave: Float[Tensor, "batch channels samples"], levels: int) -> Int[Tensor, "batch levels frames"]:

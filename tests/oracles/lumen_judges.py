@@ -3,14 +3,15 @@
 What cymatic trains against is in `adversarial/`: no spectral norm, whose buffers change with every look, no sigmoid,
 under which a hinge's margins are out of reach, and windows for spectrograms.
 
-A state_dict says all sizes but one: a group is a stride of 4 among the waveform's layers, a block of the spectrogram's
-has kernels two longer than its strides, and the last kernel says how long the window is.
+A state_dict says all sizes but strides and the window. A block of the spectrogram's has kernels two longer than its
+strides, and the last kernel says how long the window is at least. Of the waveform's layers those with groups have a
+stride of 4 where nothing else is said.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -29,12 +30,15 @@ SPECTROGRAM = re.compile(r"first_conv|final_conv|blocks\.\d+\.layers\.[02]")
 class LumenWaveformDiscriminator(nn.Module):
     """Convolutions without padding over means of `2 * scale` samples, `scale` apart; a sigmoid ends them."""
 
-    def __init__(self, tensors: Mapping[str, Tensor], scale: int) -> None:
-        """Raises ModelError for tensors of anything else."""
+    def __init__(self, tensors: Mapping[str, Tensor], scale: int, strides: Sequence[int] | None = None) -> None:
+        """`strides` of the layers, by default 4 where there are groups. Raises ModelError for tensors of anything else,
+        and for strides that are too few or too many."""
         super().__init__()
         layers = _layers(tensors, WAVEFORM, 3)
         names = sorted(layers, key=lambda name: int(name.split(".")[1]))
-        self.scale, self.count = scale, len(names)
+        self.scale, self.count, self.strides = scale, len(names), strides
+        if strides is not None and len(strides) != len(names):
+            raise ModelError(f"{len(strides)} strides were given for {len(names)} layers; give one for each")
         for i, name in enumerate(names):
             self.register_buffer(f"weight_{i}", layers[name][0])
             self.register_buffer(f"bias_{i}", layers[name][1])
@@ -46,7 +50,8 @@ class LumenWaveformDiscriminator(nn.Module):
         for i in range(self.count):
             weight, bias = self.get_buffer(f"weight_{i}"), self.get_buffer(f"bias_{i}")
             groups = x.shape[1] // weight.shape[1]
-            x = conv1d(x, weight, bias, STRIDE if groups > 1 else 1, groups=groups)
+            stride = (STRIDE if groups > 1 else 1) if self.strides is None else self.strides[i]
+            x = conv1d(x, weight, bias, stride, groups=groups)
             if i + 1 < self.count:
                 x = leaky_relu(x, SLOPE)
             features.append(x)
@@ -59,8 +64,9 @@ class LumenSpectrogramDiscriminator(nn.Module):
     A sigmoid ends them.
     """
 
-    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        """Raises ModelError for tensors of anything else."""
+    def __init__(self, tensors: Mapping[str, Tensor], window: int | None = None) -> None:
+        """`window` in samples, by default the shortest that its last kernel can be of. Raises ModelError for tensors of
+        anything else."""
         super().__init__()
         layers = _layers(tensors, SPECTROGRAM, 4)
         self.blocks = sum(name.startswith("blocks") for name in layers) // 2
@@ -70,7 +76,7 @@ class LumenSpectrogramDiscriminator(nn.Module):
         for i, name in enumerate(names):
             self.register_buffer(f"weight_{i}", layers[name][0])
             self.register_buffer(f"bias_{i}", layers[name][1])
-        self.window = layers["final_conv"][0].shape[-1] << (self.blocks + 1)
+        self.window = window or layers["final_conv"][0].shape[-1] << (self.blocks + 1)
 
     def _layer(self, x: Tensor, i: int, stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
         return conv2d(x, self.get_buffer(f"weight_{i}"), self.get_buffer(f"bias_{i}"), stride, padding)

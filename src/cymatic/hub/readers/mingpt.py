@@ -29,6 +29,8 @@ from cymatic.priors.gpt import GPTConfig, GPTPrior
 BLOCK = {"norm1": ("ln1",), "qkv": ("attn.query", "attn.key", "attn.value"), "out": ("attn.proj",), "norm2": ("ln2",),
          "widen": ("mlp.0",), "narrow": ("mlp.2",)}  # fmt: skip
 CLASS, FEATURES = ("embedder", "cls_embedder"), ("embedder", "feat_embedder")
+GRID = (5, 53)  # rows and columns of codes of the published models
+SHUFFLE = "first_stage_permuter.forward_shuffle_idx"  # the order of codes, which holds the grid
 SPREAD_UP_TO = 5  # SpecVQGAN spreads 1 or 5 frames over a video, and takes 212 as they come
 
 
@@ -60,15 +62,17 @@ def read_gpt(
     config: Path | None = None,
     *,
     heads: int | None = None,
-    rows: int = 5,
-    longest: int = 53,
+    rows: int | None = None,
+    longest: int | None = None,
     frames: int | None = None,
     names: Sequence[str] | None = None,
 ) -> ImportedGPT:
     """A GPT of SpecVQGAN or MelSpec_GPT, as Lightning checkpoint or bare state_dict; a first stage in it is left out.
 
-    Without SpecVQGAN's YAML `heads` is a 64th of the width and the grid `rows` x `longest`. frames: how many of a video
-    stand in front, else all that there is room for; names: of the classes, else their numbers.
+    SpecVQGAN's YAML says how many heads there are and what grid codes lie in. Without it `heads` is a 64th of the
+    width, and the grid `rows` x `longest` is that of the first stage in the file, or else of the published models, 5 x
+    53. frames: how many of a video stand in front, else all that there is room for; names: of the classes, else their
+    numbers.
 
     Raises ModelError naming every tensor that is missing, unexpected or of another shape.
     """
@@ -79,6 +83,8 @@ def read_gpt(
         raise ModelError(f"{checkpoint} holds {len(roots) or 'no'} GPTs (tok_emb.weight) where one is expected")
     own = {name.removeprefix(roots[0]): tensor for name, tensor in tensors.items() if name.startswith(roots[0])}
     sizes = _sizes(own, checkpoint)
+    high, wide = _grid(tensors, checkpoint)
+    rows, longest = rows or high, longest or wide
     if config is not None:
         said = _read_sizes(config)
         heads, rows, longest = heads or said.pop("heads"), said.pop("rows"), said.pop("columns")
@@ -109,6 +115,20 @@ def _sizes(own: dict[str, Tensor], where: Path) -> dict[str, int]:
         raise ModelError(f"{where} is no GPT that is known here: pos_emb should tell its places, and there is none")
     depth = 1 + max((int(m[1]) for name in own if (m := re.match(r"blocks\.(\d+)\.", name))), default=-1)
     return {"codes": codes, "width": width, "depth": depth, "places": own["pos_emb"].shape[1]}
+
+
+def _grid(tensors: dict[str, Tensor], where: Path) -> tuple[int, int]:
+    """Rows and columns of codes. Raises ModelError where they are read in another order than column by column."""
+    order = tensors.get(SHUFFLE)
+    if order is None:
+        return GRID
+    found = (order == 1).nonzero().flatten()  # the second column begins where the first one ends
+    rows = max(1, int(found[0])) if len(found) else 1
+    columns = order.numel() // rows
+    in_rows = torch.arange(rows * columns).unflatten(0, (rows, columns))
+    if not torch.equal(order.long(), in_rows.T.flatten()):
+        raise ModelError(f"{where} does not read its codes column by column ({SHUFFLE}), and no other order is known")
+    return rows, columns
 
 
 def _read_sizes(path: Path) -> dict[str, int]:

@@ -21,14 +21,14 @@ from torch.nn.functional import leaky_relu, pad
 from cymatic.errors import ModelError
 from cymatic.hub.checkpoints import state_dict
 from cymatic.hub.parts import fill
-from cymatic.hub.peers import PeerCodec, PeerConfig, plain
+from cymatic.hub.readers.peers import PeerCodec, PeerConfig, plain
 from cymatic.nn.causal_conv import CausalConv, CausalConvTranspose
 from cymatic.nn.wavelet import WaveletUp
 
 SLOPE = 0.1
 KERNEL, LAST = 7, 3  # taps of most layers, and of the encoder's last one
 WAVES, REACH = 4, 10.0  # channels of waves for each that comes out; waves lie between -10 and 10
-UNIT = {"near": "conv1", "mix": "conv2"}
+UNIT = {"near": "conv1", "near.0": "conv1.0", "near.1": "conv1.1", "mix": "conv2"}
 WAVELET = {"read": "conv_in", "write": "conv_out", "scale": "wavelet_scale"}
 OF_LAYER = ("weight", "bias")
 # The state of their quantizer's training, and what can be computed.
@@ -36,9 +36,10 @@ LEFT_OUT = re.compile(r"quantizer\.(som|quantizers\.\d+\.(som|cluster_frequency|
 
 
 class LumenCodecConfig(PeerConfig):
-    """`strides`, finest first; `width`: channels at the rate of the samples, doubled by each; `units`: in a block.
+    """`strides`, finest first; `width`: channels at the rate of the samples, `growth` times as many after each stride.
 
-    `rises`: how the decoder comes to each stride's block, coarsest first. `sizes`: of the codebook of each level.
+    `units`: in a block; `depthwise`: each has a gain a channel before its taps. `rises`: how the decoder comes to each
+    stride's block, coarsest first. `sizes`: of the codebook of each level.
     """
 
     kind: Literal["lumen"] = "lumen"
@@ -46,7 +47,9 @@ class LumenCodecConfig(PeerConfig):
     channels: int = Field(default=1, ge=1, le=64)
     width: int = Field(default=32, ge=1, le=1024)
     strides: tuple[int, ...] = Field(default=(2, 3, 4, 4, 5), min_length=1, max_length=8)
+    growth: int = Field(default=2, ge=1, le=16)
     units: int = Field(default=3, ge=0, le=8)
+    depthwise: bool = False
     rises: tuple[Literal["repeat", "transposed", "wavelet"], ...] = ("repeat", "repeat", "repeat", "wavelet", "repeat")
     dim: int = Field(default=512, ge=1, le=2**14)
     sizes: tuple[int, ...] = Field(default=(512,) * 10, min_length=1, max_length=128)
@@ -59,7 +62,14 @@ class LumenCodecConfig(PeerConfig):
             raise ValueError(f"the decoder rises {len(self.rises)} times and there are {len(self.strides)} strides")
         if not all(2 <= size <= 2**20 for size in self.sizes):
             raise ValueError(f"codebooks hold {self.sizes} codes; give at least 2")
+        if self.widths[-1] > 2**18:
+            raise ValueError(f"channels are {self.widths}; give at most {2**18}")
         return self
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels at the rate of the samples, then after each stride."""
+        return tuple(self.width * self.growth**i for i in range(len(self.strides) + 1))
 
 
 def act(x: Tensor) -> Tensor:
@@ -69,9 +79,10 @@ def act(x: Tensor) -> Tensor:
 class Unit(nn.Module):
     """`act(x + mix(act(near(x))))`."""
 
-    def __init__(self, width: int, dilation: int) -> None:
+    def __init__(self, width: int, dilation: int, depthwise: bool) -> None:
         super().__init__()
-        self.near = CausalConv(width, width, KERNEL, dilation=dilation)
+        near = CausalConv(width, width, KERNEL, dilation=dilation)
+        self.near = nn.Sequential(CausalConv(width, width, 1, groups=width), near) if depthwise else near
         self.mix = CausalConv(width, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -81,11 +92,12 @@ class Unit(nn.Module):
 class Lower(nn.Module):
     """Units, then a strided convolution, which fills up what it gets to whole strides."""
 
-    def __init__(self, width: int, stride: int, units: int) -> None:
+    def __init__(self, config: LumenCodecConfig, stage: int) -> None:
         super().__init__()
-        self.stride = stride
-        self.units = nn.ModuleList(Unit(width, 3**i) for i in range(units))
-        self.change = CausalConv(width, 2 * width, 2 * stride + 1, stride=stride)
+        width, below = config.widths[stage : stage + 2]
+        self.stride = config.strides[stage]
+        self.units = nn.ModuleList(Unit(width, 3**i, config.depthwise) for i in range(config.units))
+        self.change = CausalConv(width, below, 2 * self.stride + 1, stride=self.stride)
 
     def forward(self, x: Tensor) -> Tensor:
         for unit in self.units:
@@ -107,20 +119,22 @@ class Repeat(nn.Conv1d):
 class Raise(nn.Module):
     """The way up, then units."""
 
-    def __init__(self, width: int, stride: int, units: int, rise: str) -> None:
+    def __init__(self, config: LumenCodecConfig, stage: int) -> None:
         super().__init__()
+        width, below = config.widths[stage : stage + 2]
+        stride, rise = config.strides[stage], config.rises[-1 - stage]
         taps = 2 * stride + 1
         self.change: nn.Module
         if rise == "wavelet":
             waves, points = WAVES * width, 2 * WAVES * stride
             self.change = WaveletUp(
-                2 * width, waves, width, stride=stride, kernel=taps, points=points, reach=REACH, mode="moving-sum"
+                below, waves, width, stride=stride, kernel=taps, points=points, reach=REACH, mode="moving-sum"
             )
         elif rise == "repeat":
-            self.change = Repeat(2 * width, width, stride)
+            self.change = Repeat(below, width, stride)
         else:
-            self.change = CausalConvTranspose(2 * width, width, taps, stride=stride)
-        self.units = nn.ModuleList(Unit(width, 3**i) for i in range(units))
+            self.change = CausalConvTranspose(below, width, taps, stride=stride)
+        self.units = nn.ModuleList(Unit(width, 3**i, config.depthwise) for i in range(config.units))
 
     def forward(self, x: Tensor) -> Tensor:
         x = act(self.change(x))
@@ -140,19 +154,15 @@ class LumenCodec(PeerCodec):
         self.config = config
         self.rate, self.channels, self.dim = config.rate, config.channels, config.dim
         self.hop, self.sizes = math.prod(config.strides), config.sizes
-        widths = [config.width << i for i in range(len(config.strides))]
-        stages = list(zip(widths, config.strides, strict=True))
+        deepest, stages = config.widths[-1], range(len(config.strides))
         self.encoder = nn.Sequential(
             CausalConv(config.channels, config.width, KERNEL),
-            *(Lower(width, stride, config.units) for width, stride in stages),
-            CausalConv(2 * widths[-1], config.dim, LAST),
+            *(Lower(config, stage) for stage in stages),
+            CausalConv(deepest, config.dim, LAST),
         )
         self.decoder = nn.Sequential(
-            CausalConvTranspose(config.dim, 2 * widths[-1], KERNEL),
-            *(
-                Raise(width, stride, config.units, rise)
-                for (width, stride), rise in zip(reversed(stages), config.rises, strict=True)
-            ),
+            CausalConvTranspose(config.dim, deepest, KERNEL),
+            *(Raise(config, stage) for stage in reversed(stages)),
             CausalConv(config.width, config.channels, KERNEL),
         )
         self.codebooks = nn.ModuleList(nn.Embedding(size, config.dim) for size in config.sizes)
@@ -207,16 +217,21 @@ def _config(tensors: dict[str, Tensor], where: Path, rate: int) -> LumenCodecCon
         raise ModelError(f"{where} does not hold a CausalVQAE of audio_generation (encoders, decoders and codebooks)")
     try:
         last = max(int(name.split(".")[1]) for name in tensors if name.startswith("encoders."))
-        strides, rises, units = [], [], 0
+        strides, rises, units, growth = [], [], 0, 1
         for i in range(1, last):
             units = max(int(name.split(".")[3]) for name in tensors if name.startswith(f"encoders.{i}.layers."))
-            strides.append((tensors[f"encoders.{i}.layers.{units}.0.conv.weight"].shape[-1] - 1) // 2)
+            below, above, taps = tensors[f"encoders.{i}.layers.{units}.0.conv.weight"].shape
+            if taps % 2 == 0:
+                raise ValueError(f"a stride has {taps} taps, as in its first versions")
+            strides.append((taps - 1) // 2)
+            growth = below // above
             rise = f"decoders.{i}.in_conv.0"
             if f"{rise}.wavelet_scale" in tensors:
                 rises.append("wavelet")
             else:
-                outside, inside = tensors[f"{rise}.conv.weight"].shape[:2]
-                rises.append("repeat" if outside < inside else "transposed")
+                # Where a stride keeps the number of channels both kinds have one shape, and theirs repeats.
+                like_repeat = len(tensors[f"{rise}.conv.weight"]) == len(tensors[f"{rise}.conv.bias"])
+                rises.append("repeat" if like_repeat else "transposed")
         levels = [name for name in tensors if re.fullmatch(r"quantizer\.quantizers\.\d+\.codebook", name)]
         width, channels, _ = tensors["encoders.0.1.conv.weight"].shape
         values = {
@@ -224,7 +239,9 @@ def _config(tensors: dict[str, Tensor], where: Path, rate: int) -> LumenCodecCon
             "channels": channels,
             "width": width,
             "strides": strides,
+            "growth": growth,
             "units": units,
+            "depthwise": "encoders.1.layers.0.0.conv1.0.conv.weight" in tensors,
             "rises": rises,
             "dim": tensors[f"encoders.{last}.conv.weight"].shape[0],
             "sizes": [tensors[f"quantizer.quantizers.{i}.codebook"].shape[1] for i in range(len(levels))],
@@ -244,7 +261,7 @@ def _theirs(name: str, config: LumenCodecConfig) -> str:
         return f"quantizer.quantizers.{number}.codebook"
     root, layer = f"{half}s.{number}", rest[0]
     if layer == "units":
-        return f"{root}.layers.{rest[1]}.0.{UNIT[rest[2]]}.conv.{rest[3]}"
+        return f"{root}.layers.{rest[1]}.0.{UNIT['.'.join(rest[2:-1])]}.conv.{rest[-1]}"
     if layer == "change":
         place = f"{root}.layers.{config.units}.0" if half == "encoder" else f"{root}.in_conv.0"
         return f"{place}.{WAVELET.get(rest[1], 'conv')}" + "".join(f".{last}" for last in rest[1:] if last in OF_LAYER)

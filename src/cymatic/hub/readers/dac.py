@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from cymatic.errors import ModelError
 from cymatic.hub.checkpoints import read_checkpoint, tensors_in
 from cymatic.hub.parts import fill
-from cymatic.hub.peers import PeerCodec, PeerConfig, plain, transformers
+from cymatic.hub.readers.peers import PeerCodec, PeerConfig, plain, transformers
 
 # Our name of a setting: transformers' name, and the name in the metadata of DAC's own files.
 NAMES = {
@@ -44,7 +45,7 @@ class DacCodecConfig(PeerConfig):
     dim: int = Field(default=1024, ge=1, le=2**14)
     levels: int = Field(default=9, ge=1, le=128)
     size: int = Field(default=1024, ge=2, le=2**16)
-    lookup_dim: int = Field(default=8, ge=1, le=1024)
+    lookup_dim: int | tuple[int, ...] = 8  # of all levels, or of each
 
     @model_validator(mode="after")
     def _fits(self) -> DacCodecConfig:
@@ -54,9 +55,14 @@ class DacCodecConfig(PeerConfig):
             raise ValueError(f"ratios of {self.ratios} up and {self.decoder_ratios} down change a sound's length")
         if self.decoder_width >> len(self.decoder_ratios) < 1:
             raise ValueError(f"a decoder {self.decoder_width} wide can't be halved {len(self.decoder_ratios)} times")
-        if self.size & (self.size - 1):
-            raise ValueError(f"a codebook of {self.size} codes; transformers' DAC has powers of 2")
+        if not all(1 <= dim <= 1024 for dim in self.lookup_dims) or len(self.lookup_dims) != self.levels:
+            raise ValueError(f"codes of {self.lookup_dim} dimensions; each is 1 to 1024, for {self.levels} levels")
         return self
+
+    @property
+    def lookup_dims(self) -> tuple[int, ...]:
+        """Dimensions of the codes of each level."""
+        return (self.lookup_dim,) * self.levels if isinstance(self.lookup_dim, int) else self.lookup_dim
 
 
 class DacCodec(PeerCodec):
@@ -73,8 +79,16 @@ class DacCodec(PeerCodec):
         self.sizes = (config.size,) * config.levels
         package = transformers()
         settings = {theirs: getattr(config, ours) for ours, (theirs, _) in NAMES.items()}
-        network = package.DacModel(package.DacConfig(**settings))
+        # transformers has codebooks of powers of 2 alone, and one dimension for all; DAC's own code has neither limit.
+        narrow = {"codebook_dim": config.lookup_dims[0], "codebook_size": 1 << (config.size - 1).bit_length()}
+        network = package.DacModel(package.DacConfig(**{**settings, **narrow}))
         self.encoder, self.decoder, self.quantizer = network.encoder, network.decoder, network.quantizer
+        for quantizer, dim in zip(self.quantizer.quantizers, config.lookup_dims, strict=True):
+            if dim != config.lookup_dims[0]:
+                quantizer.in_proj = nn.Conv1d(config.dim, dim, 1)
+                quantizer.out_proj = nn.Conv1d(dim, config.dim, 1)
+            if (config.size, dim) != quantizer.codebook.weight.shape:
+                quantizer.codebook = nn.Embedding(config.size, dim)
 
     def _codes(self, wave: Tensor, levels: int) -> Tensor:
         rest, found = self.encoder(pad(wave, (0, -wave.shape[-1] % self.hop))), list[Tensor]()
@@ -101,21 +115,59 @@ def dac_of_folder(values: dict[str, Any], tensors: dict[str, Tensor], where: Pat
     return codec.eval()
 
 
-def read_dac(checkpoint: Path) -> DacCodec:
-    """DAC's own checkpoint: `weights.pth`, whose metadata say how large it is.
+def read_dac(checkpoint: Path, *, rate: int | None = None) -> DacCodec:
+    """DAC's own checkpoint (`weights.pth`), or its bare state_dict.
+
+    Its sizes are those that its metadata tell, and otherwise those of its tensors. `rate` is in Hz; without it the one
+    of the metadata holds, or 44.1 kHz where there are none.
 
     Raises ModelError for a file that is none, and names every tensor that is missing, unexpected or of another shape.
     """
     held = read_checkpoint(checkpoint)
-    metadata = held.get("metadata")
-    sizes = metadata.get("kwargs") if isinstance(metadata, dict) else None
-    if not isinstance(sizes, dict):
-        raise ModelError(f"{checkpoint} has no metadata.kwargs, which say how large DAC is; give a weights*.pth of DAC")
-    codec = DacCodec(_config({ours: sizes.get(theirs) for ours, (_, theirs) in NAMES.items()}, checkpoint))
     tensors = plain(tensors_in(held, checkpoint))
+    if not is_dac(tensors):
+        raise ModelError(
+            f"{checkpoint} is no DAC: it lacks encoder.block, decoder.model or quantizer.quantizers; give a "
+            "weights*.pth of DAC"
+        )
+    metadata = held.get("metadata")
+    kwargs = metadata.get("kwargs") if isinstance(metadata, dict) else None
+    told = {ours: kwargs.get(theirs) for ours, (_, theirs) in NAMES.items()} if isinstance(kwargs, dict) else {}
+    sizes = {**_sizes(tensors), **{name: value for name, value in told.items() if value is not None}}
+    if rate is not None:
+        sizes["rate"] = rate
+    codec = DacCodec(_config(sizes, checkpoint))
     depths = {"encoder": len(codec.config.ratios), "decoder": len(codec.config.decoder_ratios)}
-    fill(codec, tensors, f"{checkpoint} is not the DAC that its metadata tell of", lambda n: _published(n, depths))
+    fill(codec, tensors, f"{checkpoint} is no whole DAC of its size", lambda n: _published(n, depths))
     return codec.eval()
+
+
+def is_dac(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether these tensors have the names of DAC's own files."""
+    parts = ("encoder.block.", "decoder.model.", "quantizer.quantizers.0.codebook.weight")
+    return all(any(name.startswith(part) for name in tensors) for part in parts)
+
+
+def _sizes(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The settings that tensors tell. Those that are missing stay unsaid."""
+
+    def shapes(pattern: str) -> list[torch.Size]:
+        found = [(int(m[1]), t.shape) for name, t in tensors.items() if (m := re.fullmatch(pattern, name))]
+        return [shape for _, shape in sorted(found)]
+
+    first = shapes(r"encoder\.block\.(0)\.weight")
+    last = shapes(r"decoder\.model\.(0)\.weight")
+    down = shapes(r"encoder\.block\.(\d+)\.block\.4\.weight")
+    up = shapes(r"decoder\.model\.(\d+)\.block\.1\.weight")
+    books = shapes(r"quantizer\.quantizers\.(\d+)\.codebook\.weight")
+    sizes: dict[str, Any] = {"rate": 44_100, "levels": len(books), "size": books[0][0] if books else None}
+    if all(len(shape) == 2 for shape in books):
+        dims = tuple(shape[1] for shape in books)
+        sizes["lookup_dim"] = dims[0] if len(set(dims)) == 1 else dims
+    if first and last and all(len(shape) == 3 for shape in (*first, *last, *down, *up)):
+        sizes |= {"width": first[0][0], "decoder_width": last[0][0], "dim": last[0][1]}
+        sizes |= {"ratios": [shape[2] // 2 for shape in down], "decoder_ratios": [shape[2] // 2 for shape in up]}
+    return sizes
 
 
 def _config(held: dict[str, Any], where: Path) -> DacCodecConfig:

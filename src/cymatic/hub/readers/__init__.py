@@ -1,0 +1,1 @@
+"""Other projects' formats, one a file: read, converted to parts of ours, and never written."""
