@@ -124,9 +124,8 @@ REFUSED = {
 def _can_be(one: str, other: str) -> bool:
     """Whether no setting of one undoes one of the other: a key with two values, or one inside a mapping that is set."""
     a, b = (dict(setting.split("=", 1) for setting in WAYS[name]) for name in (one, other))
-    own, shared = a.items() ^ b.items(), a.keys() & b.keys()
-    keys = {key for key, _ in own}
-    return not (keys & shared or any(k.startswith(f"{m}.") for k in keys for m in keys))
+    ours, theirs = dict(a.items() - b.items()), dict(b.items() - a.items())
+    return not any(k == m or k.startswith(f"{m}.") or m.startswith(f"{k}.") for k in ours for m in theirs)
 
 
 PAIRS = [pair for pair in combinations(WAYS, 2) if "as it comes" not in pair and _can_be(*pair)]

@@ -7,6 +7,7 @@ before is left out and named.
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,9 +68,18 @@ def _folder(top: Path, real: str, found: Walk, read: set[str], hidden: bool) -> 
                 links.append((path, place))
             elif os.path.isfile(path):
                 found.files.append(path)
-            elif entry.is_symlink() and not os.path.exists(path):
+            elif entry.is_symlink() and _dangles(path):
                 found.broken.append((path, "is a link to nothing"))
     return links
+
+
+def _dangles(link: Path) -> bool:
+    """Whether it leads to nothing; one that leads to itself was never anything, like a pipe."""
+    try:
+        os.stat(link)
+    except OSError as error:
+        return error.errno != errno.ELOOP
+    return False
 
 
 def _holds(folder: str, place: str) -> bool:

@@ -26,7 +26,7 @@ from cymatic.hub.earlier import todays_config
 FORMAT = 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 FLOATS = (torch.float16, torch.bfloat16, torch.float32)
-MOST_JSON = 16 * 2**20  # bytes; more is no description of a part
+MOST_JSON, MOST_CONFIG = 64 * 2**20, 16 * 2**20  # bytes; more is no description of a model, of a part
 
 
 P = TypeVar("P", bound=nn.Module)
@@ -59,7 +59,7 @@ def load_part(folder: Path, kinds: tuple[type[P], ...]) -> P:
     unexpected, of another shape or not finite. What the config claims is bounded by the tensors that the file holds:
     a config of a far larger network ends in a sentence, too, before memory or time is spent on it.
     """
-    values = read_json(folder / CONFIG)
+    values = read_json(folder / CONFIG, MOST_CONFIG)
     check_format(values, folder / CONFIG)
     values = todays_config(values, str(folder / CONFIG))
     by_kind = {_kind(cls): cls for cls in kinds}
@@ -168,13 +168,13 @@ def _safely(path: Path, read: Callable[[], T]) -> T:
         ) from None
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from `path`. Raises ModelError where there is none."""
+def read_json(path: Path, most: int = MOST_JSON) -> dict[str, Any]:
+    """A JSON object from `path`. Raises ModelError where there is none or it has more than `most` bytes."""
     try:
         if path.exists() and not path.is_file():  # reading a pipe would wait for ever
             raise ModelError(f"{path} is not a file; copy or train the model again")
-        if path.stat().st_size > MOST_JSON:
-            raise ModelError(f"{path} is larger than {MOST_JSON >> 20} MB, so it is damaged; copy the model again")
+        if path.stat().st_size > most:
+            raise ModelError(f"{path} is larger than {most >> 20} MB, so it is damaged; copy the model again")
         if is_lfs_pointer(path):
             raise ModelError(f"{path} {IS_LFS_POINTER}")
         values = json.loads(path.read_text(encoding="utf-8"))

@@ -106,8 +106,9 @@ def clip_each_side(optimizer: torch.optim.Optimizer, most: float) -> Float[Tenso
     """
     sides: dict[str, list[Tensor]] = {}
     for group in optimizer.param_groups:
-        sides.setdefault(group["side"], []).extend(group["params"])
-    return torch.stack([torch.nn.utils.clip_grad_norm_(side, most) for side in sides.values()]).norm()
+        sides.setdefault(group["side"], []).extend(p for p in group["params"] if p.grad is not None)
+    # Of a side without gradients torch gives a norm on the CPU, wherever the others are.
+    return torch.stack([torch.nn.utils.clip_grad_norm_(side, most) for side in sides.values() if side]).norm()
 
 
 def groups_of(

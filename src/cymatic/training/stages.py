@@ -6,6 +6,8 @@ words. Where a stage names no role for its target, it is the medium that its par
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -28,10 +30,10 @@ if TYPE_CHECKING:  # the unions are those of the families, whatever they hold
     EncoderPart = Any
 else:
     AutoencoderPart = Annotated[
-        tuple(part.config_class for part in (*CODECS, *TRAINED_VOCODERS)), Field(discriminator="kind")
+        reduce(or_, (part.config_class for part in (*CODECS, *TRAINED_VOCODERS))), Field(discriminator="kind")
     ]
-    PriorPart = Annotated[tuple(part.config_class for part in PRIORS), Field(discriminator="kind")]
-    EncoderPart = Annotated[tuple(part.config_class for part in ENCODERS), Field(discriminator="kind")]
+    PriorPart = Annotated[reduce(or_, (part.config_class for part in PRIORS)), Field(discriminator="kind")]
+    EncoderPart = Annotated[reduce(or_, (part.config_class for part in ENCODERS)), Field(discriminator="kind")]
 
 
 class Stage(Config):
