@@ -9,10 +9,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class BatchShard:
-    """Items `rank`, `rank + ranks`, ... of a batch of `items` sounds, whose longest has `longest` frames.
+    """Items `rank`, `rank + ranks`, ... of a batch of `items`, the longest of which is `longest` steps long.
 
-    frames_share and items_share: what these items' mean counts in the mean over the processes, 1 where all hold as
-    much. With them that mean is the mean over the whole batch, and so is the mean of the gradients.
+    frames_weight and items_weight: by how much the mean over these items' steps, or over these items, counts in the
+    mean over the processes; 1 where all processes hold as many. So weighed, that mean is the mean over the whole batch,
+    and so is the mean of the gradients.
     """
 
     rank: int
@@ -24,13 +25,16 @@ class BatchShard:
 
     @classmethod
     def of(cls, lengths: list[int], rank: int, ranks: int) -> BatchShard:
-        """The share of `rank` in a batch whose items have these lengths in frames."""
+        """The shard of `rank` in a batch whose items have these lengths."""
         own = lengths[rank::ranks]
         return cls(
             rank, ranks, len(lengths), max(lengths), ranks * sum(own) / sum(lengths), ranks * len(own) / len(lengths)
         )
 
     def take(self, drawn: Tensor) -> Tensor:
-        """The rows of `drawn` `[items, ...]` that belong to these items: random numbers are drawn for the whole batch,
-        so that an item meets the same ones however many processes there are."""
+        """The rows of `drawn` `[items, ...]` that belong to these items.
+
+        Random numbers are drawn for the whole batch, so that an item gets the same ones whatever the number of
+        processes.
+        """
         return drawn[self.rank :: self.ranks]

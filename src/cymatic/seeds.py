@@ -1,4 +1,4 @@
-"""Seeds made from seeds: independent streams without hidden state."""
+"""One seed from several numbers, so that what is random depends on them alone and on no hidden state."""
 
 import hashlib
 

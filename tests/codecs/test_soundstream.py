@@ -1,4 +1,4 @@
-"""SoundStream's network: its size, no future, tiles with a past, and that it learns."""
+"""SoundStream's network: its size, no future, blocks with a state, and that it learns."""
 
 import pytest
 import torch
@@ -60,12 +60,12 @@ def test_no_output_knows_what_comes_later(shape):
 @settings(max_examples=8)
 @given(lengths=st.lists(st.integers(1, 7), min_size=1, max_size=5))
 @torch.no_grad()
-def test_tiles_with_a_past_are_the_whole(shape, lengths):
+def test_blocks_with_a_state_are_the_whole(shape, lengths):
     net = built(shape, 2)
     x, state = draw(2, 2, sum(lengths) * 6), StreamingState()
     found, made = [], []
-    for tile in x.split([n * 6 for n in lengths], dim=-1):
-        found.append(net.encoder(tile, state))
+    for block in x.split([n * 6 for n in lengths], dim=-1):
+        found.append(net.encoder(block, state))
         made.append(net.decoder(found[-1], state))
         state.commit()
     z = net.encoder(x)

@@ -1,18 +1,21 @@
 """What every quantizer promises. A new one is one more row in ROWS."""
 
+from typing import get_args
+
 import pytest
 import torch
 from torch import nn
 
 from cymatic.errors import Error
 from cymatic.hub.parts import load_weights
-from cymatic.quantizers import QUANTIZERS
+from cymatic.quantizers import QUANTIZERS, GridQuantizerConfig, LevelsQuantizerConfig, build_quantizer
 from cymatic.quantizers.finite import (
     FiniteScalarQuantizer,
     FiniteScalarQuantizerConfig,
     LookupFreeQuantizer,
     LookupFreeQuantizerConfig,
 )
+from cymatic.quantizers.gaussian import GaussianBottleneck, GaussianBottleneckConfig
 from cymatic.quantizers.maps import MapConfig
 from cymatic.quantizers.residual import ResidualQuantizer, ResidualQuantizerConfig
 from cymatic.quantizers.vector import VectorQuantizer, VectorQuantizerConfig
@@ -43,6 +46,13 @@ def finite(**settings) -> FiniteScalarQuantizer:
 def lookup_free(**settings) -> LookupFreeQuantizer:
     torch.manual_seed(0)
     return LookupFreeQuantizer(LookupFreeQuantizerConfig(dim=DIM, bits=4, **settings)).eval()
+
+
+def gaussian(**settings) -> GaussianBottleneck:
+    torch.manual_seed(0)
+    bottleneck = GaussianBottleneck(GaussianBottleneckConfig(dim=DIM, latent=4, **settings))
+    bottleneck.train()(given((9,)), torch.Generator().manual_seed(0))  # its scale is that of what it has met
+    return bottleneck.eval()
 
 
 def given(places: tuple[int, ...], batch: int = 3) -> torch.Tensor:
@@ -80,12 +90,50 @@ ROWS = {
     "lookup-free": lookup_free(),
     "lookup-free, levels": lookup_free(levels=3, dropout=0.5),
 }
+GAUSSIAN = {"gaussian": gaussian(), "gaussian, no pull": gaussian(kl=0.0)}  # whose latents are no codes
 every_quantizer = pytest.mark.parametrize("quantizer", ROWS.values(), ids=ROWS)
+every_bottleneck = pytest.mark.parametrize("quantizer", [*ROWS.values(), *GAUSSIAN.values()], ids=[*ROWS, *GAUSSIAN])
 every_layout = pytest.mark.parametrize("places", PLACES.values(), ids=PLACES)
 
 
 def test_every_quantizer_is_here():
-    assert {type(quantizer) for quantizer in ROWS.values()} == set(QUANTIZERS)
+    assert {type(quantizer) for quantizer in [*ROWS.values(), *GAUSSIAN.values()]} == set(QUANTIZERS)
+    nested = {kind for union in (GridQuantizerConfig, LevelsQuantizerConfig) for kind in get_args(get_args(union)[0])}
+    assert nested == {quantizer.config_class for quantizer in QUANTIZERS}
+
+
+@every_bottleneck
+def test_a_config_builds_its_quantizer(quantizer):
+    assert type(build_quantizer(quantizer.config)) is type(quantizer)
+    assert quantizer.has_levels != isinstance(quantizer, VectorQuantizer)
+    assert len(quantizer.sizes) == quantizer.levels
+
+
+@every_layout
+@pytest.mark.parametrize("quantizer", GAUSSIAN.values(), ids=GAUSSIAN)
+def test_latents_without_codes_stand_for_what_is_given(quantizer, places):
+    z = given(places)
+    out = quantizer(z)
+    assert out.z.shape == z.shape and out.codes.shape == (3, 0, *places)
+    latent = quantizer.to_latent(z)
+    assert latent.shape == (3, 4, *places)
+    torch.testing.assert_close(quantizer.from_latent(latent), out.z, atol=1e-5, rtol=1e-5)
+    with pytest.raises(Error, match="a latent of 3 numbers was given; this codec's have 4"):
+        quantizer.from_latent(latent[:, 1:])
+
+
+@every_bottleneck
+def test_the_gradient_goes_straight_through(quantizer):
+    """As if nothing were quantised: with projections it is that of what lies between them, without any it is itself."""
+    z = given((9,)).requires_grad_()
+    out = quantizer(z)
+    pull = torch.randn(out.z.shape, generator=torch.Generator().manual_seed(2))
+    (found,) = torch.autograd.grad((out.z * pull).sum(), z)
+    assert found.isfinite().all() and (found.abs().amax(1) > 0).all(), "each place hears of it"
+    plain = getattr(quantizer.config, "lookup_dim", None) is None and not hasattr(quantizer.config, "latent")
+    plain = plain and isinstance(quantizer, VectorQuantizer | ResidualQuantizer)
+    if plain and not (isinstance(quantizer, VectorQuantizer) and quantizer.config.metric == "cosine"):
+        torch.testing.assert_close(found, pull)
 
 
 @every_quantizer

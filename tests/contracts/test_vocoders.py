@@ -1,13 +1,17 @@
 """What every vocoder promises. A new one is one more row in CONFIGS."""
 
+from dataclasses import replace
+from typing import get_args
+
 import pytest
 import torch
 
 from cymatic.config import Config
-from cymatic.errors import ModelError
+from cymatic.errors import Error, ModelError
 from cymatic.hub.parts import load_part, save_part
+from cymatic.media.wave_spec import WaveSpec
 from cymatic.signal.mel import PRESETS, MelSpec, from_magnitude, log_mel, to_magnitude
-from cymatic.vocoders import VOCODERS
+from cymatic.vocoders import TRAINED_VOCODERS, VOCODERS, VocoderConfig
 from cymatic.vocoders.griffin_lim import GriffinLimConfig, GriffinLimVocoder
 from cymatic.vocoders.melgan import MelGAN, MelGANConfig
 from cymatic.vocoders.vocos import Vocos, VocosConfig
@@ -55,6 +59,60 @@ each_that_inverts = pytest.mark.parametrize("vocoder", BUILT[:2], ids=lambda v: 
 
 def test_every_vocoder_is_here():
     assert {type(vocoder) for vocoder in BUILT} == set(VOCODERS)
+    assert set(get_args(get_args(VocoderConfig)[0])) == {vocoder.config_class for vocoder in VOCODERS}
+    assert set(TRAINED_VOCODERS) == {type(vocoder) for vocoder in BUILT if list(vocoder.parameters())}
+
+
+@every_vocoder
+def test_it_says_what_it_reads_and_gives_and_may_read_something_else(vocoder):
+    config = vocoder.config
+    assert config.reads == SPEC and config.gives == WaveSpec(rate=SPEC.rate)
+    assert config.names_its_spec and not type(config)().names_its_spec
+    assert config.reading(SPEC) == config
+    fewer = SPEC.model_copy(update={"mels": 32})
+    assert config.reading(fewer).reads == fewer
+    assert type(config)(mel="sound-24k").reads == PRESETS["sound-24k"]
+    with pytest.raises(ValueError, match='no mel "sound-25k"; did you mean "sound-24k"'):
+        type(config)(mel="sound-25k")
+
+
+@every_vocoder
+@torch.inference_mode()
+def test_it_is_an_autoencoder_whose_first_half_is_the_mel(vocoder):
+    lengths = torch.tensor([1850, 400, 3000])
+    wave = torch.full((3, 1, 3000), 9.0)
+    for row, tone, length in zip(wave, tones(0.3, 0.3, 0.4), lengths.tolist(), strict=True):
+        row[:, :length] = tone[:length]
+    latent = vocoder.encode(wave, lengths)
+    assert latent.codes is None and vocoder.sizes == ()
+    made = vocoder.decode(latent)
+    assert made.shape == (3, 1, 3000)
+    for i, length in enumerate(lengths.tolist()):
+        alone = vocoder.encode(wave[i : i + 1, :, :length])
+        assert torch.equal(alone.z, vocoder.analyse(wave[i : i + 1, :, :length]))
+        assert alone.z.shape[-1] == vocoder.columns(length) and vocoder.length(alone.z.shape[-1]) >= length
+        frames = alone.z.shape[-1]
+        torch.testing.assert_close(latent.z[i, :, :frames], alone.z[0], atol=1e-5, rtol=0)
+        assert (latent.z[i, :, frames:] == torch.tensor(SPEC.silence)).all()
+        torch.testing.assert_close(made[i, :, :length], vocoder.decode(alone)[0], atol=1e-5, rtol=0)
+        assert not made[i, :, length:].any()
+    step = vocoder.reconstruct(wave[2:])
+    assert step.quantized is None and torch.equal(step.wanted, wave[2:])
+    torch.testing.assert_close(step.made, made[2:], atol=1e-5, rtol=0)
+    assert vocoder.distance(step.wanted, step.wanted) == 0 < vocoder.distance(step.made, step.wanted)
+
+
+@every_vocoder
+def test_lengths_and_mels_that_do_not_fit_are_refused(vocoder):
+    wave = torch.zeros(1, 1, 400)
+    for wrong in (0, 401):
+        with pytest.raises(Error, match="give 1 to all"):
+            vocoder.encode(wave, torch.tensor([wrong]))
+    latent = vocoder.encode(wave)
+    with pytest.raises(Error, match=r"\[401\] samples were asked for, and 4 frames hold 1 to 400"):
+        vocoder.decode(replace(latent, lengths=torch.tensor([401])))
+    with pytest.raises(Error, match=r"this vocoder reads mels \[batch, 64, frames\]"):
+        vocoder.decode(replace(latent, z=latent.z[:, 1:]))
 
 
 def tones(*seconds: float) -> list[torch.Tensor]:

@@ -19,7 +19,7 @@ LAYERS = (
     ("files", "config", "seeds", "batch_shard"),
     ("signal", "nn", "cond"),
     ("media",),
-    ("quantizers",),
+    ("quantizers", "latent"),
     ("codecs", "encoders", "priors", "vocoders", "discriminators"),
     ("data", "evaluation", "hub"),
     ("pipelines",),
@@ -121,12 +121,92 @@ def test_a_planted_import_is_found(tmp_path: Path, path: str, line: str, complai
 
 
 def test_peers_may_import_one_way_only(tmp_path: Path) -> None:
-    for room, line in (("data", "from cymatic.errors import Error"), ("metrics", "from cymatic.data import folder")):
+    for room, line in (("data", "from cymatic.errors import Error"), ("evaluation", "from cymatic.data import folder")):
         (tmp_path / room).mkdir()
         (tmp_path / room / "a.py").write_text(line, encoding="utf-8")
     assert violations(tmp_path) == []
-    (tmp_path / "data" / "b.py").write_text("from cymatic.evaluation import judges", encoding="utf-8")
+    (tmp_path / "data" / "b.py").write_text("from cymatic.evaluation import probe", encoding="utf-8")
     assert len(violations(tmp_path)) == 2
+
+
+def guards(tree: ast.AST) -> set[int]:
+    """The lines below `if TYPE_CHECKING`, which never run."""
+    found: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            found.update(line for below in node.body for line in range(below.lineno, (below.end_lineno or 0) + 1))
+    return found
+
+
+def graph(package: Path) -> dict[str, set[str]]:
+    """Which modules each module imports, at the top or inside a function; the package's lazy door is left out."""
+    names = {}
+    for path in modules(package):
+        parts = path.relative_to(package).with_suffix("").parts
+        names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    names.pop("", None)
+    found: dict[str, set[str]] = {}
+    for name, path in names.items():
+        if name in DOORS:
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        unseen = guards(tree)
+        inside = path.relative_to(package).parts[:-1]
+        found[name] = set()
+        for line, imported in imported_names(tree, ["cymatic", *inside]):
+            root, _, rest = imported.partition(".")
+            if root != "cymatic" or line in unseen:
+                continue
+            target = rest if rest in names else rest.rpartition(".")[0]  # a module, or a name inside one
+            if target in names and target != name:
+                found[name].add(target)
+    return found
+
+
+def circles(edges: dict[str, set[str]]) -> list[str]:
+    """Each circle once, as the modules that reach one another (Tarjan's strongly connected components)."""
+    order: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[str] = []
+
+    def visit(name: str) -> None:
+        order[name] = low[name] = len(order)
+        stack.append(name)
+        for target in sorted(edges.get(name, ())):
+            if target not in order:
+                visit(target)
+                low[name] = min(low[name], low[target])
+            elif target in stack:
+                low[name] = min(low[name], order[target])
+        if low[name] == order[name]:
+            circle = [stack.pop()]
+            while circle[-1] != name:
+                circle.append(stack.pop())
+            if len(circle) > 1:
+                found.append(" <-> ".join(sorted(circle)))
+
+    for name in sorted(edges):
+        if name not in order:
+            visit(name)
+    return sorted(found)
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    assert circles(graph(PACKAGE)) == []
+
+
+@pytest.mark.parametrize("late", ["from cymatic.a.one import x", "def f():\n    from cymatic.a import one"])
+def test_a_planted_circle_is_found(tmp_path: Path, late: str) -> None:
+    (tmp_path / "a").mkdir()
+    for name, line in (("one", "import cymatic.a.two"), ("two", "from ..b import three"), ("four", "import cymatic.a")):
+        (tmp_path / "a" / f"{name}.py").write_text(line, encoding="utf-8")
+    (tmp_path / "b").mkdir()
+    three = tmp_path / "b" / "three.py"
+    three.write_text(late, encoding="utf-8")
+    assert circles(graph(tmp_path)) == ["a.one <-> a.two <-> b.three"]
+    three.write_text(f"from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    {late.splitlines()[-1].strip()}")
+    assert circles(graph(tmp_path)) == []
 
 
 def fresh_python(code: str) -> set[str]:
@@ -143,7 +223,7 @@ HEAVY = {"torch", "scipy", "matplotlib", "transformers", "wordllama"}
 def test_import_cymatic_is_light() -> None:
     loaded = fresh_python("import cymatic\nassert 'load' in dir(cymatic)")
     assert not loaded & (HEAVY | {"typer", "pydantic", "numpy", "soundfile"})
-    assert {name for name in loaded if name.startswith("cymatic")} == {"cymatic"}
+    assert {name for name in loaded if name.startswith("cymatic")} == {"cymatic", "cymatic.version"}
 
 
 def test_an_unknown_name_says_what_there_is() -> None:

@@ -26,6 +26,15 @@ def test_a_codec_of_before_gives_the_same_codes(tmp_path, wrote):
     assert (tmp_path / "config.json").read_text() == before, "its hash names it"
 
 
+def test_a_block_was_a_tile(tmp_path):
+    codec = tiny_codec()
+    save_part(tmp_path, codec)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["tile"] = config.pop("block")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert load_part(tmp_path, (WaveformCodec,)).config == codec.config
+
+
 def test_what_is_asked_of_a_training_to_come_is_refused():
     values = {"kind": "waveform", "quantizer": {"kind": "residual", "temperature": 0.3}}
     assert todays_config(values, "here") == {"kind": "waveform", "quantizer": {"kind": "residual"}}

@@ -1,4 +1,4 @@
-"""Causal convolutions: torch's own numbers, no future, and tiles with a past that are the whole."""
+"""Causal convolutions: torch's own numbers, no future, and blocks with a state that are the whole."""
 
 import pytest
 import torch
@@ -23,10 +23,10 @@ def built(layer: type, settings: dict) -> CausalConv | CausalConvTranspose:
     return layer(4, 8, **settings)
 
 
-def in_tiles(layer, x: torch.Tensor, lengths: list[int]) -> torch.Tensor:
+def in_blocks(layer, x: torch.Tensor, lengths: list[int]) -> torch.Tensor:
     state, made = StreamingState(), []
-    for tile in x.split(lengths, dim=-1):
-        made.append(layer(tile, state))
+    for block in x.split(lengths, dim=-1):
+        made.append(layer(block, state))
         state.commit()
     return torch.cat(made, dim=-1)
 
@@ -66,16 +66,16 @@ def test_a_frame_is_heard_from_its_first_sample_on(settings, changed):
 
 @given(st.sampled_from([*((CausalConv, s) for s in DOWN), *((CausalConvTranspose, s) for s in UP)]),
        st.lists(st.integers(1, 9), min_size=1, max_size=5))  # fmt: skip
-def test_tiles_are_the_whole(case, frames):
+def test_blocks_are_the_whole(case, frames):
     layer = built(*case)
     unit = case[1].get("stride", 1) if case[0] is CausalConv else 1
     lengths = [n * unit for n in frames]
     x = draw(2, 4, sum(lengths))
-    torch.testing.assert_close(in_tiles(layer, x, lengths), layer(x), atol=1e-6, rtol=0)
+    torch.testing.assert_close(in_blocks(layer, x, lengths), layer(x), atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize(("kind", "settings"), [(CausalConv, DOWN[1]), (CausalConvTranspose, UP[4])])
-def test_a_tile_may_be_tried_before_it_is_complete(kind, settings):
+def test_a_block_may_be_tried_before_it_is_complete(kind, settings):
     layer, x = built(kind, settings), draw(1, 4, 20)
     state, stride = StreamingState(), settings.get("stride", 1)
     first = layer(x[..., :10], state)
@@ -83,7 +83,7 @@ def test_a_tile_may_be_tried_before_it_is_complete(kind, settings):
     tried = layer(pad(x[..., 10:13], (0, 7)), state)[..., : 3 * stride]
     second = layer(x[..., 10:], state)
     state.commit()
-    assert torch.equal(torch.cat([first, second], -1), in_tiles(layer, x, [10, 10]))
+    assert torch.equal(torch.cat([first, second], -1), in_blocks(layer, x, [10, 10]))
     torch.testing.assert_close(tried, second[..., : 3 * stride], atol=1e-6, rtol=0)
 
 

@@ -1,4 +1,4 @@
-"""Multiresolution convolutions and wavelets: the reference's numbers, naive versions, and tiles."""
+"""Multiresolution convolutions and wavelets: the reference's numbers, naive versions, and blocks."""
 
 import math
 
@@ -103,11 +103,11 @@ every_layer = pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS)
 @every_layer
 @pytest.mark.parametrize("lengths", [[1] * 20, [7, 13], [3, 1, 16]])
 @torch.no_grad()
-def test_tiles_with_a_past_are_the_whole(make, lengths):
+def test_blocks_with_a_state_are_the_whole(make, lengths):
     torch.manual_seed(0)
     layer, x, state, made = make(), draw(2, 3, 20), StreamingState(), []
-    for tile in x.split(lengths, dim=-1):
-        made.append(layer(tile, state))
+    for block in x.split(lengths, dim=-1):
+        made.append(layer(block, state))
         state.commit()
     torch.testing.assert_close(torch.cat(made, -1), layer(x), atol=1e-6, rtol=0)
 

@@ -139,7 +139,7 @@ def test_the_recipe_asks_for_what_its_codec_has():
     asked = make_recipe("codec-gpt", [])
     assert asked.start == "starter-codec"
     codec = cymatic.load(asked.start)
-    assert codec.codec.least <= asked.levels <= codec.codec.levels
+    assert codec.codec.min_levels <= asked.levels <= codec.codec.levels
 
 
 def test_parts_that_do_not_fit(place):

@@ -32,7 +32,7 @@ def test_any_ratios_and_any_length(ratios, blocks, least):
     hop = int(torch.tensor(ratios).prod())
     spec = MelSpec(rate=8000, n_fft=max(2 * hop, 128), hop=hop, mels=8, fmax=4000)
     config = MelGANConfig(mel=spec, width=16, blocks=blocks, ratios=ratios)
-    assert config.least == least
+    assert config.min_frames == least
     vocoder = built(config)
     for frames in (1, least - 1, least, least + 3):
         assert vocoder(torch.zeros(2, 8, frames)).shape == (2, 1, frames * hop)
@@ -43,7 +43,7 @@ def test_a_mel_too_short_to_reflect_is_followed_by_silence():
     vocoder = built(TINY)
     mel = torch.randn(1, SPEC.mels, 2, generator=torch.Generator().manual_seed(0))
     longer = torch.nn.functional.pad(mel, (0, 2), value=SPEC.silence)
-    assert TINY.least == 4
+    assert TINY.min_frames == 4
     assert torch.equal(vocoder(mel), vocoder(longer)[..., :200])
 
 

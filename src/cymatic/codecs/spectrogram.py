@@ -215,11 +215,12 @@ class SpectrogramCodec(Autoencoder):
         """
         refuse_untrained(self, allow=self.training)
         z, frames = latent.z, latent.lengths.to(latent.z.device)
-        longest = int(frames.max())
-        if latent.layout != "grid" or z.shape[2] != self.rows or z.shape[3] < self.columns(longest) or frames.min() < 1:
+        longest, dim = int(frames.max()), self.config.quantizer.dim
+        fits = latent.layout == "grid" and z.dim() == 4 and z.shape[1:3] == (dim, self.rows)
+        if not fits or z.shape[3] < self.columns(longest) or frames.min() < 1:
             raise Error(
                 f'a latent "{latent.layout}" of {list(z.shape)} for {longest} frames was given; this codec reads a '
-                f'"grid" of {self.rows} rows and {self.columns(longest)} columns'
+                f'"grid" of {dim} numbers, {self.rows} rows and {self.columns(longest)} columns'
             )
         spec = self.config.mel
         mel = z.new_full((len(z), spec.mels, longest), spec.silence)

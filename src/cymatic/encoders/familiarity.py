@@ -14,7 +14,7 @@ from cymatic.errors import PromptError
 # Measured on wordllama's table: spelling variants and close kin of a word ("7" for "seven", "puppy" for "dog", "said"
 # for "says") lie above this cosine, other words of its class ("eleven", "mary") below.
 KIN = 0.45
-# Rows of articles and prepositions are shorter than this; such words say little, so they are never reported.
+# Rows of articles and prepositions are shorter than this; such words mean little alone, so they are never reported.
 SALIENT = 3.0
 
 
@@ -32,7 +32,7 @@ class Familiarity:
     def unknown_words(self, prompt: str) -> list[str]:
         """The prompt's words whose best cosine with any known word is under 0.45. Raises PromptError as `normalise`.
 
-        Words that say little are left out, unless not one word of the prompt is known.
+        Words that mean little alone are left out, unless not one word of the prompt is known.
         """
         if not self.captions:
             return []

@@ -45,7 +45,7 @@ class GPTBlock(nn.Module):
     ) -> Float[Tensor, "batch n width"]:
         """`mask` is True where a key may be looked at; without one each place looks at itself and all before it.
 
-        by: the turns of the n places, for a rotary block. A `cache` takes the keys and values in its first n places.
+        rotary: tables of the n places, for a rotary block. A `cache` takes the keys and values in its first n places.
         """
         q, k, v = self._heads(x, rotary)
         if cache is not None:

@@ -1,8 +1,8 @@
-"""Convolutions that know no future: down to a lower rate, and up to a higher one.
+"""Causal convolutions: down to a lower rate, and up to a higher one.
 
-Columns of the lower rate are frames of `stride` samples. A frame is made of nothing later than its own last sample, and
-what comes of a frame begins with its own first sample. So down and up again there is no delay, and what is known of a
-signal so far stays true whatever follows. Both take tiles of whole frames with a `Past`.
+Columns of the lower rate are frames of `stride` samples. A frame depends on nothing later than its own last sample, and
+what is made of a frame begins at its own first sample. So down and up again there is no delay, and what was computed of
+a signal so far stays right whatever follows. Both take blocks of whole frames with a `StreamingState`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class CausalConvTranspose(nn.ConvTranspose1d):
     def forward(  # type: ignore[override]
         self, x: Float[Tensor, "batch inside n"], state: StreamingState | None = None
     ) -> Float[Tensor, "batch outside m"]:
-        # The bias comes last: where two tiles overlap it would count twice.
+        # The bias comes last: where two blocks overlap it would count twice.
         y = conv_transpose1d(x, self.weight, None, self.stride, 0, 0, self.groups)
         y = add_overlap(state, self, y, self.rings)
         return y if self.bias is None else y + self.bias[:, None]

@@ -42,7 +42,7 @@ class MultiresConv(nn.Module):
     ) -> Float[Tensor, "batch channels n"]:
         channels, n = x.shape[1:]
         y = x * self.weights[:, -1:]
-        # The past of x says all of the past of every resolution, so one memory is enough. Each resolution uses some up.
+        # The past of every resolution follows from that of x, so one memory is enough. Each resolution uses some of it.
         low = extend_left(state, self, x, self.behind)
         both = torch.cat([self.h0, self.h1], dim=1).flatten(0, 1)[:, None]  # those of a channel side by side
         for j in range(self.depth):

@@ -1,4 +1,4 @@
-"""What several processes that train one model tell each other; with one process, nothing."""
+"""What the processes that train one model exchange; with one process, nothing."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class PyramidShape(Config):
 
     @property
     def cell(self) -> tuple[int, int]:
-        """How high and wide the piece of the input is that one place of the coarse grid stands for."""
+        """Height and width of the part of the input that one place of the coarse grid stands for."""
         halves: int = 2 ** (len(self.multiples) - 1)
         return self.patch[0] * halves, self.patch[1] * halves
 

@@ -82,9 +82,9 @@ class GaussianBottleneck(nn.Module):
     ) -> Quantized:
         """`kl (m^2 + s^2 - log s^2 - 1) / 2`, the mean over valid places and numbers, as "kl".
 
-        In training the numbers are `m + s e` with e from `generator`, a `share` of a batch what its items would get in
-        the whole one; in eval mode they are m. Places where `mask` is False count in no loss and no statistic. Raises
-        Error in training without a generator.
+        In training the numbers are `m + s e` with e from `generator`, for a `shard` of a batch what its items would
+        get in the whole one; in eval mode they are m. Places where `mask` is False count in no loss and no statistic.
+        Raises Error in training without a generator.
         """
         mean, spread = self._gaussian(z)
         numbers = mean

@@ -21,10 +21,10 @@ def nearest(rows: Tensor, vectors: Tensor, bias: Tensor | None) -> Tensor:
     """argmax over the codes e of `x e + bias`: with `-|e|^2 / 2` as bias the code that is nearest to each row x.
 
     For `|x - e|^2 = |x|^2 - 2 x e + |e|^2`, and `|x|^2` is the same for all. That is one product of matrices, taken in
-    pieces so that the scores fit into the processor's cache.
+    chunks so that the scores fit into the processor's cache.
     """
-    pieces = rows.split(max(1, MOST_SCORES // len(vectors)))
-    return torch.cat([_highest(linear(piece, vectors, bias)) for piece in pieces])
+    chunks = rows.split(max(1, MOST_SCORES // len(vectors)))
+    return torch.cat([_highest(linear(chunk, vectors, bias)) for chunk in chunks])
 
 
 def _highest(scores: Tensor) -> Tensor:
@@ -125,7 +125,7 @@ def checked_levels(asked: int | None, levels: int) -> int:
 def some(rows: Tensor, valid: Tensor, drawn: Tensor) -> Tensor:
     """Rows at valid places of the whole batch, one for each number in 0..1 that was `drawn`.
 
-    Item i of process r is item `i * processes + r` of the batch, as `Share` deals them, so that one process with the
+    Item i of process r is item `i * processes + r` of the batch, as `BatchShard` deals them, so that one process with the
     whole batch takes the same rows.
     """
     counts = valid.flatten(1).sum(1)

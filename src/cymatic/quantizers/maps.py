@@ -1,4 +1,4 @@
-"""Codes as places of a map: neighbours mean alike, because each vector teaches the codes around its own, too.
+"""Codes as places of a map: neighbouring codes mean alike, because each vector also moves the codes around its own.
 
 A self-organising map (Kohonen, 1990) inside a quantizer (Fortuin et al., 2019, SOM-VAE, arXiv 1806.02199; Irie et al.,
 2023, arXiv 2302.07950). The neighbourhood starts wide, which orders the map as a whole, and narrows while the codebook

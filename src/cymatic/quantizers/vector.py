@@ -1,8 +1,8 @@
 """One codebook: each place takes the code whose vector is nearest (van den Oord et al., 2017, arXiv 1711.00937).
 
-What was added since can be had, too: a narrow space to look codes up in and directions instead of distances (Yu et al.,
-2021, arXiv 2110.04627), a codebook of running means, codes that come back when nobody uses them, and neighbouring codes
-that mean alike, because their numbers are shaken while they learn.
+Options since then: a narrow space to look codes up in and directions instead of distances (Yu et al., 2021, arXiv
+2110.04627), a codebook of running means, restarts of unused codes, and jitter of the codes in training, which makes
+neighbouring codes mean alike.
 """
 
 from __future__ import annotations
@@ -103,8 +103,8 @@ class VectorQuantizer(nn.Module):
         """`|sg(z) - e|^2 + beta |z - sg(e)|^2`, means over valid places and numbers, as "codebook" and "commitment".
 
         `sg` stops the gradient. A codebook of running means has no first term. Places where `mask` is False get a code,
-        but count in no loss and no statistic. Noise on the codes and restarts draw from `generator`, a `share` of a
-        batch what its items would in the whole one; restarts draw what the first process draws. Raises Error where
+        but count in no loss and no statistic. Noise on the codes and restarts draw from `generator`; a `shard` of a
+        batch draws what its items would in the whole one, and restarts draw what the first process draws. Raises Error where
         there is something to draw and no generator. After a step the codebook may have moved, so `lookup(codes)` is
         `z` exactly in eval mode.
         """
@@ -124,7 +124,7 @@ class VectorQuantizer(nn.Module):
 
     @torch.no_grad()
     def encode(self, z: Float[Tensor, "batch dim *places"]) -> Int[Tensor, "batch *places"]:
-        """The nearest codes alone: nothing is shaken, nothing learned."""
+        """The nearest codes alone, without jitter; nothing is learned."""
         with torch.autocast(z.device.type, enabled=False):
             return self._nearest(self._into(z))
 

@@ -105,6 +105,8 @@ class MelVocoder(Autoencoder):
         Raises ModelError where the vocoder was never trained, and Error for lengths that the frames don't hold.
         """
         mel, lengths = latent.z, latent.lengths.cpu()
+        if mel.dim() != 3 or mel.shape[1] != self.config.mel.mels:
+            raise Error(f"{list(mel.shape)} was given; this vocoder reads mels [batch, {self.config.mel.mels}, frames]")
         held = self.length(mel.shape[-1])
         if not 1 <= int(lengths.min()) <= int(lengths.max()) <= held:
             raise Error(f"{lengths.tolist()} samples were asked for, and {mel.shape[-1]} frames hold 1 to {held}")

@@ -1,4 +1,4 @@
-"""What causal layers remember between tiles."""
+"""What causal layers remember between blocks."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ import torch
 from torch import nn
 from torch.nn.functional import conv1d, conv_transpose1d
 
-from cymatic.nn.streaming import StreamingState
+from cymatic.nn.streaming import StreamingState, add_overlap, extend_left
 
 LAYER = nn.Identity()  # a name to remember things under
 
 
-@pytest.mark.parametrize("tile", [1, 2, 5, 30])
-def test_a_convolution_goes_on_where_it_was(tile):
+@pytest.mark.parametrize("block", [1, 2, 5, 30])
+def test_a_convolution_in_blocks_is_the_whole(block):
     x, weight = torch.randn(1, 2, 30), torch.randn(3, 2, 4)
-    whole = conv1d(before(None, LAYER, x, 3), weight)
+    whole = conv1d(extend_left(None, LAYER, x, 3), weight)
     state, made = StreamingState(), []
-    for piece in x.split(tile, -1):
-        made.append(conv1d(state.extend_left(LAYER, piece, 3), weight))
+    for segment in x.split(block, -1):
+        made.append(conv1d(state.extend_left(LAYER, segment, 3), weight))
         state.commit()
     torch.testing.assert_close(torch.cat(made, -1), whole)
 
 
-@pytest.mark.parametrize("tile", [1, 2, 5, 30])
-def test_what_rings_over_is_added(tile):
+@pytest.mark.parametrize("block", [1, 2, 5, 30])
+def test_overlaps_are_added(block):
     x, weight = torch.randn(1, 2, 30), torch.randn(2, 3, 10)
-    whole = over(None, LAYER, conv_transpose1d(x, weight, stride=2), 8)
+    whole = add_overlap(None, LAYER, conv_transpose1d(x, weight, stride=2), 8)
     state, made = StreamingState(), []
-    for piece in x.split(tile, -1):
-        made.append(state.add_overlap(LAYER, conv_transpose1d(piece, weight, stride=2), 8))
+    for segment in x.split(block, -1):
+        made.append(state.add_overlap(LAYER, conv_transpose1d(segment, weight, stride=2), 8))
         state.commit()
     torch.testing.assert_close(torch.cat(made, -1), whole)
 
@@ -44,5 +44,5 @@ def test_what_was_not_committed_is_forgotten():
 
 def test_along_another_axis():
     x = torch.randn(2, 5, 3)
-    assert torch.equal(before(None, LAYER, x, 2, dim=1)[:, 2:], x)
-    assert torch.equal(StreamingState().before(LAYER, x, 2, dim=1), before(None, LAYER, x, 2, dim=1))
+    assert torch.equal(extend_left(None, LAYER, x, 2, dim=1)[:, 2:], x)
+    assert torch.equal(StreamingState().extend_left(LAYER, x, 2, dim=1), extend_left(None, LAYER, x, 2, dim=1))
