@@ -78,7 +78,13 @@ def report_on(
         )  # fmt: skip
         lines = sentences(about, found)
         took = round(time.monotonic() - began, 1)
-        values = {"format": 2, "seconds": took, "verdict": lines, "run": asdict(about), **asdict(found)}
+        values = {
+            "format": 2,
+            "seconds": took,
+            "verdict": lines,
+            "run": asdict(about),
+            **asdict(replace(found, shown=[])),
+        }
         write_atomically(run / VERDICT_JSON, as_json(values))
         write_atomically(run / VERDICT_TEXT, ("\n".join(lines) + "\n").encode())
         return lines
