@@ -103,7 +103,7 @@ def sound_losses(originals: Sequence[Sound], again: Sequence[Sound], spec: MelSp
         measures["stoi"] = lambda a, b: stoi(a, b, spec.rate)
     found: dict[str, list[float]] = {name: [] for name in measures}
     for original, other in zip(originals, again, strict=True):
-        a, b = prepare(original, spec).samples[0], other.samples[0]
+        a, b = prepare(original, spec).samples[0], other.mono().resample(spec.rate).samples[0]
         length = min(len(a), len(b))
         if length < SHORTEST * spec.rate:
             continue

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from cymatic.codecs.latent import Latent
 from cymatic.cond import Cond
-from cymatic.data.mels import Batch, Clip, collate, mel_of, prepare
+from cymatic.data.mels import LOUDNESS, Batch, Clip, collate, mel_of, prepare
 from cymatic.encoders.features import FeatureEncoder
 from cymatic.errors import Error
 from cymatic.hub.wave_codecs import WaveCodec
@@ -199,7 +199,8 @@ class CodecModel(_Same):
 
     def reconstructions(self, sound: Sound) -> dict[str, Sound]:
         """Through the codec, at the rate that it spends by default."""
-        return {"codec": self.model.decode(self.model.encode(sound)).mono()}
+        levelled = sound.at_loudness(LOUDNESS)
+        return {"codec": self.model.decode(self.model.encode(levelled)).mono()}
 
 
 @dataclass(frozen=True)
@@ -244,7 +245,7 @@ class _WaveCodec:
 
 
 def _waveform(sound: Sound, codec: WaveCodec) -> Float[Tensor, "channels samples"]:
-    wave = torch.from_numpy(sound.mono().resample(codec.config.rate).samples)
+    wave = torch.from_numpy(sound.mono().resample(codec.config.rate).at_loudness(LOUDNESS).samples)
     return wave.expand(codec.config.channels, -1)
 
 
