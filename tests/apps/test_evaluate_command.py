@@ -191,7 +191,7 @@ def test_a_folder_whose_captions_no_classifier_could_learn(cli, tiny_run, tmp_pa
     ],
 )
 def test_bad_evaluations(refuses, tiny_run, tmp_path, arguments, said):
-    from cymatic.evaluation.audio import MELS
+    from cymatic.evaluation.audio import FRONT_ENDS
     from cymatic.evaluation.classifiers import Classifier, ClassifierConfig, ConvTrunk
     from cymatic.hub.parts import save_part
 
@@ -200,7 +200,7 @@ def test_bad_evaluations(refuses, tiny_run, tmp_path, arguments, said):
     (tmp_path / "strange").mkdir()
     tone(220).write(tmp_path / "strange/dog-bark_1.wav")
     for name, rate, answers in (("high", 24_000, ("low tone", "high tone")), ("other", 8000, ("cat", "dog"))):
-        trunk = ConvTrunk(mel=MELS[rate], widths=(4, 8), dim=8)
+        trunk = ConvTrunk(mel=FRONT_ENDS[rate], widths=(4, 8), dim=8)
         save_part(tmp_path / name, Classifier(ClassifierConfig(labels={"animal": answers}, trunk=trunk)))
     given = [argument.replace("RUN", str(tiny_run)) for argument in arguments]
     assert re.search(said, refuses("evaluate", *given))

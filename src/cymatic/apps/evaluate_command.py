@@ -18,7 +18,7 @@ from cymatic.apps.report_page import page
 from cymatic.apps.terminal import printable
 from cymatic.data.clips import usual_rate
 from cymatic.errors import Error
-from cymatic.evaluation.audio import MELS, check_rate, classifier_rate, read_sounds, sounds_by
+from cymatic.evaluation.audio import FRONT_ENDS, check_rate, classifier_rate, read_sounds, sounds_by
 from cymatic.evaluation.classifiers import Classifier
 from cymatic.evaluation.corpus import Corpus
 from cymatic.evaluation.evaluable import Generates
@@ -83,7 +83,7 @@ def evaluate_command(run: str, data: Path | None, classifier: Path | None, n: in
         place = output / CLASSIFIER
         save_part(place, given)
     name = classifier.name if classifier is not None else f"{model.name}'s own classifier"
-    domain = sounds_by(model.mel or MELS[rate])
+    domain = sounds_by(model.mel or FRONT_ENDS[rate])
     found = evaluate(model, corpus, given, domain, n=n, seed=seed, name=name, say=say)
     if why is not None:
         found.missing["accuracy"] = found.missing["distances"] = f"there is no classifier, for {why}"

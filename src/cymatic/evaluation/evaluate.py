@@ -219,10 +219,10 @@ def _inside(model: Named, corpus: Corpus, domain: Domain, found: Evaluation) -> 
         found.missing["likelihood"] = "its prior gives no likelihood of codes"
     elif not len(valid):
         found.missing["likelihood"] = "no clip is held out"
-    elif (said := likelihood(model, valid, model.codec.sizes)) is None:
+    elif (measured := likelihood(model, valid, model.codec.sizes)) is None:
         found.missing["likelihood"] = "all clips held out are longer than any that its prior knows"
     else:
-        found.likelihood = said
+        found.likelihood = measured
     if isinstance(model, HasLatent):
         found.latent = latent_use(model, valid)
 
