@@ -1,4 +1,4 @@
-"""`cymatic evaluate` and `cymatic judge train`, as a user runs them."""
+"""`cymatic evaluate` and `cymatic classifier train`, as a user runs them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pytest
 import yaml
 from tests.helpers import tone, tone_folder
 
-from cymatic.apps.report_page import cell, histogram, page
+from cymatic.apps.report_page import Cell, cell, histogram, page
 
 KEYS = {
-    "format", "cymatic", "commit", "torch", "model", "data", "judge", "embedding", "protocol", "reconstruction",
-    "codes", "likelihood", "latent", "judged", "distances", "neighbours", "diversity", "missing", "notes", "summary",
-    "seconds",
+    "format", "cymatic", "commit", "torch", "model", "data", "classifier", "embedding", "protocol", "reconstruction",
+    "codes", "likelihood", "latent", "caption_sensitivity", "accuracy", "tried_on", "distances", "neighbours",
+    "diversity", "missing", "notes", "summary", "seconds",
 }  # fmt: skip
 
 
@@ -27,18 +27,18 @@ def many(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def judged(many, tmp_path_factory):
-    """A judge of `many`, and what its training said."""
+def trained(many, tmp_path_factory):
+    """A classifier of `many`, and what its training said."""
     import contextlib
     import io
 
     from cymatic.apps.cli import run
 
-    place, said = tmp_path_factory.mktemp("judges") / "mine", io.StringIO()
+    place, said = tmp_path_factory.mktemp("classifiers") / "mine", io.StringIO()
     with pytest.MonkeyPatch.context() as patched, contextlib.redirect_stdout(said):
         patched.setattr("cymatic.evaluation.folder_classifier.FEWEST_STEPS", 60)  # as many on any machine
         patched.setattr("cymatic.evaluation.folder_classifier.EPOCHS", 1)
-        assert run(["judge", "train", str(many), "-o", str(place), "--minutes", "1000"]) == 0
+        assert run(["classifier", "train", str(many), "-o", str(place), "--minutes", "1000"]) == 0
     return place, said.getvalue()
 
 
@@ -72,30 +72,34 @@ def check_page(text: str) -> Tags:
     return tags
 
 
-def test_a_judge_says_first_how_well_it_hears(judged):
-    place, said = judged
-    assert re.match(r'"caption": 100.0 % of \d held-out clips heard rightly \(.* guessing gives \d+.\d %\)', said)
-    assert re.search(r"trained \d+ steps on \d+ clips at 8000 Hz; .*mine holds the judge [0-9a-f]{12}", said)
+def test_a_classifier_says_first_how_good_it_is(trained):
+    place, said = trained
+    assert re.match(r'"caption": 100.0 % of \d held-out clips are right \(.* guessing gives \d+.\d %\)', said)
+    assert re.search(r"trained \d+ steps on \d+ clips at 8000 Hz; .*mine holds the classifier [0-9a-f]{12}", said)
+    assert "--classifier" in said.splitlines()[-1]
     assert sorted(path.name for path in place.iterdir()) == ["config.json", "model.safetensors"]
+    assert json.loads((place / "config.json").read_text())["kind"] == "classifier"
 
 
-def test_a_report(cli, tiny_run, many, judged):
-    ran = cli("evaluate", tiny_run, "--data", many, "--judge", judged[0], "--n", 8, "--seed", 3, "-o", "deep/report")
+def test_a_report(cli, tiny_run, many, trained):
+    ran = cli(
+        "evaluate", tiny_run, "--data", many, "--classifier", trained[0], "--n", 8, "--seed", 3, "-o", "deep/report"
+    )
     assert ran.code == 0, ran
     lines = ran.out.splitlines()
-    assert lines[0].startswith('Heard as meant, "caption": real 100.0 %') and len(lines) <= 20
+    assert lines[0].startswith('As it was meant, "caption": real 100.0 %') and len(lines) <= 20
     assert lines[-1] == "deep/report/report.html  and  deep/report/report.json"
     report = json.loads(read("deep/report/report.json"))
-    assert set(report) == KEYS and report["format"] == 1
+    assert set(report) == KEYS and report["format"] == 2
     assert report["protocol"]["captions"] == {"high tone": 4, "low tone": 4} and report["protocol"]["seeds"] == [3, 6]
-    assert report["judge"]["origin"] == "given with --judge" and len(report["judge"]["sha256"]) == 64
-    assert report["embedding"]["sha256"] == report["judge"]["sha256"] and report["embedding"]["dim"] == 96
+    assert report["classifier"]["origin"] == "given with --classifier" and len(report["classifier"]["sha256"]) == 64
+    assert report["embedding"]["sha256"] == report["classifier"]["sha256"] and report["embedding"]["dim"] == 96
     assert len(report["model"]["sha256"]) == 64 and report["data"]["folders"] == [str(many)]
-    assert list(report["judged"]) == ["real", "real through the model", "generated"]
+    assert list(report["accuracy"]) == ["real", "real through the model", "generated"]
     for one in report["distances"].values():
         assert {"frechet", "kernel", "mkl", "precision", "recall", "clips"} == set(one)
         assert set(one["frechet"]) == {"value", "low", "high", "n"}
-    assert set(report["reconstruction"]) == {"vocoder"}
+    assert set(report["reconstruction"]) == {"vocoder"} and report["caption_sensitivity"]["clips"] > 0
     text = read("deep/report/report.html")
     tags = check_page(text)
     assert len(text) < 3_000_000
@@ -105,30 +109,57 @@ def test_a_report(cli, tiny_run, many, judged):
     assert "prefers-color-scheme: dark" in text and 'name="viewport"' in text
 
 
-def test_a_run_knows_its_folder_and_a_judge_is_trained_where_none_is_given(cli, tiny_run, monkeypatch):
+def test_a_run_knows_its_folder_and_a_classifier_is_trained_where_none_is_given(cli, tiny_run, monkeypatch):
     monkeypatch.setattr("cymatic.apps.evaluate_command.OWN_SECONDS", 0.5)
     ran = cli("evaluate", tiny_run, "--n", 2, "-o", "report")
-    assert ran.code == 0 and "training a judge on" in ran.err, ran
+    assert ran.code == 0 and "training a classifier on" in ran.err, ran
     report = json.loads(read("report/report.json"))
-    assert re.fullmatch(r"trained for this report on 7 training clips, \d+ steps", report["judge"]["origin"])
-    assert any("too weak" in note for note in report["notes"]), "one clip held out tries no judge"
+    assert re.fullmatch(r"trained for this report on 7 training clips, \d+ steps", report["classifier"]["origin"])
+    assert any("too weak" in note for note in report["notes"]), "one clip held out tries no classifier"
     check_page(read("report/report.html"))
-    ran = cli("evaluate", tiny_run, "--n", 2, "--judge", "report/judge", "-o", "again")
-    assert ran.code == 0
+    ran = cli("evaluate", tiny_run, "--n", 2, "--classifier", "report/classifier", "-o", "again")
+    assert ran.code == 0 and "note" not in ran.err
     again = json.loads(read("again/report.json"))
-    assert again["judge"]["sha256"] == report["judge"]["sha256"] and again["distances"] == report["distances"]
+    assert again["classifier"]["sha256"] == report["classifier"]["sha256"]
+    assert again["distances"] == report["distances"]
 
 
-def test_a_folder_whose_captions_no_judge_could_learn(cli, tiny_run, tmp_path):
+def test_the_names_of_earlier_versions_still_work_and_say_so(cli, refuses, tiny_run, many, trained):
+    ran = cli("evaluate", tiny_run, "--data", many, "--judge", trained[0], "--n", 2, "-o", "report")
+    assert ran.code == 0 and ran.err.splitlines()[0] == "cymatic: note: --judge is called --classifier by now"
+    assert json.loads(read("report/report.json"))["classifier"]["name"] == "mine"
+    both = refuses("evaluate", tiny_run, "--judge", trained[0], "--classifier", trained[0], "-o", "r")
+    assert "--classifier and --judge are one option" in both
+    ran = cli("judge", "train", "nope", "-o", "mine")
+    first, second = ran.err.splitlines()
+    assert ran.code == 2 and first == "cymatic: note: cymatic judge is called cymatic classifier by now"
+    assert "nope does not exist" in second
+    assert "judge" not in cli("--help").out and "judge" not in cli("evaluate", "--help").out
+
+
+def test_a_codec_alone_is_measured_on_what_it_loses(cli, codec_folder, many):
+    ran = cli("evaluate", codec_folder, "--data", many, "-o", "report")
+    assert ran.code == 0, ran
+    report = json.loads(read("report/report.json"))
+    assert set(report) == KEYS and report["protocol"]["n"] == 0 and report["missing"]["generated"]
+    assert {"mel_l1", "distance"} < set(report["reconstruction"]["codec"])
+    assert {name: codes["size"] for name, codes in report["codes"].items()} == {"level 1": 16, "level 2": 16}
+    assert any(line.startswith("Level 1: perplexity") for line in report["summary"])
+    assert any(line.startswith("Through the codec: mel L1") for line in report["summary"])
+    tags = check_page(read("report/report.html"))
+    assert len([tag for tag, _ in tags.found if tag == "audio"]) == 4, "two captions, as they are and through the codec"
+
+
+def test_a_folder_whose_captions_no_classifier_could_learn(cli, tiny_run, tmp_path):
     (tmp_path / "one").mkdir()
     for take in range(9):
         tone(220 + take, 0.3, seed=take).write(tmp_path / "one" / f"low-tone_{take}.wav")
     ran = cli("evaluate", tiny_run, "--data", "one", "--n", 2, "-o", "report")
     assert ran.code == 0
     report = json.loads(read("report/report.json"))
-    assert report["judge"] is None and "there is no judge, for the 8 clips" in report["missing"]["judged"]
+    assert report["classifier"] is None and "there is no classifier, for the 8 clips" in report["missing"]["accuracy"]
     assert set(report["diversity"]) == {"mel"}
-    assert "Not measured: there is no judge" in read("report/report.html")
+    assert "Not measured: there is no classifier" in read("report/report.html")
 
 
 @pytest.mark.parametrize(
@@ -147,15 +178,21 @@ def test_a_folder_whose_captions_no_judge_could_learn(cli, tiny_run, tmp_path):
         (["RUN"], "Missing option '--output'"),
         (["RUN", "--data", "nope", "-o", "r"], "nope does not exist; give a folder of sounds"),
         (["RUN", "--data", "strange", "-o", "r"], 'tiny knows none of the 1 captions of .*strange .such as "dog bark"'),
-        (["RUN", "--judge", "nope", "-o", "r"], "nope/config.json is missing"),
-        (["RUN", "--judge", "RUN/prior", "-o", "r"], """kind "flow" where one of .'judge'. is needed"""),
-        (["RUN", "--judge", "high", "-o", "r"], "the judge high hears up to 24000 Hz and tiny makes sounds of 8000 Hz"),
-        (["RUN", "--judge", "other", "-o", "r"], "the judge other knows other labels .*animal.* cymatic judge train"),
+        (["RUN", "--classifier", "nope", "-o", "r"], "nope/config.json is missing"),
+        (["RUN", "--classifier", "RUN/prior", "-o", "r"], """kind "flow" where one of .'classifier'. is needed"""),
+        (
+            ["RUN", "--classifier", "high", "-o", "r"],
+            "classifier high reads sounds of 24000 Hz and tiny makes .* of 8000 Hz",
+        ),
+        (
+            ["RUN", "--classifier", "other", "-o", "r"],
+            "classifier other knows other labels .*animal.* cymatic classifier train",
+        ),
     ],
 )
 def test_bad_evaluations(refuses, tiny_run, tmp_path, arguments, said):
+    from cymatic.evaluation.audio import FRONT_ENDS
     from cymatic.evaluation.classifiers import Classifier, ClassifierConfig, ConvTrunk
-    from cymatic.evaluation.folder_classifier import MELS
     from cymatic.hub.parts import save_part
 
     (tmp_path / "file").write_text("x")
@@ -163,7 +200,7 @@ def test_bad_evaluations(refuses, tiny_run, tmp_path, arguments, said):
     (tmp_path / "strange").mkdir()
     tone(220).write(tmp_path / "strange/dog-bark_1.wav")
     for name, rate, answers in (("high", 24_000, ("low tone", "high tone")), ("other", 8000, ("cat", "dog"))):
-        trunk = ConvTrunk(mel=MELS[rate], widths=(4, 8), dim=8)
+        trunk = ConvTrunk(mel=FRONT_ENDS[rate], widths=(4, 8), dim=8)
         save_part(tmp_path / name, Classifier(ClassifierConfig(labels={"animal": answers}, trunk=trunk)))
     given = [argument.replace("RUN", str(tiny_run)) for argument in arguments]
     assert re.search(said, refuses("evaluate", *given))
@@ -192,17 +229,17 @@ def test_a_run_whose_folder_is_gone(refuses, tiny_run, tmp_path):
         (["tones"], "Missing option '--output'"),
     ],
 )
-def test_bad_judges(refuses, tones, tmp_path, arguments, said):
+def test_bad_classifiers(refuses, tones, tmp_path, arguments, said):
     (tmp_path / "file").write_text("x")
     (tmp_path / "there").mkdir()
     (tmp_path / "there/config.json").write_text("{}")
     (tmp_path / "one").mkdir()
     tone(220).write(tmp_path / "one/dog-bark_1.wav")
     given = [str(tones) if argument == "tones" else argument for argument in arguments]
-    assert re.search(said, refuses("judge", "train", *given))
+    assert re.search(said, refuses("classifier", "train", *given))
 
 
-def test_a_judge_that_hears_too_little_is_warned_of(cli, tmp_path):
+def test_a_classifier_that_is_too_weak_is_warned_of(cli, tmp_path):
     """Answers that nothing in the sound tells."""
     rows = []
     for take in range(60):
@@ -210,12 +247,12 @@ def test_a_judge_that_hears_too_little_is_warned_of(cli, tmp_path):
         split = "valid" if take % 3 == 0 else "train"
         rows.append({"audio": path.name, "caption": "a tone", "side": "left" if take % 2 else "right", "split": split})
     (tmp_path / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    ran = cli("judge", "train", tmp_path, "--question", "side", "--minutes", "0.01", "-o", "judge")
-    assert ran.code == 0 and 'warning: that is too weak to judge a model by "side"' in ran.out, ran
+    ran = cli("classifier", "train", tmp_path, "--question", "side", "--minutes", "0.01", "-o", "mine")
+    assert ran.code == 0 and 'warning: that is too weak to measure a model by "side"' in ran.out, ran
 
 
-def test_judge_alone_shows_what_it_can_do(cli):
-    ran = cli("judge")
+def test_classifier_alone_shows_what_it_can_do(cli):
+    ran = cli("classifier")
     assert ran.code == 0 and "train" in ran.out
 
 
@@ -223,10 +260,10 @@ def test_codes_are_drawn_and_hostile_names_stay_text():
     found = {"value": 0.5, "low": 0.25, "high": 0.75, "n": 4}
     report = {
         "model": {"name": "<script>alert(1)</script>", "sha256": "0" * 64, "rate": 8000},
-        "summary": ["<b>"], "notes": ["<i>"], "missing": {"judged": "<u>"}, "judged": {}, "distances": {},
-        "judge": None, "neighbours": {}, "diversity": {}, "reconstruction": {}, "commit": None,
+        "summary": ["<b>"], "notes": ["<i>"], "missing": {"accuracy": "<u>"}, "accuracy": {}, "distances": {},
+        "classifier": None, "neighbours": {}, "diversity": {}, "reconstruction": {}, "commit": None,
         "cymatic": "0", "torch": "0",
-        "codes": {"perplexity": found, "size": 4, "unused": 1, "clips": 2, "counts": [5, 3, 1, 0]},
+        "codes": {"codes": {"perplexity": found, "size": 4, "unused": 1, "clips": 2, "counts": [5, 3, 1, 0]}},
         "likelihood": {"nats_a_code": found, "uniform": 1.386},
         "latent": {"dim": 8, "clips": 9, "divergence": found, "mutual_information": 1.5, "active": 3},
         "data": {"folders": ["<a>"], "train": 1, "train_read": 1, "valid": 1, "valid_read": 1, "sha256": "1"},
@@ -239,22 +276,35 @@ def test_codes_are_drawn_and_hostile_names_stay_text():
 
 
 def test_cells_and_histograms():
-    assert cell({"value": 0.5, "low": 0.25, "high": 0.75}, percent=True) == "50.0 % <small>(25.0 to 75.0)</small>"
-    assert cell({"value": 1.0, "low": None, "high": None}) == "1.00" and cell(None) == "–"
-    assert histogram([4, 2, 0]).count("<rect") == 2
-    assert 'viewBox="0 0 250 100"' in histogram(list(range(1000, 0, -1)))
+    assert cell({"value": 0.5, "low": 0.25, "high": 0.75}, percent=True) == Cell("50.0 %", "25.0 to 75.0")
+    assert cell({"value": 1.0, "low": None, "high": None}) == Cell("1.00") and cell(None) == Cell("–")
+    assert histogram([4, 2, 0]) == [100, 50, 0]
+    assert len(histogram(list(range(1000, 0, -1)))) == 250
 
 
-def test_a_model_over_codes_shows_its_codec_and_its_likelihood(tiny_codes_run, many, judged, tmp_path, capsys):
+def test_a_model_over_codes_shows_its_codec_and_its_likelihood(tiny_codes_run, many, trained, tmp_path, capsys):
     from cymatic.apps.cli import run
 
-    place, _ = judged
+    place, _ = trained
     out = tmp_path / "report"
-    given = ["evaluate", str(tiny_codes_run), "--data", str(many), "--judge", str(place), "-n", "4", "-o", str(out)]
+    given = [
+        "evaluate",
+        str(tiny_codes_run),
+        "--data",
+        str(many),
+        "--classifier",
+        str(place),
+        "-n",
+        "4",
+        "-o",
+        str(out),
+    ]
     assert run(given) == 0, capsys.readouterr().err
     report = json.loads((out / "report.json").read_text())
     assert report.keys() >= KEYS
-    assert report["codes"]["size"] == 32 and sum(report["codes"]["counts"]) > 0
+    assert report["codes"]["codes"]["size"] == 32 and sum(report["codes"]["codes"]["counts"]) > 0
     assert 0 < report["likelihood"]["nats_a_code"]["value"] < 2 * report["likelihood"]["uniform"]
     assert set(report["reconstruction"]) == {"vocoder", "codec", "codec and vocoder"}
-    check_page((out / "report.html").read_text())
+    text = (out / "report.html").read_text()
+    check_page(text)
+    assert '<rect x="0" y="0.00" width=".9" height="100.00"/>' in text and "nats a code" in text

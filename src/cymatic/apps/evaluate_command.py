@@ -18,7 +18,7 @@ from cymatic.apps.report_page import page
 from cymatic.apps.terminal import printable
 from cymatic.data.facts import usual_rate
 from cymatic.errors import Error
-from cymatic.evaluation.audio import MELS, check_rate, classifier_rate, read_sounds, sounds_by
+from cymatic.evaluation.audio import FRONT_ENDS, check_rate, classifier_rate, read_sounds, sounds_by
 from cymatic.evaluation.classifiers import Classifier
 from cymatic.evaluation.corpus import Corpus
 from cymatic.evaluation.evaluable import Generates
@@ -64,7 +64,7 @@ def evaluate_command(run: str, data: Path | None, classifier: Path | None, n: in
     if sounds:
         rate = classifier_rate(usual_rate(sources.of("train")), model.rate)
         corpus = read_sounds(sources, model.rate, longest=longest, long=long)
-        domain = sounds_by(model.spec if model.spec.vocoded else MELS[rate])
+        domain = sounds_by(model.spec if model.spec.vocoded else FRONT_ENDS[rate])
     else:
         corpus, domain = read_values(sources, model.medium), values_of(model.medium)
     if isinstance(model, Generates):

@@ -29,7 +29,7 @@ LONGEST = 10.0  # seconds, where nobody says otherwise
 SHORTEST = 0.05  # seconds: shorter sounds have no spectrum to compare
 
 # rate -> a small front-end: windows of 32 to 43 ms, hops of 16 to 25 ms.
-MELS = {
+FRONT_ENDS = {
     8_000: MelSpec(rate=8_000, n_fft=256, hop=128, mels=40, fmax=4_000, floor=3e-4),
     16_000: MelSpec(rate=16_000, n_fft=512, hop=320, mels=56, fmax=8_000, floor=3e-4),
     24_000: MelSpec(rate=24_000, n_fft=1024, hop=600, mels=64, fmax=12_000, floor=3e-4),
@@ -38,7 +38,7 @@ MELS = {
 
 def classifier_rate(usual: int, most: int) -> int:
     """The rate in Hz of a classifier for recordings at `usual` and models at `most`."""
-    return max((rate for rate in MELS if rate <= min(usual, most)), default=min(MELS))
+    return max((rate for rate in FRONT_ENDS if rate <= min(usual, most)), default=min(FRONT_ENDS))
 
 
 def read_sounds(sources: Sources, rate: int, *, longest: float = LONGEST, long: Long = "skip", seed: int = 0) -> Corpus:
@@ -105,7 +105,7 @@ def sound_losses(originals: Sequence[Sound], again: Sequence[Sound], spec: MelSp
         measures["stoi"] = lambda a, b: stoi(a, b, spec.rate)
     found: dict[str, list[float]] = {name: [] for name in measures}
     for original, other in zip(originals, again, strict=True):
-        a, b = levelled(original, spec).samples[0], other.samples[0]
+        a, b = levelled(original, spec).samples[0], other.mono().resample(spec.rate).samples[0]
         length = min(len(a), len(b))
         if length < SHORTEST * spec.rate:
             continue

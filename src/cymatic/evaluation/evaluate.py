@@ -176,12 +176,19 @@ def evaluate(
 
 
 def _sense(model: HasLoss, corpus: Corpus, domain: Domain, found: Evaluation) -> None:
-    clips = corpus.valid if len(corpus.valid) >= FEWEST_HELD_OUT else corpus.train
-    some = clips.at(balanced(clips.captions, SENSED))
-    targets = [domain.target(model, value) for value in some.values]
-    found.caption_sensitivity = caption_sensitivity(model, targets, some.captions)
-    if found.caption_sensitivity is None:
-        found.missing["caption_sensitivity"] = "all clips have one caption"
+    for clips in (corpus.valid, corpus.train) if len(corpus.valid) >= FEWEST_HELD_OUT else (corpus.train,):
+        some = clips.at(balanced(clips.captions, SENSED))
+        try:
+            targets = [domain.target(model, value) for value in some.values]
+            found.caption_sensitivity = caption_sensitivity(model, targets, some.captions)
+        except Error as error:  # a clip held out may be longer than any trained on, or of an unknown class
+            found.missing["caption_sensitivity"] = str(error)
+            continue
+        if found.caption_sensitivity is None:
+            found.missing["caption_sensitivity"] = "all clips have one caption"
+        else:
+            found.missing.pop("caption_sensitivity", None)
+        return
 
 
 def _through(model: Named, held: Clips, domain: Domain, found: Evaluation) -> Clips | None:
@@ -212,10 +219,10 @@ def _inside(model: Named, corpus: Corpus, domain: Domain, found: Evaluation) -> 
         found.missing["likelihood"] = "its prior gives no likelihood of codes"
     elif not len(valid):
         found.missing["likelihood"] = "no clip is held out"
-    elif (said := likelihood(model, valid, model.codec.sizes)) is None:
+    elif (measured := likelihood(model, valid, model.codec.sizes)) is None:
         found.missing["likelihood"] = "all clips held out are longer than any that its prior knows"
     else:
-        found.likelihood = said
+        found.likelihood = measured
     if isinstance(model, HasLatent) and isinstance(model, HasCodec) and model.codec is not None:
         found.latent = latent_use(model, valid)
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from cymatic.errors import Error
-from cymatic.evaluation.audio import MELS
+from cymatic.evaluation.audio import FRONT_ENDS
 from cymatic.evaluation.classifier_training import Disturbance, train_classifier
 from cymatic.evaluation.classifiers import Classifier, ClassifierConfig, ConvTrunk
 from cymatic.evaluation.corpus import Clips
@@ -40,7 +40,7 @@ def train_on(
             raise Error(f'no two clips that answer every question differ in "{question}"; ask fewer questions')
     sounds = [clips.values[row] for row in rows]
     labels = {question: tuple(sorted(set(meant))) for question, meant in truth.items()}
-    trunk = ConvTrunk(mel=MELS[rate], widths=(16, 24, 48, 96), dropout=0.1)
+    trunk = ConvTrunk(mel=FRONT_ENDS[rate], widths=(16, 24, 48, 96), dropout=0.1)
     config = ClassifierConfig(labels=labels, trunk=trunk)
     middle = sorted(sound.seconds for sound in sounds)[len(sounds) // 2]
     how = Disturbance(longest=STRETCH if middle > 1.5 * STRETCH else None)
