@@ -20,7 +20,7 @@ from cymatic.errors import Error, ModelError
 from cymatic.files import check_output, reason, writing
 from cymatic.hub.wave_codecs import WaveCodec
 from cymatic.media import audio_files as files
-from cymatic.media.audio import AUDIO
+from cymatic.media.audio import AUDIO, LOUDNESS
 from cymatic.media.audio_streams import Blocks, SoundWriter, fitted
 from cymatic.media.bits import widths
 from cymatic.media.cym import CymHeader, CymReader, CymWriter
@@ -107,11 +107,11 @@ class SoundCodec:
 
     def target(self, sound: Sound) -> Float[Tensor, "channels samples"]:
         """The waveform of a sound, at the codec's rate and channels, for evaluation."""
-        return AUDIO.prepare(sound, self.spec).float()
+        return AUDIO.prepare(sound.at_loudness(LOUDNESS), self.spec).float()
 
     def reconstructions(self, sound: Sound) -> dict[str, Sound]:
         """The sound through the codec, at the rate that it spends by default."""
-        return {"codec": self.decode(self.encode(sound)).mono()}
+        return {"codec": self.decode(self.encode(sound.at_loudness(LOUDNESS))).mono()}
 
     @property
     def device(self) -> torch.device:

@@ -68,7 +68,8 @@ class AutoencoderTask(nn.Module):
         self.full_from = 0 if settings is None else settings.start + settings.warmup
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.outputs: list[Tensor] = []  # of the decoder's stages, coarse first
-        for decoder_stage in self.part.decoder_stages if "stages" in self.weights else ():
+        stages: Sequence[Any] = part.decoder_stages if "stages" in self.weights else ()  # type: ignore[assignment]
+        for decoder_stage in stages:
             decoder_stage.register_forward_hook(self._keep_output)
 
     def _check_objective(self) -> None:
