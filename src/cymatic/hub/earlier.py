@@ -140,7 +140,8 @@ def todays_pipeline(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     if not isinstance(kind, str) or kind not in SAMPLING:
         raise ModelError(f'{where} is a model of the kind "{kind}" where one of {sorted(SAMPLING)} is needed')
     result = {key: value for key, value in values.items() if key not in ("kind", *SAMPLING[kind])}
-    result["sampling"] = {key: values.get(key, UNSAID[key]) for key in SAMPLING[kind] if key in {**UNSAID, **values}}
+    said = {**UNSAID, **values}
+    result["sampling"] = {key: said[key] for key in SAMPLING[kind] if key in said}
     parts = values.get("parts")
     if isinstance(parts, dict):
         result["parts"] = {CALLED.get(name, name): place for name, place in parts.items()}
