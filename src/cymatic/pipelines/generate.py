@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -24,12 +24,11 @@ from cymatic.media.medium import Medium
 from cymatic.pipelines import editing
 from cymatic.pipelines.asked import AT_ONCE, Prompt, check_count, check_seconds, described
 from cymatic.priors import PRIORS
+from cymatic.priors.progress import OnStep
 from cymatic.version import __version__
 from cymatic.vocoders import VOCODERS
 
 LONGEST = 600  # seconds that an item trained on may last; a prior that claims more is damaged
-
-OnStep = Callable[[int, int], None]
 
 
 class Generator:
@@ -184,7 +183,7 @@ class Generator:
     def info(self, prompt: Prompt, how: Any) -> dict[str, Any]:
         """How something is made, for the info of the result."""
         values = {name: value for name, value in how.model_dump(mode="json").items() if value is not None}
-        notes = [doubt] if isinstance(prompt, str) and (doubt := self.familiarity.doubt(prompt)) else []
+        notes = [note] if isinstance(prompt, str) and (note := self.familiarity.note(prompt)) else []
         return {
             "prompt": described(prompt), "model": self.name, "sha256": self.sha256, **values,
             **({"notes": notes} if notes else {}),

@@ -30,7 +30,7 @@ from cymatic.media.sound import Sound
 from cymatic.media.wave_spec import WaveSpec
 from cymatic.version import __version__
 
-PIECE = 2**18  # samples of a sound in memory that go through at once
+BLOCK = 2**18  # samples of a sound in memory that go through at once
 ROUNDING = 1e-6  # of a rate that was typed in
 
 
@@ -159,9 +159,9 @@ class SoundCodec:
         Raises Error for a rate that is not offered, ModelError for a codec that was never trained.
         """
         header = self.header(kbps)
-        pieces = _Coding(self, len(header.sizes))
-        codes = list(pieces.of(_pieces(sound)))
-        return Encoded(np.concatenate(codes, axis=1), header, pieces.samples)
+        coding = _Coding(self, len(header.sizes))
+        codes = list(coding.of(_blocks(sound)))
+        return Encoded(np.concatenate(codes, axis=1), header, coding.samples)
 
     def decode(self, encoded: Encoded, kbps: float | None = None) -> Sound:
         """The sound again; with a lower `kbps` than it was encoded at, from the first levels only.
@@ -210,11 +210,11 @@ class SoundCodec:
     def encode_blocks(self, blocks: Blocks, sink: Sink, kbps: float | None = None, *, entropy: bool = False) -> Written:
         """A sound in pieces, each with its rate, -> the bytes of a `.cym` file, as soon as they are known."""
         writer = CymWriter(sink, self.header(kbps), entropy=entropy)
-        pieces = _Coding(self, len(writer.header.sizes))
-        for codes in pieces.of(blocks):
+        coding = _Coding(self, len(writer.header.sizes))
+        for codes in coding.of(blocks):
             writer.add(codes)
-        writer.close(pieces.samples)
-        return Written(pieces.samples / self.rate, writer.written, writer.header.kbps)
+        writer.close(coding.samples)
+        return Written(coding.samples / self.rate, writer.written, writer.header.kbps)
 
     def decode_file(
         self,
@@ -348,8 +348,8 @@ def opened(path: str | os.PathLike[str]) -> Any:
         raise Error(f"{str(path)!r} can't be read: {error}; give the path of a .cym file") from None
 
 
-def _pieces(sound: Sound) -> Iterator[tuple[Float[np.ndarray, "channels _"], int]]:
-    step = max(1, PIECE // sound.channels)
+def _blocks(sound: Sound) -> Iterator[tuple[Float[np.ndarray, "channels _"], int]]:
+    step = max(1, BLOCK // sound.channels)
     for start in range(0, len(sound), step):
         yield sound.samples[:, start : start + step], sound.rate
 

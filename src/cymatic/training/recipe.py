@@ -185,4 +185,3 @@ def make_recipe(name: str | Path | None, settings: list[str]) -> Recipe:
 def write_recipe(recipe: Recipe) -> str:
     """The recipe as YAML, every value spelled out."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
