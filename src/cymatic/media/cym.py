@@ -20,7 +20,7 @@ from cymatic.errors import Error, Note
 from cymatic.media import bits
 from cymatic.media.audio_files import MAX_RATE
 from cymatic.media.code_model import CodeModel
-from cymatic.media.pipes import Sink, ByteSource, take
+from cymatic.media.pipes import ByteSource, Sink, take
 from cymatic.media.sound import MAX_CHANNELS
 
 MAGIC = b"\x89CYM\r\n\x1a\n"  # as PNG's: not text, and broken by whatever changes line ends

@@ -33,7 +33,7 @@ class MediaCodec:
         """The latent of one value, and its codes where the codec has some."""
         target = self.medium.prepare(value, self.spec)[None].float()
         with torch.inference_mode():
-            latent: Latent = self.codec.encode(target.to(self.codec.steps_trained.device))
+            latent: Latent = self.codec.encode(target.to(next(self.codec.parameters()).device))
         return latent
 
     def decode(self, latent: Latent) -> Tensor:

@@ -146,8 +146,8 @@ class Generator:
         seconds: the length, where it has one; otherwise the model chooses. on_step: called between steps with how many
         are done and how many there are; what it raises ends the work. settings: of `settings`, such as guidance (how
         strongly the prompt is followed; 1 as learned); what is not given is the model's own. Raises PromptError for a
-        prompt that can't be read, Error for a setting out of range, ModelError for a model that is untrained or makes no
-        finite numbers.
+        prompt that can't be read, Error for a setting out of range, ModelError for a model that is untrained or makes
+        no finite numbers.
         """
         count, seed = check_count(seed, 1 if n is None else n)
         how = self.sampling(settings)

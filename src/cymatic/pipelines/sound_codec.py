@@ -74,8 +74,9 @@ class Written:
 class SoundCodec:
     """A codec as a user meets it: any sound goes in, at the rate and channels that the codec works at comes out.
 
-    Built from a codec, or from a folder by `cymatic.load`. kbps: what it spends if it is not told, else all it can. `rates` are the thousands of bits a second that one, two or
-    more levels of codes take, `offers` those of them that make a sound, `kbps` is what it spends if it is not told.
+    Built from a codec, or from a folder by `cymatic.load`. kbps: what it spends if it is not told, else all it can.
+    `rates` are the thousands of bits a second that one, two or more levels of codes take, `offers` those of them that
+    make a sound, `kbps` is what it spends if it is not told.
     """
 
     def __init__(self, codec: WaveCodec, *, kbps: float | None = None, name: str = "unnamed", sha256: str = "") -> None:

@@ -156,6 +156,7 @@ def _wanted(start: Tensor, seeds: Sequence[int], line: int, longest: int, length
     wanted = torch.full((batch,), longest) if lengths is None else lengths
     if len(wanted) != batch or not bool(((wanted >= max(begun, 1)) & (wanted <= longest)).all()):
         raise Error(
-            f"lengths of {wanted.tolist()!s:.60} were asked for; give each of {batch} items {max(begun, 1)} to {longest}"
+            f"lengths of {wanted.tolist()!s:.60} were asked for; give each of {batch} items {max(begun, 1)} to "
+            f"{longest}"
         )
     return wanted

@@ -153,8 +153,9 @@ class FlowPrior(nn.Module):
     def take_over(self, other: FlowPrior, longest: int) -> None:
         """Goes on from another's weights, and then also makes mels of `longest` frames.
 
-        Mean and spread of the mels stay those of the other, since its weights speak in their terms. The length to expect
-        is told from the greatest, so where that rises a bias falls by as much. Raises ModelError for another size.
+        Mean and spread of the mels stay those of the other, since its weights speak in their terms. The length to
+        expect is told from the greatest, so where that rises a bias falls by as much. Raises ModelError for another
+        size.
         """
         try:
             self.load_state_dict(other.state_dict())
