@@ -163,7 +163,8 @@ def _over_codes(context: Context, stage: PriorStage, codec: Any, own: bool) -> B
     )
     return Built(
         context.recipe, context.name, data, task, batches, _known(task, valid), about,
-        _complete(context, data, _codec(codec, own)), use=use_of(MEDIA[codec.config.gives.medium]), domain=_domain(codec.config.gives),
+        _complete(context, data, _codec(codec, own)), use=use_of(MEDIA[codec.config.gives.medium]),
+        domain=_domain(codec.config.gives),
     )  # fmt: skip
 
 
