@@ -177,11 +177,11 @@ def test_attention_maps_are_what_the_network_looks_at():
         torch.testing.assert_close(m.sum(-1), torch.ones(2, 2, 17))
         assert not m.triu(1).any()
         assert not m[1, :, 2:, :2].any(), "the padding of the second condition"
-    x, by, mask = model.trunk.begin(model.trunk.prefix(condition, 2), flatten(codes, "column-major"))
+    x, rotary, mask = model.trunk.begin(model.trunk.prefix(condition, 2), flatten(codes, "column-major"))
     block = model.trunk.blocks[0]
-    by_hand = x + block.out((maps[0] @ block._heads(x, by)[2]).transpose(1, 2).flatten(2))
+    by_hand = x + block.out((maps[0] @ block._heads(x, rotary)[2]).transpose(1, 2).flatten(2))
     by_hand = by_hand + block.narrow(torch.nn.functional.gelu(block.widen(block.norm2(by_hand))))
-    torch.testing.assert_close(block(x, by, mask), by_hand, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(block(x, rotary, mask), by_hand, atol=1e-5, rtol=1e-5)
 
 
 def test_the_published_sizes():
