@@ -10,10 +10,10 @@ from tests.helpers import TINY, tone
 from cymatic.training.hardware import make_fabric
 from cymatic.training.job import Job
 from cymatic.training.jobs import at_pace, make_job
-from cymatic.training.planning import Facts, choices, given, is_given, smaller_batch, with_choices
+from cymatic.training.planning import PlanFacts, choices, given, is_given, smaller_batch, with_choices
 from cymatic.training.recipe import Recipe, make_recipe, parse_recipe, write_recipe
 
-SMALL = Facts(clips=60, captions=10, known=0, seconds=30.0, held_out=12, pitched=0, start="starter-sound", ends=False)
+SMALL = PlanFacts(clips=60, captions=10, known=0, seconds=30.0, held_out=12, pitched=0, start="starter-sound", ends=False)
 LARGE = replace(SMALL, clips=20_000, captions=900, seconds=40_000.0, held_out=2_000)
 CASES = {
     "small": SMALL,
@@ -25,7 +25,7 @@ CASES = {
 }
 
 
-def planned(facts: Facts, *settings: str) -> Recipe:
+def planned(facts: PlanFacts, *settings: str) -> Recipe:
     recipe = make_recipe(None, list(settings))
     assert isinstance(recipe, Recipe)
     return with_choices(recipe, choices(facts, given(recipe)))
