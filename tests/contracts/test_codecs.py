@@ -1,12 +1,11 @@
 """What every codec promises, whatever it encodes. A new one is one more row in ROWS."""
 
 from dataclasses import dataclass, replace
-from typing import get_args
 
 import pytest
 import torch
 
-from cymatic.codecs import CODECS, CodecConfig
+from cymatic.codecs import CODECS
 from cymatic.codecs.fast import FastShape
 from cymatic.codecs.pitch import PitchShape
 from cymatic.codecs.soundstream import SoundStreamShape
@@ -114,7 +113,6 @@ every_coded = pytest.mark.parametrize("row", CODED.values(), ids=CODED)
 
 def test_every_codec_and_quantizer_is_here():
     assert {type(row.codec) for row in ROWS.values()} == set(CODECS)
-    assert set(get_args(get_args(CodecConfig)[0])) == {codec.config_class for codec in CODECS}
     assert {type(row.codec.quantizer) for row in ROWS.values()} == set(QUANTIZERS)
     networks = {type(row.codec.config.network) for row in ROWS.values() if isinstance(row.codec, WaveformCodec)}
     assert networks == {FastShape, SoundStreamShape}

@@ -1,7 +1,6 @@
 """What every vocoder promises. A new one is one more row in CONFIGS."""
 
 from dataclasses import replace
-from typing import get_args
 
 import pytest
 import torch
@@ -11,7 +10,7 @@ from cymatic.errors import Error, ModelError
 from cymatic.hub.parts import load_part, save_part
 from cymatic.media.wave_spec import WaveSpec
 from cymatic.signal.mel import PRESETS, MelSpec, from_magnitude, log_mel, to_magnitude
-from cymatic.vocoders import TRAINED_VOCODERS, VOCODERS, VocoderConfig
+from cymatic.vocoders import TRAINED_VOCODERS, VOCODERS
 from cymatic.vocoders.griffin_lim import GriffinLimConfig, GriffinLimVocoder
 from cymatic.vocoders.melgan import MelGAN, MelGANConfig
 from cymatic.vocoders.vocos import Vocos, VocosConfig
@@ -59,7 +58,6 @@ each_that_inverts = pytest.mark.parametrize("vocoder", BUILT[:2], ids=lambda v: 
 
 def test_every_vocoder_is_here():
     assert {type(vocoder) for vocoder in BUILT} == set(VOCODERS)
-    assert set(get_args(get_args(VocoderConfig)[0])) == {vocoder.config_class for vocoder in VOCODERS}
     assert set(TRAINED_VOCODERS) == {type(vocoder) for vocoder in BUILT if list(vocoder.parameters())}
 
 

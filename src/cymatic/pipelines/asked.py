@@ -8,7 +8,7 @@ from typing import Any
 
 from cymatic.errors import Error
 
-Prompt = Any  # words, or what the encoder reads of a medium, as a tensor
+Prompt = Any  # words; or a value of the medium that the encoder reads, or the tensor that it is prepared as
 
 AT_ONCE = 16  # items sampled side by side: more would cost memory and save no time
 SHORTEST = 0.05  # seconds that may be asked for
@@ -46,4 +46,5 @@ def described(prompt: Prompt) -> str:
     """A prompt in the info of what was made."""
     if isinstance(prompt, str) or prompt is None:
         return prompt or ""
-    return f"{' x '.join(map(str, prompt.shape))} numbers"
+    shape = getattr(prompt, "shape", None)
+    return repr(prompt) if shape is None else f"{' x '.join(map(str, shape))} numbers"

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cymatic.cond import Cond, Padded, padded
+from cymatic.cond import Cond, padded
 from cymatic.config import nearest
 from cymatic.encoders import ENCODERS
 from cymatic.encoders.familiarity import Familiarity
@@ -114,7 +114,7 @@ class Generator:
     @property
     def rate(self) -> int:
         """Samples a second of what is made, where it is a sound. Raises ModelError for another medium."""
-        if not hasattr(self.gives, "rate"):
+        if not self.gives.waveform:
             raise ModelError(f"{self.name} makes {self.medium.nouns}, which have no rate")
         return int(self.gives.rate)
 
@@ -192,14 +192,7 @@ class Generator:
 
     def condition(self, prompt: Prompt) -> Cond:
         """The condition of a prompt. Raises Error for one of another kind than the model was trained with."""
-        words = isinstance(prompt, str)
-        if words != (self.encoder.config.reads is None):
-            wanted = "words" if self.encoder.config.reads is None else f"what {self.encoder.config.kind} encoders read"
-            raise Error(f"{self.name} is conditioned on {wanted}; give that instead of {described(prompt)!r:.60}")
-        if words:
-            return self.encoder([prompt])
-        value = torch.as_tensor(prompt, dtype=torch.float32)
-        return self.encoder(Padded(value[None], torch.tensor([value.shape[-1]])))
+        return self._conditions([prompt])
 
     def decoded(self, found: Tensor, columns: Tensor) -> list[Tensor]:
         """What the prior made, one by one, in the domain before the vocoder: beside longer items, a codec would see
@@ -276,11 +269,16 @@ class Generator:
         return ways
 
     def _conditions(self, prompts: Sequence[Prompt]) -> Cond:
-        if self.encoder.config.reads is None:
+        spec = self.encoder.config.reads
+        for prompt in prompts:
+            if isinstance(prompt, str) != (spec is None):
+                wanted = "words" if spec is None else MEDIA[spec.medium].nouns
+                raise Error(f"{self.name} is conditioned on {wanted}; give these instead of {described(prompt)!r:.60}")
+        if spec is None:
             return self.encoder(list(prompts))
-        if any(isinstance(prompt, str) for prompt in prompts):
-            raise Error(f"{self.name} is conditioned on {self.encoder.config.kind}, and captions are asked for here")
-        return self.encoder(padded(list(prompts)))
+        prepare = MEDIA[spec.medium].prepare
+        read = [one if isinstance(one, Tensor) else prepare(one, spec) for one in prompts]  # a tensor is prepared
+        return self.encoder(padded([one.float() for one in read]))
 
     def _length(self, columns: int) -> int:
         return int(self.codec.length(columns))
