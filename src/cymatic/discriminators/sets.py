@@ -48,7 +48,7 @@ class DiscriminatorSet(nn.Module):
 
     def __init__(self, config: DiscriminatorSetConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.window = config, config.window
         self.discriminators = nn.ModuleList(map(_built, config.discriminators))
 
     def forward(

@@ -114,7 +114,7 @@ class Generator:
     @property
     def rate(self) -> int:
         """Samples a second of what is made, where it is a sound. Raises ModelError for another medium."""
-        if not hasattr(self.gives, "rate"):
+        if not self.gives.waveform:
             raise ModelError(f"{self.name} makes {self.medium.nouns}, which have no rate")
         return int(self.gives.rate)
 

@@ -50,7 +50,7 @@ class Choice:
 
 def given(recipe: Config) -> set[str]:
     """The keys that a recipe sets, such as `prior.width`; of an empty section the section's own."""
-    return _given({name: getattr(recipe, name) for name in recipe.model_fields_set})
+    return _given({name: value for name, value in recipe if name in recipe.model_fields_set})
 
 
 def _given(values: Mapping[str, Any]) -> set[str]:
@@ -78,7 +78,7 @@ def _with(held: Any, path: list[str], value: Any) -> Any:
     first, *rest = path
     if isinstance(held, dict):
         return {**held, first: _with(held[first], rest, value) if rest else value}
-    return held.model_copy(update={first: _with(getattr(held, first), rest, value) if rest else value})
+    return held.model_copy(update={first: _with(dict(held)[first], rest, value) if rest else value})
 
 
 def choices(facts: Facts, keys: Collection[str], stage: str) -> list[Choice]:

@@ -7,8 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from cymatic.config import Config
-
-DiscriminatorKind = Literal["patch", "spectrograms", "scales", "lumen"]
+from cymatic.discriminators.kinds import DISCRIMINATORS
 
 
 class TrainingSettings(Config):
@@ -77,7 +76,7 @@ class DiscriminatorSettings(Config):
     balancer. adversarial_only: once the ramp is over the objective's distances are left out.
     """
 
-    kind: DiscriminatorKind
+    kind: Literal["patch", "spectrograms", "scales", "lumen"]
     width: int = Field(default=16, ge=1, le=512)
     start: int = Field(default=3000, ge=0)
     warmup: int = Field(default=500, ge=1)
@@ -97,9 +96,10 @@ class DiscriminatorSettings(Config):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.kind == "scales" and self.width & (self.width - 1):
-            raise ValueError(f"width is {self.width}; for scales give a power of two")
-        if self.conditional and self.kind != "patch":
+        known = DISCRIMINATORS[self.kind]
+        if known.doubling and self.width & (self.width - 1):
+            raise ValueError(f"width is {self.width}; for {self.kind} give a power of two")
+        if self.conditional and not known.conditional:
             raise ValueError(f"discriminators of the kind {self.kind} know no captions; set conditional to false")
         if self.balanced and self.adversarial_only:
             raise ValueError("balanced shares the gradient with distances that adversarial_only leaves out; give one")

@@ -59,7 +59,7 @@ class AutoencoderTask(nn.Module):
         self.adversary = None
         if settings is not None:
             self.adversary = Adversary(settings, cond_dim=192 if settings.conditional else None, ranks=ranks)
-            self.waves = self.waves or settings.kind != "patch"
+            self.waves = self.waves or self.adversary.waveforms
         self._check_objective()
         self.balancer = None
         if settings is not None and settings.balanced:
