@@ -40,7 +40,7 @@ def build_autoencoder(context: Context, stage: AutoencoderStage) -> Built:
         config = config.reading(data.spec)
     recipe = context.recipe.with_stage(context.name, part=config)
     stage = stage.model_copy(update={"part": config})
-    torch.manual_seed(mixed(stage.training.seed, 0))  # the initial weights, those of the discriminators too
+    torch.manual_seed(mixed(stage.training.seed, 0))  # the initial weights
     part: Any = PARTS[type(config)](config)
     part.fit_statistics([one.target for one in data.train])
     if stage.start is not None and not context.resumed:
