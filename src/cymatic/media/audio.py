@@ -67,7 +67,7 @@ def prepare(sound: Sound, spec: MelSpec | WaveSpec) -> Float[Tensor, "rows _"]:
 
 
 def restore(made: Float[Tensor, "channels samples"], spec: WaveSpec, info: Mapping[str, Any]) -> Sound:
-    """A made waveform as a `finished` sound with `info`.
+    """A made waveform as a sound with `info`.
 
     Raises ModelError for NaN or infinity, and Error for what is no waveform: a mel needs a vocoder first.
     """
@@ -75,12 +75,12 @@ def restore(made: Float[Tensor, "channels samples"], spec: WaveSpec, info: Mappi
         raise Error(f"{type(spec).__name__} describes no waveform; a mel becomes a sound through a vocoder")
     if not made.isfinite().all():
         raise ModelError("the model made NaN or infinity instead of sound; lower the guidance or mend the model")
-    return finished(Sound(made.detach().float().cpu().numpy(), spec.rate), info)
+    return Sound(made.detach().float().cpu().numpy(), spec.rate, info=dict(info))
 
 
-def finished(sound: Sound, info: Mapping[str, Any]) -> Sound:
-    """A made sound without clicks (5 ms fades) and clipping (true peaks below -1 dBTP), with `info` and no other."""
-    return Sound(sound.fade(FADE, FADE).peak_limited().samples, sound.rate, info=info)
+def finish(sound: Sound) -> Sound:
+    """A made sound without clicks (5 ms fades) and clipping (true peaks below -1 dBTP)."""
+    return Sound(sound.fade(FADE, FADE).peak_limited().samples, sound.rate, info=sound.info)
 
 
 def outline(sound: Sound) -> Float[np.ndarray, " dim"]:
@@ -110,6 +110,7 @@ AUDIO = Medium(
     examine=listen,
     prepare=prepare,
     restore=restore,
+    finish=finish,
     outline=outline,
     plot=Sound.plot,
     sheet=contact_sheet,

@@ -81,8 +81,9 @@ class Medium(Generic[Value]):
     write: Callable[[Value, Path], Path]
     examine: Callable[[Path, float], tuple[Facts, Value | None]]  # see `facts`
     prepare: Callable[[Value, Any], Tensor]  # value, spec -> what a part reads
-    restore: Callable[[Tensor, Any, Mapping[str, Any]], Value]  # tensor, spec, info -> the value, finished
+    restore: Callable[[Tensor, Any, Mapping[str, Any]], Value]  # tensor, spec, info -> the value
     outline: Callable[[Value], np.ndarray]  # float32 [dim], for probes and neighbours
+    finish: Callable[[Value], Value] = lambda value: value  # what is done to a made one at the end, such as fades
     plot: Callable[[Value, str | os.PathLike[str], str | None], Path] | None = None  # value, path, title
     sheet: Callable[[str | os.PathLike[str], Sequence[tuple[str, Value] | None], int], Path] | None = None
     windows: Windows[Value] | None = None

@@ -35,14 +35,20 @@ def codes_of(model: Any, value: Any) -> tuple[Int[Tensor, "rows columns"], int]:
 
 
 def revocode(model: Any, value: Any) -> Any:
-    """A recording through a model's codec and vocoder: what a perfect prior would give."""
+    """A recording through a model's codec and vocoder, as long as it was: what a perfect prior would give."""
     if model.codec is None:
         target = model.medium.prepare(value, model.spec)
     else:
         codes, length = codes_of(model, value)
         with torch.inference_mode():
             target = model.codec.decode_codes(codes[None], torch.tensor([length]))[0]
-    return model.finished([target], 0, {"model": model.name, "sha256": model.sha256})[0]
+    return revoiced(model, value, target)
+
+
+def revoiced(model: Any, value: Any, target: Tensor) -> Any:
+    """`target`, which stands for `value`, in the medium again, as long as `value`; nothing is faded or limited."""
+    size = model.medium.prepare(value, model.gives).shape[-1]
+    return model.restored([target], [{"model": model.name, "sha256": model.sha256}], size)[0]
 
 
 def extend(
@@ -90,7 +96,7 @@ def extend(
             start=codes[:, :kept].expand(n, -1, -1),
             **how.model_dump(),
         )
-    info = {**model.info(prompt or "", how), "prompt": described(prompt), "extends": f"{kept * column:.2f} s"}
+    info = {**model.info(prompt, how), "extends": f"{kept * column:.2f} s"}
     return model.finished(model.decoded(found, lengths), seed, info, size)
 
 
@@ -107,7 +113,7 @@ def blend(model: Any, first: Any, second: Any, *, steps: int = 5, prompt: Prompt
         a, b = (codes_of(model, value)[0] for value in (first, second))
         cond = None if prompt is None else model.condition(prompt)
         found, lengths = model.prior.blend(a, b, steps, cond=cond, **how.model_dump())
-    info = {"blend": steps, **model.info(prompt or "", how), "prompt": described(prompt)}
+    info = {"blend": steps, **model.info(prompt, how)}
     return model.finished(model.decoded(found, lengths), 0, info)
 
 
@@ -128,7 +134,7 @@ def vary(
         found, lengths = model.prior.vary(
             codes_of(model, value)[0], n, amount, cond=cond, seed=seed, **how.model_dump()
         )
-    info = {"varies": amount, **model.info(prompt or "", how), "prompt": described(prompt)}
+    info = {"varies": amount, **model.info(prompt, how)}
     return model.finished(model.decoded(found, lengths), seed, info)
 
 

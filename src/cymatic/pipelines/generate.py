@@ -180,7 +180,7 @@ class Generator:
         except ModelError as error:
             raise Error(str(error)) from None
 
-    def info(self, prompt: Prompt, how: Any) -> dict[str, Any]:
+    def info(self, prompt: Prompt | None, how: Any) -> dict[str, Any]:
         """How something is made, for the info of the result."""
         values = {name: value for name, value in how.model_dump(mode="json").items() if value is not None}
         notes = [note] if isinstance(prompt, str) and (note := self.familiarity.note(prompt)) else []
@@ -197,7 +197,8 @@ class Generator:
         """What the prior made, one by one, in the domain before the vocoder: beside longer items, a codec would see
         what fills up the shorter ones."""
         items = [one[..., :n] for one, n in zip(found, columns.tolist(), strict=True)]
-        return items if self.codec is None else [self._from_codes(one) for one in items]
+        with torch.inference_mode():
+            return items if self.codec is None else [self._from_codes(one) for one in items]
 
     def _from_codes(self, codes: Tensor) -> Tensor:
         fewest = self.codec.columns(1)
@@ -210,9 +211,17 @@ class Generator:
     def finished(
         self, targets: Sequence[Tensor], seed: int, info: Mapping[str, Any], size: int | None = None
     ) -> list[Any]:
-        """Values of the medium. size: steps that are kept. Raises ModelError where one is not finite."""
+        """Values of the medium as they are handed out, the first with `seed`. size: steps that are kept. Raises as
+        `restored`."""
+        made = self.restored(targets, [{**info, "seed": seed + i} for i in range(len(targets))], size)
+        return [self.medium.finish(value) for value in made]
+
+    def restored(
+        self, targets: Sequence[Tensor], infos: Sequence[Mapping[str, Any]], size: int | None = None
+    ) -> list[Any]:
+        """Values of the medium as decoder and vocoder give them. Raises ModelError where one is not finite."""
         made = []
-        for i, target in enumerate(targets):
+        for target, info in zip(targets, infos, strict=True):
             with torch.inference_mode():
                 value = target if self.vocoder is None else self.vocoder(target[None])[0]
             value = value[..., :size].cpu()
@@ -221,7 +230,7 @@ class Generator:
                     f"{self.name} made NaN or infinity instead of {self.medium.nouns}; lower the guidance or mend the "
                     "model"
                 )
-            made.append(self.medium.restore(value, self.gives, {**info, "seed": seed + i, "cymatic": __version__}))
+            made.append(self.medium.restore(value, self.gives, {**info, "cymatic": __version__}))
         return made
 
     # --- what an evaluation asks, see `evaluation.evaluable`
@@ -261,8 +270,7 @@ class Generator:
         """A value after each way through the model: its vocoder alone, and its codec and vocoder."""
         ways: dict[str, Any] = {}
         if self.vocoder is not None:
-            info = {"model": self.name, "sha256": self.sha256}
-            ways["vocoder"] = self.finished([self.target(value)], 0, info)[0]
+            ways["vocoder"] = editing.revoiced(self, value, self.target(value))
         if self.codec is not None:
             ways["codec" if self.vocoder is None else "codec and vocoder"] = self.revocode(value)
         return ways

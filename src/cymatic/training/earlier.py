@@ -12,7 +12,7 @@ from typing import Any
 from cymatic.codecs.spectrogram import SpectrogramShape
 from cymatic.config import nearest
 from cymatic.errors import ModelError
-from cymatic.hub.earlier import Change, Gone, changed
+from cymatic.hub.earlier import Change, Gone, changed, todays_config
 from cymatic.signal.mel import PRESETS, MelSpec
 
 Values = dict[str, Any]
@@ -46,7 +46,7 @@ def as_stages(values: Mapping[str, Any], where: str) -> Values:
             raise ModelError(f'{where}: unknown key "{key}"; {nearest(key, known)}')
         if key in SECTIONS and value is not None and not isinstance(value, dict):
             raise ModelError(f'{where}: "{key}" is {value!r:.80}; give it a mapping such as {{steps: 1000}}')
-    return convert(changed(given, GONE.get(kind, ()), where))
+    return todays_config(convert(changed(given, GONE.get(kind, ()), where)), where, to_train=True)
 
 
 SECTIONS = frozenset(
@@ -85,8 +85,13 @@ def _only(**values: Any) -> Values:
     return {name: value for name, value in values.items() if value is not None and value != {}}
 
 
+def _or(section: Values, **usual: Any) -> Values:
+    """`section`, or what it was where nothing was said: who said a part of it got the defaults of all sections."""
+    return section or usual
+
+
 def _data(given: Mapping[str, Any], **usual: Any) -> Values:
-    return {**usual, **_section(given, "data")}
+    return _or(_section(given, "data"), **usual)
 
 
 def _part(kind: str, *sections: Mapping[str, Any], mel: Any = None) -> Values:
@@ -125,7 +130,7 @@ def _vocoder(given: Values) -> Values:
         "kind": "spectrograms", "start": 3000, "segments": 4, **_renamed(judges, names),
         "loss": "melgan" if scales else "hinge",
     }  # fmt: skip
-    usual = {"batch": 16, "learning_rate": 6e-4, "clip": 100.0, "betas": [0.5, 0.9] if scales else [0.8, 0.99]}
+    betas = [0.5, 0.9] if scales else [0.8, 0.99]
     vocoder = _section(given, "vocoder")
     stage = _only(
         task="autoencoder",
@@ -135,7 +140,7 @@ def _vocoder(given: Values) -> Values:
         objective={"mel": weight, "log_mel": weight},
         discriminators=discriminators,
         start=given.get("start"),
-        training={**usual, **_section(given, "training")},
+        training={"betas": betas, **_or(_section(given, "training"), batch=16, learning_rate=6e-4, clip=100.0)},
     )
     return _only(data=_data(given, longest=15.0, long="cut"), stages={"vocoder": stage})
 
@@ -143,7 +148,10 @@ def _vocoder(given: Values) -> Values:
 def _waveform_codec(given: Values) -> Values:
     judges = _section(given, "judges")
     if judges.get("judges") == "lumen-complex":
-        raise ModelError("discriminators of complex weights are gone because they gained nothing; set judges to lumen")
+        raise ModelError(
+            '"judges.judges" is lumen-complex, and this version no longer has discriminators of complex weights, which '
+            "gained nothing; set it to lumen, or use the version that wrote it"
+        )
     names = {"judges": "kind", "judged": "segments", "rule": "loss", "choice": "selection", "alone": "adversarial_only"}
     usual = {"kind": "spectrograms", "start": 6000, "segments": 4}
     network, quantizer = _section(given, "network"), _section(given, "quantizer")
@@ -166,8 +174,8 @@ def _waveform_codec(given: Values) -> Values:
         discriminators={**usual, **_renamed(judges, names)},
         start=given.get("start"),
         training={
-            "batch": 8, "learning_rate": 1e-3, "decay": 0.6, "ema": 0.99, "betas": [0.8, 0.99],
-            **_section(given, "training"),
+            "betas": [0.8, 0.99],
+            **_or(_section(given, "training"), batch=8, learning_rate=1e-3, decay=0.6, ema=0.99),
         },
     )  # fmt: skip
     return _only(data=_data(given, longest=15.0, long="cut"), stages={"codec": stage})
@@ -184,16 +192,20 @@ def _condition(given: Mapping[str, Any]) -> tuple[Values, str]:
 
 
 def _code_prior(given: Mapping[str, Any]) -> Values:
-    return {"kind": "gpt", **_section(given, "prior")}
+    prior = {"kind": "gpt", **_section(given, "prior")}
+    vae = {"kl_start": 0.0, "warmup": 500, "free_bits": 2, "target": 8.0} if prior["kind"] == "gpt-vae" else {}
+    return {**vae, **prior}
 
 
 def _mel_gpt(given: Values) -> Values:
     codes, start, training = _section(given, "codes"), given.get("start"), _section(given, "training")
     encoder, role = _condition(given)
+    part = _code_prior(given)
     share = codes.get("codec_share", 0.5)
     prior = _only(
         task="prior",
-        part=_code_prior(given),
+        start=part.pop("start", None),  # of a GPT-VAE
+        part=part,
         codec=start if start is not None else "codec",
         encoder=encoder,
         given=role,
@@ -210,7 +222,7 @@ def _mel_gpt(given: Values) -> Values:
         shape = _section(given, "codec")
         spec = _mel_spec(given.get("mel"))
         frames = codes.get("piece", 8) * SpectrogramShape.parse(shape, "codec").cell[1]
-        own = _section(given, "codec_training")
+        own = _or(_section(given, "codec_training"), learning_rate=5e-4, decay=0.3)
         length = {key: own.pop(key) for key in ("steps", "minutes") if own.get(key) is not None}
         codec = _only(
             task="autoencoder",
@@ -223,7 +235,7 @@ def _mel_gpt(given: Values) -> Values:
                 "adaptive": True, "adaptive_range": bounds, **judge,
             },
             share=share,
-            training={"learning_rate": 5e-4, "decay": 0.3, "betas": [0.5, 0.9], **_not_length(own), **length},
+            training={"betas": [0.5, 0.9], **_not_length(own), **length},
         )  # fmt: skip
         stages = {"codec": codec, "prior": prior}
     return _only(data=_data(given), stages=stages, vocoder=_section(given, "vocoder"))

@@ -20,6 +20,7 @@ from cymatic.errors import ModelError
 from cymatic.files import sync, write_atomically
 from cymatic.hub.parts import read_json, read_tensors
 
+FORMAT = 2  # of a state; the first had no number, and other names for tensors
 STATE = "state"  # the folder, in that of the part that gives a stage its name
 
 
@@ -51,7 +52,7 @@ def save_state(
     try:
         stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         write_atomically(temporary / "state.safetensors", save(stored))
-        write_atomically(temporary / "state.json", json.dumps(asdict(at)).encode())
+        write_atomically(temporary / "state.json", json.dumps({"format": FORMAT, **asdict(at)}).encode())
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -69,8 +70,15 @@ def has_state(folder: Path) -> bool:
 
 
 def read_progress(folder: Path) -> Progress:
-    """How far the newest state came. Raises ModelError where it is damaged."""
-    values = read_json(_newest(folder) / "state.json")
+    """How far the newest state came. Raises ModelError where it is damaged, or of another version."""
+    path = _newest(folder) / "state.json"
+    values = read_json(path)
+    if (found := values.pop("format", 1)) != FORMAT:
+        raise ModelError(
+            f"{path} was written by {'an earlier' if found == 1 else 'another'} version, and this one can't resume it; "
+            f"finish the run with that version, or begin a new one that goes on from its weights: --from "
+            f"{path.parents[3]} --out NEW"
+        )
     try:
         return Progress(**values)
     except TypeError as error:
@@ -83,7 +91,7 @@ def _newest(folder: Path) -> Path:
 
 def load_state(folder: Path, task: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
     """Fills the modules and the optimiser from the newest state. Raises ModelError where it is damaged or another's."""
-    newest = _newest(folder)
+    newest, progress = _newest(folder), read_progress(folder)
     tensors = read_tensors(newest / "state.safetensors")
     packed = optimizer.state_dict()
     packed["state"] = {}
@@ -95,6 +103,6 @@ def load_state(folder: Path, task: nn.Module, average: nn.Module, optimizer: tor
         for prefix, module in (("task.", task), ("average.", average)):
             module.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
         optimizer.load_state_dict(packed)
-        return read_progress(folder)
+        return progress
     except (RuntimeError, TypeError, ValueError, KeyError) as error:
         raise ModelError(f"{newest} does not fit the run's recipe: {' '.join(str(error).split())[:200]}") from None
