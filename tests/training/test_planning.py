@@ -15,7 +15,9 @@ from cymatic.training.pace import Pace
 from cymatic.training.planning import PlanFacts, choices, given, is_given, smaller_batch, with_choices
 from cymatic.training.recipe import make_recipe, parse_recipe, write_recipe
 
-SMALL = PlanFacts(clips=60, captions=10, known=0, seconds=30.0, held_out=12, pitched=0, start="starter-sound", ends=False)
+SMALL = PlanFacts(
+    clips=60, captions=10, known=0, seconds=30.0, held_out=12, pitched=0, start="starter-sound", ends=False
+)
 LARGE = replace(SMALL, clips=20_000, captions=900, seconds=40_000.0, held_out=2_000)
 CASES = {
     "small": SMALL,

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cymatic.errors import Error, ModelError
-from cymatic.pipelines.asked import Prompt, check_count, described
+from cymatic.pipelines.asked import Prompt, check_count
 
 IMPORTANCE = 32  # draws of a latent for a likelihood
 
