@@ -17,13 +17,15 @@ from cymatic.media.sound import Sound
 
 if TYPE_CHECKING:
     from cymatic.codecs.waveform import BottleneckConfig, WaveformCodec
+    from cymatic.data.batches import Batch
     from cymatic.training.loop import Report
-    from cymatic.training.recipe import MelGPTRecipe, Recipe
+    from cymatic.training.recipe import Recipe
+    from cymatic.training.tasks.autoencoder import AutoencoderTask
 
 # Small enough for a test, and the same parts as any model.
 TINY = [
-    "text.dim=16", "prior.width=32", "prior.depth=1", "prior.heads=2", "vocoder.rounds=2", "training.batch=8",
-    "training.warmup=5", "mel=voice-8k",
+    "prior.encoder.dim=16", "prior.width=32", "prior.depth=1", "prior.heads=2", "prior.mel=voice-8k", "vocoder.rounds=2",
+    "training.batch=8", "training.warmup=5",
 ]  # fmt: skip
 PITCHES = {"low tone": 220, "high tone": 880}
 
@@ -65,26 +67,42 @@ def tone_folder(root: Path, takes: int = 4) -> Path:
 
 # The same for a model over codes.
 TINY_CODES = [
-    "kind=mel-gpt", "mel=voice-8k", "condition.dim=16", "vocoder.rounds=2", "codec.width=16", "codec.multiples=[1,2]",
-    "codec.blocks=1", "codec.attention=[]", "codec.latent=16", "codec.patch=[8,4]", "codec.groups=4",
-    "quantizer.size=32", "quantizer.dim=16", "quantizer.lookup_dim=4", "quantizer.metric=cosine",
-    "quantizer.restart=encoder", "codes.piece=3", "codes.variants=2", "judge.width=4", "judge.start=10",
-    "judge.warmup=5", "prior.width=32", "prior.depth=1", "prior.heads=2", "codec_training.batch=8",
-    "codec_training.warmup=5", "training.batch=8", "training.warmup=5",
+    "codec.mel=voice-8k", "codec.width=16", "codec.multiples=[1,2]", "codec.blocks=1", "codec.attention=[]",
+    "codec.latent=16", "codec.patch=[8,4]", "codec.groups=4", "codec.segment=0.3",
+    "codec.quantizer={kind: vector, size: 32, dim: 16, lookup_dim: 4, metric: cosine, restart: encoder}",
+    "codec.discriminators.width=4", "codec.discriminators.start=10", "codec.discriminators.warmup=5",
+    "codec.training={batch: 8, warmup: 5, learning_rate: 0.0005, betas: [0.5, 0.9], decay: 0.3}",
+    "prior.part={kind: gpt, width: 32, depth: 1, heads: 2}", "prior.encoder.dim=16", "prior.variants=2",
+    "prior.training={batch: 8, warmup: 5, betas: [0.9, 0.95]}", "vocoder.rounds=2",
 ]  # fmt: skip
 
 TINY_CODES_STEPS = (
-    "codec_training.steps=40", "codec_training.checkpoint_steps=15", "training.steps=45", "training.checkpoint_steps=15"
+    "codec.training.steps=40", "codec.training.checkpoint_steps=15", "training.steps=45", "training.checkpoint_steps=15"
 )  # fmt: skip
 
 
-def tiny_codes_recipe(folder: Path, *settings: str) -> MelGPTRecipe:
+def tiny_codes_recipe(folder: Path, *settings: str) -> Recipe:
     """A recipe of `TINY_CODES` for the sounds in `folder`, with more settings laid over."""
-    from cymatic.training.recipe import MelGPTRecipe, make_recipe
+    from cymatic.training.recipe import make_recipe
 
-    recipe = make_recipe(None, [*TINY_CODES, f"data.folder={folder}", *settings])
-    assert isinstance(recipe, MelGPTRecipe)
-    return recipe
+    return make_recipe("melspec-gpt-small", [*TINY_CODES, f"data.folder={folder}", *settings])
+
+
+def autoencoder_of(recipe: Recipe, *, ranks: int = 1) -> AutoencoderTask:
+    """The task of a recipe's first stage as it begins, before it has met any data."""
+    from cymatic.training.builders.autoencoder import PARTS
+    from cymatic.training.tasks.autoencoder import AutoencoderTask
+
+    name, stage = next(iter(recipe.stages.items()))
+    torch.manual_seed(0)
+    return AutoencoderTask(name, stage, PARTS[type(stage.part)](stage.part), ranks=ranks)
+
+
+def batch_of(target: torch.Tensor, caption: str = "") -> Batch:
+    """A batch of targets of one length."""
+    from cymatic.data.batches import Batch
+
+    return Batch(target, torch.full((len(target),), target.shape[-1]), [caption] * len(target))
 
 
 def tiny_codec(
@@ -113,10 +131,10 @@ def tiny_codec(
 def save_codec(folder: Path, codec: WaveformCodec, kbps: float | None = None) -> Path:
     """The codec as a model that `cymatic.load` and `--model` take."""
     from cymatic.hub.parts import save_part
-    from cymatic.hub.pipeline_file import CodecFile, write_pipeline
+    from cymatic.hub.pipeline_file import PipelineFile, write_pipeline
 
     save_part(folder / "codec", codec)
-    write_pipeline(folder, CodecFile(parts={"codec": "codec"}, kbps=kbps))
+    write_pipeline(folder, PipelineFile(parts={"codec": "codec"}, kbps=kbps))
     return folder
 
 

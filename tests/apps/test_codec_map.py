@@ -188,7 +188,7 @@ def test_the_quantizers_levels_come_behind_the_pitch():
     found = codebook_map(codec, sounds(), 4)
     assert found.size == SIZE and len(found.before) == 3
     assert all(0 <= code < size for code, size in zip(found.before, codec.sizes, strict=False))
-    assert found.counts.sum() == sum(codec.frames(len(sound)) for sound in sounds())
+    assert found.counts.sum() == sum(codec.columns(len(sound)) for sound in sounds())
     with pytest.raises(Error, match="level 2 was asked for; this codec has maps of levels 4 to 5"):
         codebook_map(codec, sounds(), 2)
 
@@ -200,8 +200,8 @@ def test_the_numbers_are_those_of_the_codes(codec):
     assert found.error < found.control / 2, "a map halves it"
     near, far = found.steps()
     assert near < far
-    held = latents.codes.new_full((1, 1, codec.frames(2000)), 5)
-    expected = codec.decode_codes(held, 2000)[0, 0].numpy()
+    held = latents.codes.new_full((1, 1, codec.columns(2000)), 5)
+    expected = codec.decode_codes(held, torch.tensor([2000]))[0, 0].numpy()
     assert np.allclose(found.sounds[5, :1920], expected[:1920], atol=1e-6) and found.sounds[5, -1] == 0
 
 
@@ -226,8 +226,9 @@ def test_a_line_turns_back(codec):
 def test_a_deeper_level_is_heard_on_top_of_another(codec):
     found = codebook_map(codec, sounds(), 2)
     assert len(found.before) == 1 and found.error is not None
-    codes = torch.tensor([*found.before, 3])[None, :, None].expand(1, 2, codec.frames(2000))
-    assert np.allclose(found.sounds[3, :1900], codec.decode_codes(codes, 2000)[0, 0, :1900].numpy(), atol=1e-6)
+    codes = torch.tensor([*found.before, 3])[None, :, None].expand(1, 2, codec.columns(2000))
+    expected = codec.decode_codes(codes, torch.tensor([2000]))[0, 0].numpy()
+    assert np.allclose(found.sounds[3, :1900], expected[:1900], atol=1e-6)
     assert f"each is heard on top of {found.before[0]}," in page(found, "x")
 
 

@@ -1,12 +1,10 @@
 """What every encoder promises. A new one is one more row in ROWS: an encoder and items of different lengths."""
 
-from typing import get_args
-
 import pytest
 import torch
 
 from cymatic.cond import padded
-from cymatic.encoders import ENCODERS, EncoderConfig
+from cymatic.encoders import ENCODERS
 from cymatic.encoders.classes import ClassConfig, ClassEncoder
 from cymatic.encoders.features import FeatureConfig, FeatureEncoder
 from cymatic.encoders.sound import SoundConfig, SoundEncoder
@@ -33,14 +31,18 @@ ROWS = {
         [torch.randn(12, n) * 2 - 5 for n in (37, 6, 50)],
     ),
 }
+CAPTIONS = ("rain", "dog", "cat")  # known to all of them
 VARYING = {TextEncoder, SoundEncoder}  # the others give each item as many tokens
 every_encoder = pytest.mark.parametrize(("encoder", "items"), ROWS.values(), ids=ROWS)
 
 
 def test_every_encoder_is_here():
     assert {type(encoder) for encoder, _ in ROWS.values()} == set(ENCODERS)
-    kinds = {encoder.config_class for encoder in ENCODERS}
-    assert set(get_args(get_args(EncoderConfig)[0])) == kinds, "what configs nest is what there is"
+
+
+@every_encoder
+def test_it_says_which_captions_it_can_be_asked_about(encoder, items):
+    assert encoder.knows("rain")
 
 
 def read(encoder, items):
@@ -87,6 +89,8 @@ def test_it_says_what_it_reads_and_keeps_what_it_knows(encoder, items):
     assert config.reads is None or config.reads.medium in ("audio", "features")
     assert config.fitted([]) == config, "it is built already, so there is nothing left to ask"
     assert config.dim == 24
+    assert type(config) is encoder.config_class
+    assert all(encoder.knows(caption) for caption in CAPTIONS)
 
 
 @every_encoder

@@ -11,7 +11,6 @@ import torch
 from tests.helpers import PITCHES as PITCH
 from tests.helpers import tone, tone_folder
 
-from cymatic.data.mels import mel_of, prepare
 from cymatic.data.packs import read_packs, whole_folder
 from cymatic.errors import Error
 from cymatic.evaluation.audio import check_rate, classifier_rate, read_sounds, sounds_by
@@ -24,6 +23,7 @@ from cymatic.evaluation.folder_classifier import train_on
 from cymatic.evaluation.generation import check_corpus, plan
 from cymatic.evaluation.probe import Probe
 from cymatic.evaluation.questions import asked, tried, truths
+from cymatic.media.audio import levelled, mel_of
 from cymatic.media.sound import Sound
 from cymatic.signal.mel import PRESETS
 
@@ -45,7 +45,7 @@ class StandIn:
         return [tone(hz * (1 + 0.01 * (take % 5)), 0.25 + 0.03 * (take % 4), seed=100 + take) for take in takes]
 
     def reconstructions(self, sound: Sound) -> dict[str, Sound]:
-        return {"vocoder": prepare(sound, SPEC)}
+        return {"vocoder": levelled(sound, SPEC)}
 
 
 class Coded(StandIn):
@@ -68,7 +68,7 @@ class Coded(StandIn):
             return (made - wanted).abs().mean()
 
     def target(self, sound: Sound) -> torch.Tensor:
-        return mel_of(prepare(sound, SPEC), SPEC)
+        return mel_of(levelled(sound, SPEC), SPEC)
 
     def loss(self, targets: list[torch.Tensor], captions: list[str], seed: int) -> float:
         assert len(targets) == len(captions) and all(mel.shape[0] == SPEC.mels for mel in targets)
@@ -80,7 +80,7 @@ class Coded(StandIn):
         return mean, torch.full_like(mean, -2.0)
 
     def reconstructions(self, sound: Sound) -> dict[str, Sound]:
-        return {"vocoder": prepare(sound, SPEC), "codec and vocoder": prepare(sound, SPEC)}
+        return {"vocoder": levelled(sound, SPEC), "codec and vocoder": levelled(sound, SPEC)}
 
     def nll(self, sound: Sound, prompt: str) -> tuple[float, int]:
         return 1.5 * len(sound), len(sound)

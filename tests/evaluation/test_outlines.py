@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from cymatic.data.mels import mel_of, prepare
 from cymatic.evaluation.outlines import mel_features, mel_outline, mel_statistics
+from cymatic.media.audio import levelled, mel_of
 from cymatic.media.sound import Sound
 from cymatic.signal.mel import PRESETS
 
@@ -26,7 +26,7 @@ def test_mel_features_ignore_loudness_and_tempo() -> None:
 
 
 def test_what_is_read_of_a_mel_ignores_its_level() -> None:
-    mel = mel_of(prepare(sweep(0.8, 0.5), SPEC), SPEC)
+    mel = mel_of(levelled(sweep(0.8, 0.5), SPEC), SPEC)
     for read in (mel_outline, mel_statistics):
         assert np.allclose(read(mel), read(mel - 3), atol=1e-4)
     assert np.isfinite(mel_statistics(mel[:, :1])).all()

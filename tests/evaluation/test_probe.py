@@ -4,12 +4,12 @@ import pytest
 import torch
 from tests.helpers import PITCHES, tone
 
-from cymatic.data.mels import mel_of, prepare
 from cymatic.errors import Error
 from cymatic.evaluation.corpus import Clips
 from cymatic.evaluation.domain import MELS
 from cymatic.evaluation.probe import Probe, known_words
 from cymatic.evaluation.questions import tried
+from cymatic.media.audio import levelled, mel_of
 from cymatic.signal.mel import PRESETS
 
 SPEC = PRESETS["voice-8k"]
@@ -17,7 +17,7 @@ TONES = {**PITCHES, "middle tone": 440}
 
 
 def mel(hz, take):
-    return mel_of(prepare(tone(hz * (1 + 0.01 * take), 0.2 + 0.02 * take, seed=int(4 * take)), SPEC), SPEC)
+    return mel_of(levelled(tone(hz * (1 + 0.01 * take), 0.2 + 0.02 * take, seed=int(4 * take)), SPEC), SPEC)
 
 
 def clips(takes, first=0, tones=TONES):

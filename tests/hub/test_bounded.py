@@ -20,10 +20,10 @@ from cymatic.encoders.features import FeatureConfig, FeatureEncoder
 from cymatic.encoders.text import TextConfig, TextEncoder
 from cymatic.errors import ModelError
 from cymatic.evaluation.classifiers import Classifier, ClassifierConfig, ConvTrunk
+from cymatic.hub.parts import load_part, save_part
 from cymatic.hub.readers.dac import DacCodec, DacCodecConfig
 from cymatic.hub.readers.encodec import EncodecCodec, EncodecCodecConfig
 from cymatic.hub.readers.lumen import LumenCodec, LumenCodecConfig
-from cymatic.hub.parts import load_part, save_part
 from cymatic.nn.energy_transformer import EnergyTransformerConfig
 from cymatic.priors.flow import FlowConfig, FlowPrior
 from cymatic.priors.gpt import GPTConfig, GPTPrior

@@ -1,6 +1,7 @@
 """Reading and writing sound files: every way a file can be wrong has its sentence, and odd but valid files are read."""
 
 import builtins
+import copy
 import errno
 import io
 import json
@@ -239,7 +240,7 @@ def test_a_state_is_on_the_disk_before_the_old_one_goes(tmp_path, order, monkeyp
     optimizer = torch.optim.AdamW(network.parameters())
     for step in (1, 2):
         order.clear()
-        state.save_state(tmp_path / "state", network, network, optimizer, state.Progress(step))
+        state.save_state(tmp_path / "state", network, copy.deepcopy(network), optimizer, state.Progress(step))
     renamed = order.index(("rename", "step-2"))
     synced = order.index(("sync", "state"), renamed)
     assert ("sync", "writing.tmp") in order[:renamed]

@@ -16,7 +16,8 @@ from tests.helpers import numbered_tones, quiet, tone
 from cymatic.data.bulk_units import read_inputs
 from cymatic.data.shards import Shards
 from cymatic.errors import Error, ModelError
-from cymatic.pipelines.bulk import Encoder, Job, Totals, done_before, encode_in_bulk
+from cymatic.pipelines.bulk import Totals, done_before, encode_in_bulk
+from cymatic.pipelines.bulk_encoder import BulkEncoder, BulkJob
 from cymatic.pipelines.load import load_codec
 from cymatic.pipelines.sound_codec import SoundCodec
 
@@ -57,8 +58,8 @@ def test_what_is_done_is_not_done_again(sounds, codec_folder, tmp_path, monkeypa
     (out / "shard-000003.tar").unlink()
     (out / ".cymatic-dead.tmp").write_bytes(b"half a shard")
     done = []
-    usual = Encoder.__call__
-    monkeypatch.setattr(Encoder, "__call__", lambda self, unit: done.append(unit.number) or usual(self, unit))
+    usual = BulkEncoder.__call__
+    monkeypatch.setattr(BulkEncoder, "__call__", lambda self, unit: done.append(unit.number) or usual(self, unit))
     again = encode_in_bulk(sounds, out, codec_folder, clips=3, say=quiet)
     assert done == [1, 2, 3] and again.before == 1
     assert contents(out) == before
@@ -115,7 +116,7 @@ def test_none_that_can_be_used(codec_folder, tmp_path):
 
 def test_another_machine_with_another_model(sounds, codec_folder, tmp_path):
     with pytest.raises(ModelError, match=r"is another model here .* than where the work was planned \(00000000\)"):
-        Encoder(Job(str(codec_folder), "0" * 64, 0.6, sounds, tmp_path))
+        BulkEncoder(BulkJob(str(codec_folder), "0" * 64, 0.6, sounds, tmp_path))
 
 
 def test_a_unit_of_many_bytes_is_cut(sounds, monkeypatch):
@@ -178,7 +179,7 @@ def test_processes_write_the_same_bytes(sounds, codec_folder, tmp_path):
     codec = load_codec(codec_folder)
     assert isinstance(codec, SoundCodec)
     (tmp_path / "here").mkdir()
-    encoder = Encoder(Job(str(codec_folder), codec.sha256, codec.kbps, sounds, tmp_path / "here"))
+    encoder = BulkEncoder(BulkJob(str(codec_folder), codec.sha256, codec.kbps, sounds, tmp_path / "here"))
     for unit in work.units:
         encoder(unit)
         assert done_before(tmp_path / "here", unit) == done_before(tmp_path / "two", unit)

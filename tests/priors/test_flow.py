@@ -71,3 +71,22 @@ def test_the_loss_is_finite_at_both_ends_of_the_path() -> None:
     prior, x = make(), torch.randn(2, 20, 9)
     for t in (0.0, 1e-6, 1 - 1e-6):
         assert clean(prior, x, t, math.log(0.2)).isfinite().all()
+
+
+@torch.inference_mode()
+def test_guidance_acts_within_its_interval() -> None:
+    prior = make()
+    for p in prior.parameters():  # zero-initialised layers would hide what flows through them
+        torch.nn.init.normal_(p, std=0.1)
+    prior.steps_trained.fill_(1)
+    generator = torch.Generator().manual_seed(3)
+    tokens = torch.randn(1, 4, 16, generator=generator)
+    cond = Cond(tokens, torch.ones(1, 4, dtype=torch.bool), torch.nn.functional.normalize(tokens.sum(1), dim=-1))
+
+    def sample(guidance: float, *interval: float) -> torch.Tensor:
+        settings: dict[str, Any] = {"guidance": guidance, "guidance_interval": interval, "steps": 4}
+        return prior.sample(cond, [1], lengths=torch.tensor([12]), **settings)[0]
+
+    assert torch.equal(sample(2.0, 0.8, 0.9), sample(1.0, 0.0, 1.0)), "no step of four begins there"
+    partly, wholly = sample(2.0, 0.0, 0.5), sample(2.0, 0.0, 1.0)
+    assert (partly - wholly).abs().max() > 1e-4 < (partly - sample(1.0, 0.0, 1.0)).abs().max()

@@ -1,21 +1,17 @@
-"""The GPT prior: its cache against none, its steps against a GPT's own formula, what a step chooses, overfitting."""
+"""The GPT prior: its cache against none, its loss against what is sampled, pictures read row by row, overfitting."""
 
 import math
 
 import pytest
 import torch
-from cymatic.priors.generation import Choice
-from cymatic.priors.grid import column_major, flatten, unflatten
-from hypothesis import given
-from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy, normalize
 
 from cymatic.batch_shard import BatchShard
 from cymatic.cond import Cond, guide
 from cymatic.errors import Error
-from cymatic.nn.causal import GPTBlock, new_cache, pack, step
-from cymatic.nn.rotary import rotary_tables
+from cymatic.priors.decoding import CodeSampling, choose
 from cymatic.priors.gpt import GPTConfig, GPTPrior, mingpt_vas, vggsound_large, vggsound_xl
+from cymatic.priors.order import flatten, unflatten
 
 
 def prior(**changes) -> GPTPrior:
@@ -38,65 +34,59 @@ def cond(*lengths: int) -> Cond:
 KINDS = [{}, {"positions": "learned", "prefix": 7}]
 
 
-@given(st.integers(1, 4), st.integers(1, 6), st.integers(1, 7))
-def test_the_order_is_column_major_and_invertible(batch, rows, columns):
-    codes = torch.arange(batch * rows * columns).reshape(batch, rows, columns)
-    sequence, order = flatten(codes), column_major(rows, columns)
-    assert torch.equal(unflatten(sequence, rows), codes)
-    assert torch.equal(codes.flatten(1)[:, order], sequence)
-    assert torch.equal(sequence[:, order.argsort()], codes.flatten(1))
-    assert sequence[0, :rows].tolist() == codes[0, :, 0].tolist()
+PICTURE = {"order": "row-major", "end": False}
 
 
-def test_a_column_that_is_not_full_is_named():
-    with pytest.raises(Error, match="7 codes fill no whole columns of 3"):
-        unflatten(torch.zeros(1, 7, dtype=torch.int64), 3)
-
-
-@pytest.mark.parametrize("rows", [1, 3])
-@pytest.mark.parametrize("rotary", [True, False])
-@torch.no_grad()
-def test_steps_equal_the_whole(rotary, rows):
-    torch.manual_seed(0)
-    blocks = [GPTBlock(16, 2, rotary=rotary) for _ in range(3)]
-    for p in (p for block in blocks for p in block.parameters()):
-        torch.nn.init.normal_(p, std=0.5)
-    x = torch.randn(rows, 9, 16)
-    rotary = rotary_tables(torch.arange(9), 8) if rotary else None
-    whole = x
-    for block in blocks:
-        whole = block(whole, rotary)
-    caches = [new_cache(block, rows, 9) for block in blocks]
-    first = x[:, :4]
-    for block, cache in zip(blocks, caches, strict=True):
-        first = block(first, None if rotary is None else (rotary[0][:4], rotary[1][:4]), cache=cache)
-    torch.testing.assert_close(first, whole[:, :4])
-    packed = pack(blocks, rows, 9)
-    for at in range(4, 9):
-        torch.testing.assert_close(step(x[:, at], packed, caches, at), whole[:, at], atol=2e-5, rtol=1e-5)
-
-
-def uncached(model: GPTPrior, condition: Cond, seeds, choice: Choice, guidance: float) -> torch.Tensor:
+def uncached(model: GPTPrior, condition: Cond, seeds, how: CodeSampling) -> torch.Tensor:
     """Twenty lines instead of a cache: the whole sequence again for each code."""
     total, width = model.config.rows * model.config.longest, model.config.codes
     even = torch.stack([torch.rand(total, 1, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
     codes = torch.zeros(len(seeds), 0, dtype=torch.int64)
     for at in range(total):
         logits = model(codes, condition)[:, -1, :width]
-        if guidance != 1:
-            logits = guide(logits, model(codes, condition.null())[:, -1, :width], guidance)
-        codes = torch.cat([codes, choice(logits, even[:, at])[:, None]], dim=1)
-    return unflatten(codes, model.config.rows)
+        if how.guidance != 1:
+            logits = guide(logits, model(codes, condition.null())[:, -1, :width], how.guidance)
+        codes = torch.cat([codes, choose(logits, even[:, at], how)[:, None]], dim=1)
+    return unflatten(codes, model.config.order, height=model.config.rows)
 
 
-@pytest.mark.parametrize("changes", KINDS)
+@pytest.mark.parametrize("changes", [*KINDS, PICTURE, {**PICTURE, **KINDS[1]}])
 @pytest.mark.parametrize("guidance", [1.0, 2.5])
 @pytest.mark.parametrize("how", [{}, {"greedy": True}, {"top_k": 4, "temperature": 0.8}, {"top_p": 0.7}])
 @torch.no_grad()
 def test_with_the_cache_and_without_the_codes_are_the_same(changes, guidance, how):
-    model, seeds = prior(**changes), [3, 4, 5]
-    codes, _ = model.sample(cond(4, 2, 3), seeds, columns=torch.full((3,), 8), guidance=guidance, **how)
-    assert torch.equal(codes, uncached(model, cond(4, 2, 3), seeds, Choice(**how), guidance))
+    model, seeds, how = prior(**changes), [3, 4, 5], {**how, "guidance": guidance}
+    codes, _ = model.sample(cond(4, 2, 3), seeds, lengths=torch.full((3,), 8), **how)
+    assert torch.equal(codes, uncached(model, cond(4, 2, 3), seeds, CodeSampling(**how)))
+
+
+@torch.no_grad()
+def test_a_picture_is_read_row_by_row_and_always_whole():
+    model, condition = prior(**PICTURE), cond(2, 3)
+    codes, widths = model.sample(condition, [1, 2])
+    assert codes.shape == (2, 3, 8) and widths.tolist() == [8, 8]
+    for rows in (1, 2, 3):
+        again, _ = model.sample(condition, [1, 2], start=codes[:, :rows])
+        assert torch.equal(again, codes), "the rest of a picture that begins as this one"
+    changed = codes.clone()
+    changed[:, 1, 4] = (codes[:, 1, 4] + 1) % 20
+    logits, other = (model(flatten(one, "row-major"), condition) for one in (codes, changed))
+    same = (logits == other).all(-1).all(0)
+    assert same.tolist() == [True] * 13 + [False] * 12, "no code knows of what comes later in its row or below"
+    for wrong, message in (
+        ({"lengths": torch.tensor([8, 7])}, "each item is 8 columns wide"),
+        ({"start": codes[:, :, :4]}, "3 rows and 4 columns came, where this prior knows 3 rows and 8 to 8 columns"),
+    ):
+        with pytest.raises(Error, match=message):
+            model.sample(condition, [1, 2], **wrong)
+    with pytest.raises(Error, match=r"lengths of \[8, 7\] came with codes of 8 to 8"):
+        model.loss(codes, torch.tensor([8, 7]), condition, torch.Generator())
+
+
+@pytest.mark.parametrize("changes", [{"end": True}, {"end": False, "sizes": (20, 20, 20)}])
+def test_a_picture_has_no_end_and_one_size_of_codes(changes):
+    with pytest.raises(ValueError, match="give end false, and no sizes"):
+        prior(order="row-major", **changes)
 
 
 @pytest.mark.parametrize("end", [True, False])
@@ -106,8 +96,9 @@ def test_rows_of_their_own_sizes(end, how):
     """What a row has not is never drawn, costs no probability, and is refused."""
     sizes, seeds = (7, 20, 3), [3, 4, 5]
     model, condition = prior(sizes=sizes, end=end), cond(4, 2, 3)
-    codes, _ = model.sample(condition, seeds, columns=torch.full((3,), 8), **how)
-    assert torch.equal(codes, uncached(model, condition, seeds, Choice(**how), 1.0))
+    how = {**how, "guidance": 1.0}
+    codes, _ = model.sample(condition, seeds, lengths=torch.full((3,), 8), **how)
+    assert torch.equal(codes, uncached(model, condition, seeds, CodeSampling(**how)))
     assert bool((codes < torch.tensor(sizes)[:, None]).all())
     free, lengths = model.sample(condition, seeds, **how)
     assert bool((free < torch.tensor(sizes)[:, None]).all()) and int(lengths.min()) >= 1
@@ -176,25 +167,6 @@ def test_some_codes_are_read_as_others_in_training_only():
     assert losses[0] == losses[1] != losses[2]
 
 
-def test_choices():
-    logits = torch.tensor([0.4, 0.3, 0.2, 0.1]).log()[[2, 0, 3, 1]].repeat(10_000, 1)
-    even = torch.rand(10_000, 1, generator=torch.Generator().manual_seed(0))
-
-    def shares(**how):
-        return (Choice(**how)(logits, even).bincount(minlength=4) / 10_000).tolist()
-
-    assert shares() == pytest.approx([0.2, 0.4, 0.1, 0.3], abs=0.015)
-    assert shares(top_k=2) == pytest.approx([0, 4 / 7, 0, 3 / 7], abs=0.015)
-    assert shares(top_k=4) == shares(top_k=100) == shares(top_p=1.0) == shares()
-    assert shares(top_k=1) == shares(greedy=True) == shares(top_p=0.1) == [0, 1, 0, 0]
-    assert shares(top_p=0.65) == pytest.approx([0, 4 / 7, 0, 3 / 7], abs=0.015)
-    assert shares(temperature=1e-3) == [0, 1, 0, 0]
-    assert shares(temperature=1e3) == pytest.approx([0.25] * 4, abs=0.015)
-    assert Choice(top_k=1)(torch.zeros(1, 3), torch.tensor([[0.9]])) == 2, "ties stay in, as in SpecVQGAN"
-    at_the_edge = torch.tensor([[0.0, 0.0, -torch.inf]]).repeat(2, 1)
-    assert Choice()(at_the_edge, torch.tensor([[0.0], [1 - 2**-24]])).tolist() == [0, 1]
-
-
 @torch.no_grad()
 def test_attention_maps_are_what_the_network_looks_at():
     model, condition = prior(), cond(4, 2)
@@ -205,7 +177,7 @@ def test_attention_maps_are_what_the_network_looks_at():
         torch.testing.assert_close(m.sum(-1), torch.ones(2, 2, 17))
         assert not m.triu(1).any()
         assert not m[1, :, 2:, :2].any(), "the padding of the second condition"
-    x, rotary, mask = model.trunk.begin(model.trunk.prefix(condition, 2), flatten(codes))
+    x, rotary, mask = model.trunk.begin(model.trunk.prefix(condition, 2), flatten(codes, "column-major"))
     block = model.trunk.blocks[0]
     by_hand = x + block.out((maps[0] @ block._heads(x, rotary)[2]).transpose(1, 2).flatten(2))
     by_hand = by_hand + block.narrow(torch.nn.functional.gelu(block.widen(block.norm2(by_hand))))

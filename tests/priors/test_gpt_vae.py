@@ -89,8 +89,12 @@ def test_active_units():
 
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 def test_the_loss_is_likelihood_and_weighted_divergence(reduction):
-    vae, codes = model(reduction=reduction), grids(3)
-    terms = [vae.loss(codes, COLUMNS, None, torch.Generator().manual_seed(0), weight=w) for w in (0.0, 0.5)]
+    vae, codes = model(reduction=reduction, beta=2.0, kl_start=0.0, warmup=8), grids(3)
+    # Two of eight steps of the ramp: a quarter of 2.
+    terms = [vae.loss(codes, COLUMNS, None, torch.Generator().manual_seed(0), step=step) for step in (0, 2, 50, None)]
+    assert terms[2]["loss"] == terms[3]["loss"] > terms[1]["loss"], (
+        "the whole of it once it is warm, and without a step"
+    )
     mean, log_var = vae.encode(codes, COLUMNS)
     kl = divergence(mean, log_var).sum(1).mean()
     per_item = 15 if reduction == "sum" else 1  # codes
@@ -152,11 +156,11 @@ def test_more_draws_bound_the_likelihood_more_tightly():
 def test_a_latent_decides_what_is_said_and_is_drawn_from_the_seed():
     vae, columns = model(), torch.tensor([8])
     z = torch.randn(2, 1, 6, generator=torch.Generator().manual_seed(0))
-    made = [vae.sample(None, [0], latent=one, columns=columns, greedy=True)[0] for one in z]
+    made = [vae.sample(None, [0], latent=one, lengths=columns, greedy=True)[0] for one in z]
     assert not torch.equal(made[0], made[1])
     drawn_one = vae.drawn_latents([5])
     assert torch.equal(
-        vae.sample(None, [5], columns=columns)[0], vae.sample(None, [5], latent=drawn_one, columns=columns)[0]
+        vae.sample(None, [5], lengths=columns)[0], vae.sample(None, [5], latent=drawn_one, lengths=columns)[0]
     )
     with pytest.raises(Error, match=r"latents of \[1, 5\] came for 1 items; give \[1, 6\]"):
         vae.sample(None, [0], latent=torch.zeros(1, 5))
@@ -169,7 +173,7 @@ def test_blends_go_from_one_to_the_other():
     assert columns.tolist() == [8, 7, 6, 5, 4]
     for end, source in ((0, a), (4, b)):
         mean, _ = vae.encode(source[None], torch.tensor([source.shape[1]]))
-        own, _ = vae.sample(None, [0], latent=mean, columns=torch.tensor([source.shape[1]]), greedy=True)
+        own, _ = vae.sample(None, [0], latent=mean, lengths=torch.tensor([source.shape[1]]), greedy=True)
         assert torch.equal(codes[end, :, : source.shape[1]], own[0])
     with pytest.raises(Error, match="2 or more"):
         vae.blend(a, b, 1)
@@ -179,12 +183,12 @@ def test_blends_go_from_one_to_the_other():
 def test_variations_stay_near_as_far_as_they_are_told():
     vae, codes = model(), grids(1, 8)[0]
     mean, _ = vae.encode(codes[None], torch.tensor([8]))
-    own, _ = vae.sample(None, [0], latent=mean, columns=torch.tensor([8]), greedy=True)
+    own, _ = vae.sample(None, [0], latent=mean, lengths=torch.tensor([8]), greedy=True)
     still, columns = vae.vary(codes, 3, 0.0, greedy=True)
     assert torch.equal(still, own.expand(3, -1, -1))
     assert columns.tolist() == [8, 8, 8]
     fresh, _ = vae.vary(codes, 2, 1.0, seed=7, greedy=True)
-    assert torch.equal(fresh[1], vae.sample(None, [8], columns=torch.tensor([8]), greedy=True)[0][0])
+    assert torch.equal(fresh[1], vae.sample(None, [8], lengths=torch.tensor([8]), greedy=True)[0][0])
     with pytest.raises(Error, match="between 0"):
         vae.vary(codes, 1, 1.5)
 
@@ -205,13 +209,13 @@ def test_the_second_stage_takes_the_encoder_and_nothing_else():
 def test_eight_sequences_are_kept_in_their_latents():
     torch.manual_seed(0)
     shape = GPTConfig(codes=20, rows=3, longest=8, width=48, depth=2, heads=2, cond_dim=None)
-    vae = GPTVAE(GPTVAEConfig(decoder=shape, latent=8, reduction="mean"))
+    vae = GPTVAE(GPTVAEConfig(decoder=shape, latent=8, reduction="mean", beta=0.02, kl_start=0.0, warmup=200))
     codes, columns = grids(8, 8), torch.tensor([8, 3, 5, 6, 2, 7, 4, 8])
     optimizer = torch.optim.AdamW(vae.parameters(), lr=4e-3)
     generator = torch.Generator().manual_seed(0)
     for i in range(250):
         optimizer.zero_grad()
-        terms = vae.loss(codes, columns, None, generator, weight=0.02 * ramp(i, 0.0, 200))
+        terms = vae.loss(codes, columns, None, generator, step=i)
         terms["loss"].backward()
         optimizer.step()
     assert terms["nll"] < 0.1

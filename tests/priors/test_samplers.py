@@ -8,16 +8,17 @@ exactly m + s z.
 import pytest
 import torch
 
-from cymatic.priors.samplers import SAMPLERS, Seen, euler, grid, heun, midpoint, multistep
+from cymatic.errors import Cancelled
+from cymatic.priors.samplers import SAMPLERS, Prediction, euler, grid, heun, midpoint, multistep
 
 MEAN, SPREAD = 1.5, 0.3
 NOISE = torch.randn(1000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 every_sampler = pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLERS)
 
 
-def expected(x: torch.Tensor, t: float) -> Seen:
+def expected(x: torch.Tensor, t: float) -> Prediction:
     """The data to expect, and no word of its spread: the solver has to find its way."""
-    return Seen(MEAN + t * SPREAD**2 / ((1 - t) ** 2 + t**2 * SPREAD**2) * (x - t * MEAN))
+    return Prediction(MEAN + t * SPREAD**2 / ((1 - t) ** 2 + t**2 * SPREAD**2) * (x - t * MEAN))
 
 
 def error(sampler, steps: int) -> float:
@@ -33,7 +34,7 @@ def test_error_falls_with_the_order_of_the_method(sampler, order):
 
 @every_sampler
 def test_one_step_is_exact_where_the_spread_is_seen(sampler):
-    seen = Seen(torch.tensor(MEAN), torch.tensor(SPREAD))
+    seen = Prediction(torch.tensor(MEAN), torch.tensor(SPREAD))
     for steps in (1, 3):
         torch.testing.assert_close(sampler(lambda x, t: seen, NOISE, grid(steps)), MEAN + SPREAD * NOISE)
 
@@ -42,16 +43,36 @@ def test_one_step_is_exact_where_the_spread_is_seen(sampler):
 def test_a_straight_path_takes_one_step(sampler):
     noise = torch.randn(5)
     there = noise + 2
-    torch.testing.assert_close(sampler(lambda x, t: Seen(there), noise, grid(1)), there)
+    torch.testing.assert_close(sampler(lambda x, t: Prediction(there), noise, grid(1)), there)
 
 
 @pytest.mark.parametrize(("name", "evaluations"), [("euler", 7), ("midpoint", 14), ("heun", 13), ("multistep", 7)])
 def test_cost_and_times(name, evaluations):
     times = []
-    SAMPLERS[name](lambda x, t: times.append(t) or Seen(x), torch.zeros(1), grid(7))
+    SAMPLERS[name](lambda x, t: times.append(t) or Prediction(x), torch.zeros(1), grid(7))
     assert len(times) == evaluations
     assert times[0] == 0
     assert 0 <= min(times) <= max(times) < 1
+
+
+@every_sampler
+def test_steps_are_told_and_what_a_listener_raises_ends_them(sampler):
+    told: list[tuple[int, int]] = []
+    x = sampler(expected, NOISE, grid(4), lambda done, total: told.append((done, total)))
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert torch.equal(x, sampler(expected, NOISE, grid(4)))
+    asked: list[float] = []
+
+    def denoise(x: torch.Tensor, t: float) -> Prediction:
+        asked.append(t)
+        return expected(x, t)
+
+    def cancel(done: int, total: int) -> None:
+        raise Cancelled("nobody waits any more")
+
+    with pytest.raises(Cancelled):
+        sampler(denoise, NOISE, grid(4), cancel)
+    assert max(asked) <= 0.25, "one step of four"
 
 
 def test_euler_is_that_of_diffusers():

@@ -81,7 +81,8 @@ def evaluate_command(run: str, data: Path | None, classifier: Path | None, n: in
     try:
         if given is None and sounds:
             say(
-                f"training a classifier on {len(corpus.train)} clips (about {OWN_SECONDS:.0f} s; --classifier gives one)"
+                f"training a classifier on {len(corpus.train)} clips (about {OWN_SECONDS:.0f} s; "
+                "--classifier gives one)"
             )
             recogniser = given = train_on(corpus.train, rate=rate, seconds=OWN_SECONDS)[0]
             origin = f"trained for this report on {len(corpus.train)} training clips"
@@ -111,7 +112,7 @@ def evaluate_command(run: str, data: Path | None, classifier: Path | None, n: in
     report["seconds"] = round(time.monotonic() - began, 1)
     report = plain(report)
     write_atomically(output / REPORT, as_json(report))
-    write_atomically(output / PAGE, page(report, found.shown).encode())
+    write_atomically(output / PAGE, page(report, found.shown, model.medium).encode())
     for line in [*report["summary"], *(f"note: {note}" for note in report["notes"])]:
         print(printable(line))
     print(printable(f"{output / PAGE}  and  {output / REPORT}"))

@@ -1,14 +1,11 @@
-"""Signals -> a coarse grid of codes, and back."""
+"""Signals -> a coarse grid of codes, and back. A codec is added by its name in `Codec`."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import get_args
 
-from pydantic import Field
-
-from cymatic.codecs.spectrogram import SpectrogramCodec, SpectrogramCodecConfig
-from cymatic.codecs.waveform import WaveformCodec, WaveformCodecConfig
+from cymatic.codecs.spectrogram import SpectrogramCodec
+from cymatic.codecs.waveform import WaveformCodec
 
 Codec = SpectrogramCodec | WaveformCodec
-CODECS: tuple[type[Codec], ...] = (SpectrogramCodec, WaveformCodec)  # every kind that a model folder may hold
-CodecConfig = Annotated[SpectrogramCodecConfig | WaveformCodecConfig, Field(discriminator="kind")]
+CODECS: tuple[type[Codec], ...] = get_args(Codec)  # every kind that a recipe trains and a model folder may hold

@@ -8,6 +8,7 @@ discriminator is to see; spectral norm would bring buffers that change with ever
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -87,3 +88,18 @@ def discriminate_together(
     halves = [x.chunk(2) for x in features]
     (of_real, of_made) = scores.chunk(2)
     return (of_real, [a for a, _ in halves]), (of_made, [b for _, b in halves])
+
+
+class PatchSet(nn.Module):
+    """One discriminator of patches as a set (see `sets.DiscriminatorSet`); a mel is a picture of one channel."""
+
+    window = 0
+
+    def __init__(self, width: int, channels: int, cond_dim: int | None) -> None:
+        super().__init__()
+        self.discriminators = nn.ModuleList([PatchDiscriminator(channels=channels, width=width, cond_dim=cond_dim)])
+
+    def forward(
+        self, picture: Tensor, which: Sequence[int] | None = None, vector: Tensor | None = None
+    ) -> list[DiscriminatorOutput]:
+        return [self.discriminators[0](picture[:, None] if picture.dim() == 3 else picture, vector)]

@@ -1,16 +1,13 @@
-"""Text, classes, features and sounds -> a condition (`Cond`); later speech and pictures, too."""
+"""Text, classes, features and sounds -> a condition (`Cond`). An encoder is added by its name in `Encoder`."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import get_args
 
-from pydantic import Field
-
-from cymatic.encoders.classes import ClassConfig, ClassEncoder
-from cymatic.encoders.features import FeatureConfig, FeatureEncoder
-from cymatic.encoders.sound import SoundConfig, SoundEncoder
-from cymatic.encoders.text import TextConfig, TextEncoder
+from cymatic.encoders.classes import ClassEncoder
+from cymatic.encoders.features import FeatureEncoder
+from cymatic.encoders.sound import SoundEncoder
+from cymatic.encoders.text import TextEncoder
 
 Encoder = TextEncoder | ClassEncoder | FeatureEncoder | SoundEncoder
-ENCODERS: tuple[type[Encoder], ...] = (TextEncoder, ClassEncoder, FeatureEncoder, SoundEncoder)
-EncoderConfig = Annotated[TextConfig | ClassConfig | FeatureConfig | SoundConfig, Field(discriminator="kind")]
+ENCODERS: tuple[type[Encoder], ...] = get_args(Encoder)

@@ -60,10 +60,6 @@ class Block(nn.Module):
         self.widen = Linear(width, 4 * width)
         self.narrow = Linear(4 * width, width)
 
-    def knows(self, caption: str) -> bool:
-        """Every caption can be asked about."""
-        return True
-
     def forward(
         self, x: Float[Tensor, "batch n width"], rotary: RotaryTables, mask: Bool[Tensor, "batch n"]
     ) -> Float[Tensor, "batch n width"]:
@@ -92,6 +88,10 @@ class SoundEncoder(nn.Module):
         self.project = Linear(width, config.dim)
         self.weigh = Linear(width, 1, bias=False)
         self.summary = Linear(width, config.dim)
+
+    def knows(self, caption: str) -> bool:
+        """Every caption can be asked about."""
+        return True
 
     def forward(self, batch: Padded) -> Cond:
         """Raises Error for mels of another height, and for items without a frame."""

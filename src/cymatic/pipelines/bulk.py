@@ -7,7 +7,6 @@ done again. That is all there is to resuming, and to losing workers.
 
 from __future__ import annotations
 
-import io
 import json
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
@@ -15,15 +14,15 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from cymatic.config import Config
-from cymatic.data.bulk_units import BulkInputs, Unit, named, read_inputs, samples_of
+from cymatic.data.bulk_units import BulkInputs, Unit, read_inputs
 from cymatic.data.rows import Skipped, check_strictly
-from cymatic.data.shards import SHARD, write_shard
-from cymatic.errors import Error, ModelError
+from cymatic.data.shards import SHARD
+from cymatic.errors import Error
 from cymatic.files import write_atomically
-from cymatic.media import audio_files as files
+from cymatic.pipelines.bulk_encoder import BulkEncoder, BulkJob, ShardSummary
 from cymatic.pipelines.load import find_model, load_codec
 
 Engine = Literal["local", "ray"]
@@ -45,31 +44,6 @@ class Plan(Config):
     shards: int
 
 
-class Summary(Config):
-    """One shard: its bytes, its sounds and their seconds, and what was left out: name, reason, whether it is broken."""
-
-    format: Literal[1] = 1
-    shard: str
-    bytes: int
-    sounds: int
-    seconds: float
-    skipped: tuple[tuple[str, str, bool], ...] = ()
-
-
-@dataclass(frozen=True)
-class Job:
-    """What every worker has to know."""
-
-    model: str
-    sha256: str
-    kbps: float
-    root: Path
-    out: Path
-    entropy: bool = False
-    strict: bool = False
-    device: str = "cpu"
-
-
 @dataclass
 class Totals:
     """All shards together; `before`: how many of them were there already."""
@@ -81,64 +55,12 @@ class Totals:
     bytes: int = 0
     skipped: list[Skipped] = field(default_factory=list)
 
-    def add(self, one: Summary) -> None:
+    def add(self, one: ShardSummary) -> None:
         self.shards += 1
         self.sounds += one.sounds
         self.seconds += one.seconds
         self.bytes += one.bytes
         self.skipped += [Skipped(*skipped) for skipped in one.skipped]
-
-
-class Encoder:
-    """A worker: loads the codec once, then does one unit after the other, at one thread, so that it matters neither
-    where nor beside what a unit is done."""
-
-    def __init__(self, job: Job) -> None:
-        import torch
-
-        torch.set_num_threads(1)
-        self.job, self.codec = job, load_codec(job.model, device=job.device)
-        if self.codec.sha256 != job.sha256:
-            raise ModelError(
-                f"{job.model} is another model here ({self.codec.sha256[:8]}) than where the work was planned "
-                f"({job.sha256[:8]}); give all machines the same"
-            )
-
-    def __call__(self, unit: Unit) -> Summary:
-        """Writes the shard and then its summary. Raises Error where it can't, or, if strict, for a broken sound."""
-        job, skipped, counts = self.job, list[Skipped](), {"sounds": 0, "seconds": 0.0}
-
-        def sounds() -> Iterator[tuple[str, bytes, dict[str, Any]]]:
-            for i, found in enumerate(samples_of(job.root, unit, skipped)):
-                codes = io.BytesIO()
-                try:
-                    with named(found):
-                        blocks = files.blocks(found.path)
-                        written = self.codec.encode_blocks(blocks, codes, job.kbps, entropy=job.entropy)
-                except ModelError:
-                    raise
-                except Error as error:
-                    skipped.append(Skipped(found.name, str(error).removeprefix(f"{found.name} ")))
-                    if job.strict:
-                        check_strictly(skipped)
-                    continue
-                counts["sounds"] += 1
-                counts["seconds"] += written.seconds
-                about = {"caption": found.caption, "split": found.split, "source": found.name}
-                yield f"{unit.number:06}-{i:06}", codes.getvalue(), {**about, "seconds": round(written.seconds, 6)}
-
-        size = write_shard(job.out / f"{unit.shard}{SHARD}", sounds())
-        if job.strict:
-            check_strictly(skipped)
-        summary = Summary(
-            shard=unit.shard,
-            bytes=size,
-            sounds=int(counts["sounds"]),
-            seconds=round(counts["seconds"], 6),
-            skipped=tuple((one.name, one.why, one.broken) for one in skipped),
-        )
-        write_atomically(job.out / f"{unit.shard}.json", summary.model_dump_json(indent=2).encode() + b"\n")
-        return summary
 
 
 def encode_in_bulk(
@@ -176,12 +98,14 @@ def encode_in_bulk(
         check_strictly(list(work.skipped))
     # A starter goes by its name, since it may lie elsewhere on another machine.
     name = str(model) if folder.name == str(model) and not Path(model).exists() else str(folder.absolute())
-    job = Job(name, codec.sha256, kbps, work.root.absolute(), out.absolute(), entropy, strict, device)
+    job = BulkJob(name, codec.sha256, kbps, work.root.absolute(), out.absolute(), entropy, strict, device)
     del codec
     return _work(work, job, plan, engine, workers, say)
 
 
-def _work(work: BulkInputs, job: Job, plan: Plan, engine: Engine, workers: int, say: Callable[[str], None]) -> Totals:
+def _work(
+    work: BulkInputs, job: BulkJob, plan: Plan, engine: Engine, workers: int, say: Callable[[str], None]
+) -> Totals:
     totals = Totals(skipped=list(work.skipped))
     open_units = []
     for unit in work.units:
@@ -207,7 +131,7 @@ def _work(work: BulkInputs, job: Job, plan: Plan, engine: Engine, workers: int, 
     return totals
 
 
-def _engine(engine: Engine) -> Callable[[Sequence[Unit], Job, int], Iterator[Summary]]:
+def _engine(engine: Engine) -> Callable[[Sequence[Unit], BulkJob, int], Iterator[ShardSummary]]:
     if engine == "local":
         return local
     from cymatic.pipelines.bulk_ray import on_ray
@@ -215,7 +139,7 @@ def _engine(engine: Engine) -> Callable[[Sequence[Unit], Job, int], Iterator[Sum
     return on_ray
 
 
-def local(units: Sequence[Unit], job: Job, workers: int) -> Iterator[Summary]:
+def local(units: Sequence[Unit], job: BulkJob, workers: int) -> Iterator[ShardSummary]:
     """Does the units in processes of this machine, in no particular order; one worker is this very process."""
     if workers == 1:
         yield from _here(units, job)
@@ -235,28 +159,28 @@ def local(units: Sequence[Unit], job: Job, workers: int) -> Iterator[Summary]:
         raise Error("a worker was killed; the shards that are done stay, so give the same command again") from None
 
 
-def _here(units: Sequence[Unit], job: Job) -> Iterator[Summary]:
+def _here(units: Sequence[Unit], job: BulkJob) -> Iterator[ShardSummary]:
     import torch
 
     threads = torch.get_num_threads()
     try:
-        yield from map(Encoder(job), units)
+        yield from map(BulkEncoder(job), units)
     finally:
         torch.set_num_threads(threads)
 
 
-_encoder: Encoder | Error | None = None
+_encoder: BulkEncoder | Error | None = None
 
 
-def _begin(job: Job) -> None:
+def _begin(job: BulkJob) -> None:
     global _encoder
     try:
-        _encoder = Encoder(job)
+        _encoder = BulkEncoder(job)
     except Error as error:  # raised here it would end the process without a word
         _encoder = error
 
 
-def _do(unit: Unit) -> Summary:
+def _do(unit: Unit) -> ShardSummary:
     if isinstance(_encoder, Error):
         raise _encoder
     assert _encoder is not None
@@ -276,7 +200,7 @@ def _agree(plan: Plan, out: Path) -> None:
         before = Plan.model_validate_json(path.read_bytes())
     except (OSError, ValueError):
         raise Error(f"{path} can't be read; give another folder") from None
-    other = [name for name, value in plan if getattr(before, name) != value]
+    other = [name for name, value in plan if dict(before)[name] != value]
     if other:
         what = {"inputs": "sounds", "sha256": "model", "clips": "clips a shard"}
         names = ", ".join(dict.fromkeys(what.get(name, name) for name in other if name not in ("model", "shards")))
@@ -285,10 +209,10 @@ def _agree(plan: Plan, out: Path) -> None:
         )
 
 
-def done_before(out: Path, unit: Unit) -> Summary | None:
+def done_before(out: Path, unit: Unit) -> ShardSummary | None:
     """The summary of a shard that is whole; None where it is yet to be made."""
     try:
-        summary = Summary.model_validate_json((out / f"{unit.shard}.json").read_bytes())
+        summary = ShardSummary.model_validate_json((out / f"{unit.shard}.json").read_bytes())
         whole = (out / f"{unit.shard}{SHARD}").stat().st_size == summary.bytes
     except (OSError, ValueError):
         return None

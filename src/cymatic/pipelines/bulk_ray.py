@@ -14,7 +14,7 @@ from typing import Any
 
 from cymatic.data.bulk_units import Unit
 from cymatic.errors import Error
-from cymatic.pipelines.bulk import Encoder, Job, Summary
+from cymatic.pipelines.bulk_encoder import BulkEncoder, BulkJob, ShardSummary
 
 OBJECTS = 100 * 2**20  # bytes of Ray's object store on this machine: units and summaries are small
 
@@ -22,9 +22,9 @@ OBJECTS = 100 * 2**20  # bytes of Ray's object store on this machine: units and 
 class RayEncoder:
     """An actor: a batch of one unit in, its summary out; what a user can mend comes out as a sentence."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: BulkJob) -> None:
         try:
-            self.encoder: Encoder | Error = Encoder(job)
+            self.encoder: BulkEncoder | Error = BulkEncoder(job)
         except Error as error:
             self.encoder = error
 
@@ -39,7 +39,7 @@ class RayEncoder:
         return {"summary": [summary], "error": [trouble]}
 
 
-def on_ray(units: Sequence[Unit], job: Job, workers: int) -> Iterator[Summary]:
+def on_ray(units: Sequence[Unit], job: BulkJob, workers: int) -> Iterator[ShardSummary]:
     """Does the units on a cluster, in no particular order; those of a worker that is lost are done by another.
 
     Raises Error where Ray is not installed.
@@ -66,7 +66,7 @@ def on_ray(units: Sequence[Unit], job: Job, workers: int) -> Iterator[Summary]:
         for row in done.iter_rows():
             if row["error"]:
                 raise Error(row["error"])
-            yield Summary.model_validate_json(row["summary"])
+            yield ShardSummary.model_validate_json(row["summary"])
     except ray.exceptions.RayError as error:
         raise Error(
             f"the cluster failed ({_first(error)}); the shards that are done stay, so give the same command again"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cymatic.cond import Cond, Padded, padded
+from cymatic.cond import Cond, padded
 from cymatic.config import nearest
 from cymatic.encoders import ENCODERS
 from cymatic.encoders.familiarity import Familiarity
@@ -24,12 +24,11 @@ from cymatic.media.medium import Medium
 from cymatic.pipelines import editing
 from cymatic.pipelines.asked import AT_ONCE, Prompt, check_count, check_seconds, described
 from cymatic.priors import PRIORS
+from cymatic.priors.progress import OnStep
 from cymatic.version import __version__
 from cymatic.vocoders import VOCODERS
 
 LONGEST = 600  # seconds that an item trained on may last; a prior that claims more is damaged
-
-OnStep = Callable[[int, int], None]
 
 
 class Generator:
@@ -114,7 +113,7 @@ class Generator:
     @property
     def rate(self) -> int:
         """Samples a second of what is made, where it is a sound. Raises ModelError for another medium."""
-        if not hasattr(self.gives, "rate"):
+        if not self.gives.waveform:
             raise ModelError(f"{self.name} makes {self.medium.nouns}, which have no rate")
         return int(self.gives.rate)
 
@@ -147,8 +146,8 @@ class Generator:
         seconds: the length, where it has one; otherwise the model chooses. on_step: called between steps with how many
         are done and how many there are; what it raises ends the work. settings: of `settings`, such as guidance (how
         strongly the prompt is followed; 1 as learned); what is not given is the model's own. Raises PromptError for a
-        prompt that can't be read, Error for a setting out of range, ModelError for a model that is untrained or makes no
-        finite numbers.
+        prompt that can't be read, Error for a setting out of range, ModelError for a model that is untrained or makes
+        no finite numbers.
         """
         count, seed = check_count(seed, 1 if n is None else n)
         how = self.sampling(settings)
@@ -184,25 +183,15 @@ class Generator:
     def info(self, prompt: Prompt | None, how: Any) -> dict[str, Any]:
         """How something is made, for the info of the result."""
         values = {name: value for name, value in how.model_dump(mode="json").items() if value is not None}
-        notes = [doubt] if isinstance(prompt, str) and (doubt := self.familiarity.doubt(prompt)) else []
+        notes = [note] if isinstance(prompt, str) and (note := self.familiarity.note(prompt)) else []
         return {
             "prompt": described(prompt), "model": self.name, "sha256": self.sha256, **values,
             **({"notes": notes} if notes else {}),
         }  # fmt: skip
 
     def condition(self, prompt: Prompt) -> Cond:
-        """The condition of a prompt: words, or a value of the medium that the encoder reads, or that prepared.
-
-        Raises Error for one of another kind than the model was trained with.
-        """
-        words, reads = isinstance(prompt, str), self.encoder.config.reads
-        if words != (reads is None):
-            wanted = "words" if reads is None else f"a {MEDIA[reads.medium].noun}"
-            raise Error(f"{self.name} is conditioned on {wanted}; give that instead of {described(prompt)!r:.60}")
-        if words:
-            return self.encoder([prompt])
-        value = (prompt if isinstance(prompt, Tensor) else MEDIA[reads.medium].prepare(prompt, reads)).float()
-        return self.encoder(Padded(value[None], torch.tensor([value.shape[-1]])))
+        """The condition of a prompt. Raises Error for one of another kind than the model was trained with."""
+        return self._conditions([prompt])
 
     def decoded(self, found: Tensor, columns: Tensor) -> list[Tensor]:
         """What the prior made, one by one, in the domain before the vocoder: beside longer items, a codec would see
@@ -287,11 +276,16 @@ class Generator:
         return ways
 
     def _conditions(self, prompts: Sequence[Prompt]) -> Cond:
-        if self.encoder.config.reads is None:
+        spec = self.encoder.config.reads
+        for prompt in prompts:
+            if isinstance(prompt, str) != (spec is None):
+                wanted = "words" if spec is None else MEDIA[spec.medium].nouns
+                raise Error(f"{self.name} is conditioned on {wanted}; give these instead of {described(prompt)!r:.60}")
+        if spec is None:
             return self.encoder(list(prompts))
-        if any(isinstance(prompt, str) for prompt in prompts):
-            raise Error(f"{self.name} is conditioned on {self.encoder.config.kind}, and captions are asked for here")
-        return self.encoder(padded(list(prompts)))
+        prepare = MEDIA[spec.medium].prepare
+        read = [one if isinstance(one, Tensor) else prepare(one, spec) for one in prompts]  # a tensor is prepared
+        return self.encoder(padded([one.float() for one in read]))
 
     def _length(self, columns: int) -> int:
         return int(self.codec.length(columns))

@@ -7,16 +7,17 @@ import re
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
+from typing import cast
 
 from cymatic.config import nearest
 from cymatic.errors import ModelError
 from cymatic.hub.pipeline_file import PIPELINE, read_pipeline
-from cymatic.pipelines.codec import Codec, load_codec_pipeline
+from cymatic.pipelines.codec import MediaCodec, load_codec_pipeline
 from cymatic.pipelines.embed import Embedder
 from cymatic.pipelines.generate import Generator
 from cymatic.pipelines.sound_codec import SoundCodec
 
-Model = Generator | Codec | SoundCodec | Embedder
+Model = Generator | MediaCodec | SoundCodec | Embedder
 # What a pipeline.json makes of its parts.
 PIPELINES: dict[str, Callable[..., Model]] = {
     "generator": Generator.from_folder,
@@ -45,21 +46,21 @@ def load(model: str | Path = "starter-sound", *, device: str = "cpu") -> Model:
 
 def load_generator(model: str | Path = "starter-sound", *, device: str = "cpu") -> Generator:
     """A model that makes something of its own. Raises ModelError for one that does not, and as `load`."""
-    made = load(model, device=device)
-    if not isinstance(made, Generator):
+    if read_pipeline(find_model(model)).kind != "generator":
         raise ModelError(
-            f"{model} makes nothing of its own; give a model with a prior, or use cymatic encode and cymatic decode with "
-            "a codec"
+            f"{model} makes nothing of its own; give a model with a prior, or use cymatic encode and cymatic decode "
+            "with a codec"
         )
-    return made
+    return cast(Generator, load(model, device=device))
 
 
 def load_codec(model: str | Path, *, device: str = "cpu") -> SoundCodec:
-    """A codec. Raises ModelError for another kind of model, and as `load`."""
-    made = load(model, device=device)
-    if not isinstance(made, SoundCodec):
-        raise ModelError(f"{model} is no codec; give a model that turns sounds into codes")
-    return made
+    """A codec whose codes are kept in files. Raises ModelError for another kind of model, and as `load`."""
+    if read_pipeline(find_model(model)).kind == "codec":
+        made = cast(MediaCodec | SoundCodec, load(model, device=device))
+        if made.codec.kept_in_shards:
+            return cast(SoundCodec, made)
+    raise ModelError(f"{model} is no codec; give a model that turns sounds into codes")
 
 
 def find_model(model: str | Path) -> Path:

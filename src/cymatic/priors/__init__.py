@@ -1,7 +1,7 @@
 """Models of what is likely: from a condition to a mel or to codes.
 
-`PRIORS` is the closed union of the family: configs, loaders, pipelines and the contract test read it. Nobody outside
-needs to know which of them it holds, since all have:
+`PRIORS` is the closed union of the family: recipes, loaders, pipelines and the contract test read it. A prior is added
+by its name in `Prior`. Nobody outside needs to know which of them it holds, since all have:
 
 - `config.cond_dim`: the width of the condition that it reads;
 - `steps_trained`: a number of training steps; a prior of 0 refuses to sample (ModelError);
@@ -20,14 +20,13 @@ Those over codes `[batch, rows, columns]` (GPTPrior, GPTVAE) also have `config.c
 `config.size(row)`, which say how many different codes each row has, and continue a `start` in `sample`.
 """
 
-from typing import Annotated
+from __future__ import annotations
 
-from pydantic import Field
+from typing import get_args
 
-from cymatic.priors.flow import FlowConfig, FlowPrior
-from cymatic.priors.gpt import GPTConfig, GPTPrior
-from cymatic.priors.gpt_vae import GPTVAE, GPTVAEConfig
+from cymatic.priors.flow import FlowPrior
+from cymatic.priors.gpt import GPTPrior
+from cymatic.priors.gpt_vae import GPTVAE
 
 Prior = FlowPrior | GPTPrior | GPTVAE
-PriorConfig = Annotated[FlowConfig | GPTConfig | GPTVAEConfig, Field(discriminator="kind")]
-PRIORS: tuple[type[Prior], ...] = (FlowPrior, GPTPrior, GPTVAE)
+PRIORS: tuple[type[Prior], ...] = get_args(Prior)

@@ -150,12 +150,12 @@ def _decode(
 
 def _wanted(start: Tensor, seeds: Sequence[int], line: int, longest: int, lengths: Tensor | None) -> Tensor:
     """How many lines each item has at most. Raises Error."""
-    batch, begun = len(seeds), start.shape[1] // line
+    batch, least = len(seeds), max(1, start.shape[1] // line)
     if len(start) != batch:
         raise Error(f"{len(start)} items to continue came for {batch} seeds; give one for each")
     wanted = torch.full((batch,), longest) if lengths is None else lengths
-    if len(wanted) != batch or not bool(((wanted >= max(begun, 1)) & (wanted <= longest)).all()):
+    if len(wanted) != batch or not bool(((wanted >= least) & (wanted <= longest)).all()):
         raise Error(
-            f"lengths of {wanted.tolist()!s:.60} were asked for; give each of {batch} items {max(begun, 1)} to {longest}"
+            f"lengths of {wanted.tolist()!s:.60} were asked for; give each of {batch} items {least} to {longest}"
         )
     return wanted

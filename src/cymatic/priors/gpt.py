@@ -259,7 +259,7 @@ class GPTPrior(nn.Module):
             decoding.step,
             begun,
             seeds,
-            sizes=[config.size(row) for row in range(config.line)] if config.sizes else [config.codes] * config.line,
+            sizes=config.sizes or [config.codes] * config.line,
             longest=config.lines,
             end=config.end,
             sampling=how,

@@ -98,7 +98,7 @@ PRESETS: dict[str, MelSpec] = {
     "sound-24k": MelSpec(rate=24_000, n_fft=1024, hop=256, mels=100, fmax=12_000),
     # For recordings that hold nothing above 4 kHz (telephone bandwidth): 80 frames a second.
     "voice-8k": MelSpec(rate=8_000, n_fft=400, hop=100, mels=64, fmax=4_000),
-    # SpecVQGAN's (Iashin and Rahtu, 2021, arXiv 2110.08791), for its weights and its mels; see `signal/specvqgan.py`.
+    # SpecVQGAN's (Iashin and Rahtu, 2021, arXiv 2110.08791), for its weights and its mels; see `media/specvqgan.py`.
     "specvqgan-22k": MelSpec(
         rate=22_050, n_fft=1024, hop=256, mels=80, fmin=125, fmax=7_600, normalisation="decibel-unit", framing="centred"
     ),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from cymatic.discriminators.kinds import DISCRIMINATORS
 from cymatic.discriminators.losses import (
     Rule,
     discriminator_loss,
@@ -18,9 +20,7 @@ from cymatic.discriminators.losses import (
     repulsion_loss,
 )
 from cymatic.discriminators.output import DiscriminatorOutput, collapse, score_statistics
-from cymatic.discriminators.patch import PatchDiscriminator
 from cymatic.discriminators.selection import DiscriminatorSelection, SelectionConfig
-from cymatic.discriminators.sets import DiscriminatorSet, DiscriminatorSetConfig, lumen, melgan_scales, spectrograms_and_periods
 from cymatic.errors import Error
 from cymatic.training.settings import DiscriminatorSettings
 
@@ -45,8 +45,11 @@ class Adversary(nn.Module):
             )
         self.settings = settings
         self.segments = None if settings.segments is None else settings.segments // ranks
-        self.discriminators, self.window = _built(settings, cond_dim)
-        count = len(self.discriminators.discriminators)  # type: ignore[arg-type]
+        kind = DISCRIMINATORS[settings.kind]
+        self.waveforms = kind.waveforms
+        self.discriminators: Any = kind.build(settings.width, cond_dim)
+        self.window: int = self.discriminators.window  # samples of the longest that one looks at; 0: none
+        count = len(self.discriminators.discriminators)
         self.selection = DiscriminatorSelection(SelectionConfig(kind=settings.selection, every=settings.every), count)
         # As buffers, for they are asked about in the average of the weights, which has the buffers of the newest.
         self.register_buffer("statistics", torch.zeros(count, REMEMBERED, 3))
@@ -106,29 +109,3 @@ def _other_side(
     if loss == "linear":
         return persuasion_loss(seen) / len(seen), feature_loss(of_real, seen)
     return generator_loss(seen, "squares" if loss == "squares" else "hinge"), feature_loss(of_real, seen)
-
-
-class _Patches(nn.Module):
-    """One discriminator of patches as a set; a mel is a picture of one channel."""
-
-    def __init__(self, width: int, channels: int, cond_dim: int | None) -> None:
-        super().__init__()
-        self.discriminators = nn.ModuleList([PatchDiscriminator(channels=channels, width=width, cond_dim=cond_dim)])
-
-    def forward(
-        self, picture: Tensor, which: Sequence[int] | None = None, vector: Tensor | None = None
-    ) -> list[DiscriminatorOutput]:
-        return [self.discriminators[0](picture[:, None] if picture.dim() == 3 else picture, vector)]
-
-
-def _built(settings: DiscriminatorSettings, cond_dim: int | None) -> tuple[nn.Module, int]:
-    """The discriminators, and the longest window in samples that one of them looks at (0: none)."""
-    if settings.kind == "patch":
-        return _Patches(settings.width, 1, cond_dim), 0
-    sets: dict[str, DiscriminatorSetConfig] = {
-        "spectrograms": spectrograms_and_periods(width=settings.width),
-        "scales": melgan_scales(width=settings.width),
-        "lumen": lumen(),
-    }
-    config = sets[settings.kind]
-    return DiscriminatorSet(config), config.window

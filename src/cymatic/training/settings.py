@@ -7,8 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from cymatic.config import Config
-
-DiscriminatorKind = Literal["patch", "spectrograms", "scales", "lumen"]
+from cymatic.discriminators.kinds import DISCRIMINATORS
 
 
 class TrainingSettings(Config):
@@ -43,9 +42,9 @@ class TrainingSettings(Config):
 class ObjectiveSettings(Config):
     """What a reconstruction is compared by, as weights; 0 leaves a term out (see `training.objective`).
 
-    Any target: `l1`, `l2`, in the part's own units. Waveforms: `mel`: log mels at several scales. `log_mel`: the log mel
-    that a vocoder reads. `loud`: magnitudes by their roots. `phase`: complex spectra. `stages`: the mean channel of each
-    of SoundStream's decoder stages against the sound. `white`: how far the latent is from a unit Gaussian.
+    Any target: `l1`, `l2`, in the part's own units. Waveforms: `mel`: log mels at several scales. `log_mel`: the log
+    mel that a vocoder reads. `loud`: magnitudes by their roots. `phase`: complex spectra. `stages`: the mean channel of
+    each of SoundStream's decoder stages against the sound. `white`: how far the latent is from a unit Gaussian.
     `opening`: the share of the steps in which a low-pass over what the codec reads opens; 0 shows all from the start.
     """
 
@@ -71,13 +70,14 @@ class DiscriminatorSettings(Config):
     kind: `patch` for pictures and mels; of waveforms `spectrograms` joined by periods, MelGAN's three `scales`, or
     Lumen's set. start: reconstruction-only steps before they come. warmup: steps of the ramp over which their weight
     grows. weight, features: of the adversarial loss and of feature matching. adaptive: whether VQ-GAN's adaptive weight
-    scales both, within `adaptive_range`. segments: items of a batch that they see. rate: of their steps, relative to the
-    generator's. loss: `linear` is the hinge whose other side is -D, as VQ-GAN has it, `melgan` the same with MelGAN's sums. selection: all of them at each step, or one for
-    `every` steps, more often one that is hard to fool. balanced: weights are shares of the gradient, by EnCodec's
-    balancer. adversarial_only: once the ramp is over the objective's distances are left out.
+    scales both, within `adaptive_range`. segments: items of a batch that they see. rate: of their steps, relative to
+    the generator's. loss: `linear` is the hinge whose other side is -D, as VQ-GAN has it, `melgan` the same with
+    MelGAN's sums. selection: all of them at each step, or one for `every` steps, more often one that is hard to fool.
+    balanced: weights are shares of the gradient, by EnCodec's balancer. adversarial_only: once the ramp is over the
+    objective's distances are left out.
     """
 
-    kind: DiscriminatorKind
+    kind: Literal["patch", "spectrograms", "scales", "lumen"]
     width: int = Field(default=16, ge=1, le=512)
     start: int = Field(default=3000, ge=0)
     warmup: int = Field(default=500, ge=1)
@@ -97,9 +97,10 @@ class DiscriminatorSettings(Config):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.kind == "scales" and self.width & (self.width - 1):
-            raise ValueError(f"width is {self.width}; for scales give a power of two")
-        if self.conditional and self.kind != "patch":
+        known = DISCRIMINATORS[self.kind]
+        if known.doubling and self.width & (self.width - 1):
+            raise ValueError(f"width is {self.width}; for {self.kind} give a power of two")
+        if self.conditional and not known.conditional:
             raise ValueError(f"discriminators of the kind {self.kind} know no captions; set conditional to false")
         if self.balanced and self.adversarial_only:
             raise ValueError("balanced shares the gradient with distances that adversarial_only leaves out; give one")

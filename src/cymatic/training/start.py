@@ -22,7 +22,7 @@ from cymatic.hub.pipeline_file import read_pipeline
 from cymatic.hub.wave_codecs import load_any_codec
 from cymatic.pipelines.load import find_model, starters
 from cymatic.priors import PRIORS
-from cymatic.training.planning import Facts, given, is_given
+from cymatic.training.planning import PlanFacts, given, is_given
 from cymatic.training.recipe import Recipe
 from cymatic.training.settings import VocoderSettings
 from cymatic.vocoders import TRAINED_VOCODERS
@@ -31,6 +31,12 @@ from cymatic.vocoders.griffin_lim import GriffinLimConfig, GriffinLimVocoder
 USUAL = "starter-sound"
 # What no weight depends on.
 FREE = ("kind", "dropout", "pkeep", "mel", "cond_dim", "table_sha256")
+# Which trained vocoders each word of a recipe takes over.
+VOCODERS_TAKEN: dict[str, tuple[type[nn.Module], ...]] = {
+    "auto": TRAINED_VOCODERS,
+    "griffin-lim": (),
+    **{one.config_class.model_fields["kind"].default: (one,) for one in TRAINED_VOCODERS},
+}
 
 
 @dataclass(frozen=True)
@@ -108,21 +114,21 @@ def shaped(recipe: Recipe, stage: str, start: Start) -> Recipe:
     ):  # fmt: skip
         names = [name for name in type(wanted).model_fields if name not in FREE]
         for name in names:
-            asked, there = getattr(wanted, name), getattr(has, name)
+            asked, there = dict(wanted)[name], dict(has)[name]
             if is_given(f"stages.{stage}.{section}.{name}", keys) and asked != there:
                 raise ModelError(
                     f"{stage}.{name} is {asked} and that of {start.name} is {there}; leave it out, or train from "
                     "scratch (--from scratch)"
                 )
-        updates[section] = wanted.model_copy(update={name: getattr(has, name) for name in names})
+        updates[section] = wanted.model_copy(update={name: value for name, value in has if name in names})
     part = updates["part"].reading(start.prior.config.reads)  # type: ignore[attr-defined]
     return recipe.with_stage(stage, start=start.name, part=part, encoder=updates["encoder"])
 
 
-def facts(data: Data, recipe: Recipe, stage: str, start: Start | None) -> Facts:
+def facts(data: Data, recipe: Recipe, stage: str, start: Start | None) -> PlanFacts:
     """What a plan for this stage rests on; `start`: a starter that fits it."""
     captions = {normalise(one.caption) for one in data.train}
-    return Facts(
+    return PlanFacts(
         clips=len(data.train),
         captions=len(captions),
         known=len(captions.intersection(map(normalise, start.captions))) if start is not None else 0,
@@ -166,20 +172,21 @@ def vocoder_for(settings: VocoderSettings, spec: Any) -> Any:
     """
     if not spec.vocoded:
         return None
-    if settings.kind != "griffin-lim":
+    kinds = VOCODERS_TAKEN[settings.kind]
+    if kinds:
         try:
             vocoder = load_trained(settings.model, "vocoder", TRAINED_VOCODERS)
             if vocoder.config.reads != spec:
                 raise ModelError(
                     f"{settings.model} has no trained vocoder for this recipe's mel; train one with --recipe vocoder"
                 )
-            if settings.kind not in ("auto", vocoder.config.kind):
+            if type(vocoder) not in kinds:
                 raise ModelError(
                     f"the vocoder of {settings.model} is of the kind {vocoder.config.kind}, and vocoder.kind is "
                     f"{settings.kind}; let them agree, or set vocoder.kind to auto"
                 )
             return vocoder
         except ModelError:
-            if settings.kind != "auto":
+            if kinds != TRAINED_VOCODERS:  # one of them was asked for
                 raise
     return GriffinLimVocoder(GriffinLimConfig(mel=spec, rounds=settings.rounds))

@@ -1,16 +1,14 @@
-"""Mel -> waveform of exactly frames x hop samples."""
+"""Mel -> waveform of exactly frames x hop samples. A vocoder is added by its name in `TrainedVocoder`."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import get_args
 
-from pydantic import Field
+from cymatic.vocoders.griffin_lim import GriffinLimVocoder
+from cymatic.vocoders.melgan import MelGAN
+from cymatic.vocoders.vocos import Vocos
 
-from cymatic.vocoders.griffin_lim import GriffinLimConfig, GriffinLimVocoder
-from cymatic.vocoders.melgan import MelGAN, MelGANConfig
-from cymatic.vocoders.vocos import Vocos, VocosConfig
-
-Vocoder = GriffinLimVocoder | Vocos | MelGAN
-VOCODERS: tuple[type[Vocoder], ...] = (GriffinLimVocoder, Vocos, MelGAN)  # every kind that a model folder may hold
-TRAINED_VOCODERS: tuple[type[Vocos | MelGAN], ...] = (Vocos, MelGAN)  # those that a recipe trains
-VocoderConfig = Annotated[GriffinLimConfig | VocosConfig | MelGANConfig, Field(discriminator="kind")]
+TrainedVocoder = Vocos | MelGAN  # those that a recipe trains
+Vocoder = GriffinLimVocoder | TrainedVocoder
+VOCODERS: tuple[type[Vocoder], ...] = get_args(Vocoder)  # every kind that a model folder may hold
+TRAINED_VOCODERS: tuple[type[TrainedVocoder], ...] = get_args(TrainedVocoder)

@@ -7,9 +7,9 @@ import yaml
 from cymatic.errors import ModelError
 from cymatic.hub.parts import load_part, save_part
 from cymatic.hub.readers.mingpt import ImportedGPT, read_gpt
-from cymatic.priors.generation import Choice
+from cymatic.priors.decoding import CodeSampling, choose
 from cymatic.priors.gpt import GPTPrior
-from cymatic.priors.grid import flatten, unflatten
+from cymatic.priors.order import flatten, unflatten
 from cymatic.priors.trunk import Prefix
 
 KINDS = ("class", "feats", "feats_class")
@@ -52,9 +52,12 @@ def test_logits_loss_and_greedy_codes_are_those_of_the_reference(gpt, kind):
     prefix = prior.trunk.prefix(cond, len(codes))
     gpt.agrees(f"logits_full_{kind}", prior.head(prior.trunk(prefix, codes[:, :-1])))
     columns = torch.full((len(codes),), gpt.config["W"])
-    gpt.agrees(f"loss_{kind}", prior.loss(unflatten(codes, rows), columns, cond, torch.Generator())["loss"])
-    greedy, _ = prior.sample(cond, list(range(len(codes))), greedy=True)
-    gpt.agrees(f"greedy_{kind}", flatten(greedy)[:, : gpt.config["greedy_steps"]])
+    gpt.agrees(
+        f"loss_{kind}",
+        prior.loss(unflatten(codes, "column-major", height=rows), columns, cond, torch.Generator())["loss"],
+    )
+    greedy, _ = prior.sample(cond, list(range(len(codes))), guidance=1.0, greedy=True)
+    gpt.agrees(f"greedy_{kind}", flatten(greedy, "column-major")[:, : gpt.config["greedy_steps"]])
     assert not any(name.startswith("transformer.") and not name.endswith("attn.mask") for name in imported.left_out)
 
 
@@ -62,7 +65,7 @@ def test_logits_loss_and_greedy_codes_are_those_of_the_reference(gpt, kind):
 def test_attention_is_that_of_the_reference(gpt):
     imported = read(gpt, "feats")
     cond, codes = condition(imported, "feats", gpt.inputs), coded(gpt, "feats")
-    last = imported.prior.attention_maps(unflatten(codes, gpt.config["H"]), cond)[-1]
+    last = imported.prior.attention_maps(unflatten(codes, "column-major", height=gpt.config["H"]), cond)[-1]
     seen = gpt.expected["attention_feats"].shape[-1]
     gpt.agrees("attention_feats", last[..., :seen, :seen])
 
@@ -75,7 +78,9 @@ def test_the_three_likeliest_are_those_of_the_reference(gpt, kind):
     last = imported.prior(coded(gpt, kind)[:, :-1], condition(imported, kind, gpt.inputs))[:, -1]
     likeliest = expected > expected.min(1, keepdim=True).values
     gpt.agrees(f"topk3_last_logits_{kind}", torch.where(likeliest, last, expected))
-    drawn = [Choice(top_k=3)(last, torch.full((2, 1), even)) for even in torch.linspace(0, 0.999, 50).tolist()]
+    drawn = [
+        choose(last, torch.full((2, 1), even), CodeSampling(top_k=3)) for even in torch.linspace(0, 0.999, 50).tolist()
+    ]
     for i in range(len(last)):
         assert {int(d[i]) for d in drawn} == set(likeliest[i].nonzero().squeeze(1).tolist())
 
@@ -100,8 +105,8 @@ def test_without_a_config_the_grid_is_told(gpt):
     count, heads = gpt.config["classes"], gpt.config["gpt"]["n_head"]
     imported = read_gpt(folder / "class.ckpt", heads=heads, **grid, names=[f"class {i}" for i in range(count)])
     cond = imported.condition(names=[f"class {int(target)}" for target in gpt.inputs["target"]])
-    greedy, _ = imported.prior.sample(cond, list(range(len(gpt.inputs["target"]))), greedy=True)
-    gpt.agrees("greedy_class", flatten(greedy)[:, : gpt.config["greedy_steps"]])
+    greedy, _ = imported.prior.sample(cond, list(range(len(gpt.inputs["target"]))), guidance=1.0, greedy=True)
+    gpt.agrees("greedy_class", flatten(greedy, "column-major")[:, : gpt.config["greedy_steps"]])
     with pytest.raises(ModelError, match=rf"1 names came for the {count} classes"):
         read_gpt(folder / "class.ckpt", **grid, names=["a"])
     with pytest.raises(ModelError, match="prefix"):

@@ -219,7 +219,7 @@ def _compare(
         want[f"{CLASS[features is not None]}.weight"] = (len(classes.config.names), width)
     if features is not None:
         name = FEATURES[classes is not None]
-        want |= {f"{name}.weight": (width, features.config.features or 0, 1), f"{name}.bias": (width,)}
+        want |= {f"{name}.weight": (width, features.project.in_features, 1), f"{name}.bias": (width,)}
     if classes is None and features is None:
         want["embedder.weight"] = ()  # named as missing: a GPT without a condition is none of these projects'
     problems = [f"{name} is missing" for name in want if name not in own]

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from cymatic.codecs import CODECS
@@ -39,6 +40,7 @@ def build_autoencoder(context: Context, stage: AutoencoderStage) -> Built:
         config = config.reading(data.spec)
     recipe = context.recipe.with_stage(context.name, part=config)
     stage = stage.model_copy(update={"part": config})
+    torch.manual_seed(mixed(stage.training.seed, 0))  # the initial weights
     part: Any = PARTS[type(config)](config)
     part.fit_statistics([one.target for one in data.train])
     if stage.start is not None and not context.resumed:
@@ -78,7 +80,8 @@ def _about(stage: AutoencoderStage, data: Data, task: AutoencoderTask, part: Any
         batch += f" segments of {stage.segment:.2g} s"
     model = f"model  {parameters(part) / 1e6:.1f} M parameters"
     if task.adversary is not None and stage.discriminators is not None:
-        model += f", and {parameters(task.adversary) / 1e6:.1f} M of discriminators from step {stage.discriminators.start} on"
+        others, first = parameters(task.adversary) / 1e6, stage.discriminators.start
+        model += f", and {others:.1f} M of discriminators from step {first} on"
     return (*describe_data(data), *_codes(data, part), f"{model}; {batch}")
 
 

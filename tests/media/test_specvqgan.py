@@ -7,8 +7,8 @@ from tests.helpers import tone
 
 from cymatic.errors import Error
 from cymatic.media.sound import Sound
+from cymatic.media.specvqgan import FRAMES, SAMPLES, middle, published_mel, ten_seconds
 from cymatic.signal.mel import PRESETS, log_mel
-from cymatic.signal.specvqgan import FRAMES, SAMPLES, middle, published_mel, ten_seconds
 
 SPEC = PRESETS["specvqgan-22k"]
 
