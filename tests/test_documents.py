@@ -21,11 +21,11 @@ QUICK = {"--minutes 15": "--steps 40", "--minutes 60": "--steps 40"}
 TINY_RUN = " --set prior.width=32 --set prior.depth=1 --set prior.heads=2 --set vocoder.rounds=2"
 
 TINY_WAVE_CODEC = (
-    " --set rate=8000 --set network.hop=80 --set network.width=16 --set network.encoder=[0,1]"
-    " --set network.decoder=[1,0]"
-    " --set quantizer.levels=2 --set quantizer.size=16 --set quantizer.dim=8 --set piece=0.1 --set training.batch=4"
+    " --set codec.rate=8000 --set codec.network.hop=80 --set codec.network.width=16 --set codec.network.encoder=[0,1]"
+    " --set codec.network.decoder=[1,0] --set codec.quantizer.levels=2 --set codec.quantizer.size=16"
+    " --set codec.quantizer.dim=8 --set codec.segment=0.1 --set codec.training.batch=4"
 )
-TINY_CODEC = " --set codec.width=8 --set codec.groups=4 --set judge.width=4 --set codec_training.batch=8"
+TINY_CODEC = " --set codec.width=8 --set codec.groups=4 --set codec.discriminators.width=4 --set codec.training.batch=8"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

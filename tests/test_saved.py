@@ -25,7 +25,7 @@ from cymatic.media.sound import Sound
 from cymatic.pipelines.sound_codec import Encoded
 from cymatic.priors import PRIORS
 from cymatic.signal.mel import PRESETS
-from cymatic.training.recipe import make_recipe
+from cymatic.training.recipe import make_recipe, parse_recipe
 from cymatic.training.train import read_run, train
 from cymatic.vocoders import VOCODERS
 
@@ -44,7 +44,7 @@ COLUMN = 2048  # the most samples in one, here
 FADE = 120  # samples at the most
 # Runs with an option that is gone and did something: they load, and can't be trained on.
 GONE = {"codec-factorised": "judges.judges", "codec-finite": "objective.stft"}
-# The same thing in other words: all 16 segments of a batch of 16, equal shares of the minutes, a length to three places, and
+# The same in other words: all 16 segments of a batch of 16, equal shares of the minutes, a length to three places, and
 # a term that no Gaussian bottleneck has.
 SHARES = {"stages.codec.share", "stages.prior.share"}
 SAID_OTHERWISE = {
@@ -165,7 +165,17 @@ DO = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("key", [key for key, item in ITEMS.items() if item["do"] != "given"])
+def each_model_first():
+    """All items; those that ask a model once more for the same are slow."""
+    asked = set()
+    for key, item in ITEMS.items():
+        if item["do"] != "given":
+            what = (item["do"], item.get("model", item.get("part", key)))
+            yield pytest.param(key, marks=[pytest.mark.slow] if what in asked else [])
+            asked.add(what)
+
+
+@pytest.mark.parametrize("key", each_model_first())
 def test_it_gives_what_it_gave(key):
     item = ITEMS[key]
     made, wanted = np.asarray(DO[item["do"]](item)), arrays()[key]
@@ -240,14 +250,27 @@ def test_spot_checks_of_what_earlier_keys_became():
 @pytest.mark.parametrize("name", ["flow", "codec-starter"])
 def test_a_run_that_was_stopped_then_is_refused_in_one_sentence_that_says_what_to_do(name, tmp_path):
     run = Path(shutil.copytree(SAVED / "runs" / f"unfinished-{name}", tmp_path / "run"))
-    with pytest.raises(ModelError, match="an earlier version.*--from") as refused:
+    with pytest.raises(ModelError, match=r"an earlier version.*--from") as refused:
         train(read_run(run), run, resume=True, say=lambda line: None)
     assert "\n" not in str(refused.value)
-    stage = read_run(run).last
-    again = make_recipe(SAVED / "recipes" / f"{name}.yaml", ["data.folder=data", "training.steps=1"])
-    again = again.going_on_from(str(run))
-    assert train(again, tmp_path / "again", say=lambda line: None).finished
-    assert (tmp_path / "again" / stage / "model.safetensors").is_file()
+
+
+def test_a_new_run_goes_on_from_the_weights_of_one_that_was_stopped_then(tmp_path):
+    recipe = make_recipe(SAVED / "recipes" / "flow.yaml", ["data.folder=data", "training.steps=1"])
+    recipe = recipe.going_on_from(str(SAVED / "runs" / "unfinished-flow"))
+    assert train(recipe, tmp_path / "again", say=lambda line: None).finished
+    assert cymatic.load(tmp_path / "again").rate == 8000
+
+
+def test_what_an_earlier_recipe_left_open_has_the_defaults_of_then():
+    flat = parse_recipe({"kind": "codec-gpt"}, "it").stages["prior"].part
+    assert (flat.kind, flat.dropout) == ("gpt", 0.1)
+    latent = parse_recipe({"kind": "mel-gpt", "prior": {"kind": "gpt-vae"}}, "it").stages["prior"].part
+    assert (latent.free_bits, latent.target, latent.kl_start, latent.warmup) == (2, 8.0, 0.0, 500)
+    said = parse_recipe({"kind": "waveform-codec", "training": {"batch": 2}}, "it").stages["codec"].training
+    unsaid = parse_recipe({"kind": "waveform-codec"}, "it").stages["codec"].training
+    assert (said.batch, said.decay, said.ema) == (2, 0.4, 0.999)
+    assert (unsaid.batch, unsaid.decay, unsaid.ema) == (8, 0.6, 0.99)
 
 
 def values_of(recipe):

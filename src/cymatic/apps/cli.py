@@ -159,6 +159,8 @@ def sound(
     for start in range(0, n, AT_ONCE):
         some = min(AT_ONCE, n - start)
         made = make(prompt, n=some, seed=seed + start, seconds=seconds, **given)
+        if start == 0:
+            print_notes(made)
         for i, one in enumerate(made, start + 1):
             written = one.write(numbered(output, i, n))
             print(f"{written}  {one.seconds:.2f} s, {one.rate} Hz, seed {seed + i - 1}")
@@ -217,7 +219,8 @@ def train(
     ] = True,
 ) -> None:
     """Train a model of your own on a folder of sounds."""
-    from cymatic.apps.train_command import train_command
+    from cymatic.apps.terminal import print_notes
+from cymatic.apps.train_command import train_command
 
     raise typer.Exit(
         train_command(

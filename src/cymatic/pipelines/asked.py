@@ -8,7 +8,7 @@ from typing import Any
 
 from cymatic.errors import Error
 
-Prompt = Any  # words, or a value of the medium that the encoder reads, or what it reads of one, as a tensor
+Prompt = Any  # words; or a value of the medium that the encoder reads, or the tensor that it is prepared as
 
 AT_ONCE = 16  # items sampled side by side: more would cost memory and save no time
 SHORTEST = 0.05  # seconds that may be asked for
@@ -42,9 +42,9 @@ def check_positive(what: str, value: float, most: float) -> None:
         raise Error(f"{what} is {value:g}; give a number above 0, at most {most:g}")
 
 
-def described(prompt: Prompt | None) -> str:
+def described(prompt: Prompt) -> str:
     """A prompt in the info of what was made."""
     if isinstance(prompt, str) or prompt is None:
         return prompt or ""
     shape = getattr(prompt, "shape", None)
-    return type(prompt).__name__.lower() if shape is None else f"{' x '.join(map(str, shape))} numbers"
+    return repr(prompt) if shape is None else f"{' x '.join(map(str, shape))} numbers"
