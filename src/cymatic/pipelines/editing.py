@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cymatic.errors import Error, ModelError
-from cymatic.pipelines.asked import Prompt, check_count, described
+from cymatic.pipelines.asked import Prompt, check_count
 
 IMPORTANCE = 32  # draws of a latent for a likelihood
 
@@ -36,13 +36,15 @@ def codes_of(model: Any, value: Any) -> tuple[Int[Tensor, "rows columns"], int]:
 
 def revocode(model: Any, value: Any) -> Any:
     """A recording through a model's codec and vocoder: what a perfect prior would give."""
+    size = None
     if model.codec is None:
         target = model.medium.prepare(value, model.spec)
+        size = model.medium.prepare(value, model.gives).shape[-1]  # a mel's last frame may reach beyond the sound
     else:
         codes, length = codes_of(model, value)
         with torch.inference_mode():
             target = model.codec.decode_codes(codes[None], torch.tensor([length]))[0]
-    return model.finished([target], 0, {"model": model.name, "sha256": model.sha256})[0]
+    return model.finished([target], 0, {"model": model.name, "sha256": model.sha256}, size)[0]
 
 
 def extend(
@@ -52,8 +54,8 @@ def extend(
     prompt: Prompt | None = None,
     keep: float | None = None,
     seconds: float | None = None,
-    seed: int = 0,
-    n: int = 1,
+    seed: SupportsIndex = 0,
+    n: SupportsIndex = 1,
     **settings: Any,
 ) -> list[Any]:
     """`n` values that begin as `value` does and go on as the prior would.
@@ -90,7 +92,7 @@ def extend(
             start=codes[:, :kept].expand(n, -1, -1),
             **how.model_dump(),
         )
-    info = {**model.info(prompt or "", how), "prompt": described(prompt), "extends": f"{kept * column:.2f} s"}
+    info = {**model.info(prompt, how), "extends": f"{kept * column:.2f} s"}
     return model.finished(model.decoded(found, lengths), seed, info, size)
 
 
@@ -107,12 +109,13 @@ def blend(model: Any, first: Any, second: Any, *, steps: int = 5, prompt: Prompt
         a, b = (codes_of(model, value)[0] for value in (first, second))
         cond = None if prompt is None else model.condition(prompt)
         found, lengths = model.prior.blend(a, b, steps, cond=cond, **how.model_dump())
-    info = {"blend": steps, **model.info(prompt or "", how), "prompt": described(prompt)}
+    info = {"blend": steps, **model.info(prompt, how)}
     return model.finished(model.decoded(found, lengths), 0, info)
 
 
 def vary(
-    model: Any, value: Any, *, n: int = 4, amount: float = 0.5, seed: int = 0, prompt: Prompt | None = None
+    model: Any, value: Any, *, n: SupportsIndex = 4, amount: float = 0.5, seed: SupportsIndex = 0,
+    prompt: Prompt | None = None
 ) -> list[Any]:
     """`n` values near `value` in the latent of a GPT-VAE; `amount`: 0 stays there, 1 forgets it.
 
@@ -128,7 +131,7 @@ def vary(
         found, lengths = model.prior.vary(
             codes_of(model, value)[0], n, amount, cond=cond, seed=seed, **how.model_dump()
         )
-    info = {"varies": amount, **model.info(prompt or "", how), "prompt": described(prompt)}
+    info = {"varies": amount, **model.info(prompt, how)}
     return model.finished(model.decoded(found, lengths), seed, info)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, SupportsIndex, overload
 
 import numpy as np
 import torch
@@ -24,12 +24,18 @@ from cymatic.media.medium import Medium
 from cymatic.pipelines import editing
 from cymatic.pipelines.asked import AT_ONCE, Prompt, check_count, check_seconds, described
 from cymatic.priors import PRIORS
+from cymatic.priors.progress import OnStep
 from cymatic.version import __version__
 from cymatic.vocoders import VOCODERS
 
 LONGEST = 600  # seconds that an item trained on may last; a prior that claims more is damaged
 
-OnStep = Callable[[int, int], None]
+
+def _within(on_step: OnStep | None, batch: int, batches: int) -> OnStep | None:
+    """`on_step` of one of several batches, which counts the steps of all."""
+    if on_step is None or batches == 1:
+        return on_step
+    return lambda done, steps: on_step(batch * steps + done, batches * steps)
 
 
 class Generator:
@@ -129,14 +135,14 @@ class Generator:
     def __call__(self, prompt: Prompt, *, n: None = ..., **how: Any) -> Any: ...
 
     @overload
-    def __call__(self, prompt: Prompt, *, n: int, **how: Any) -> list[Any]: ...
+    def __call__(self, prompt: Prompt, *, n: SupportsIndex, **how: Any) -> list[Any]: ...
 
     def __call__(
         self,
         prompt: Prompt,
         *,
-        seed: int = 0,
-        n: int | None = None,
+        seed: SupportsIndex = 0,
+        n: SupportsIndex | None = None,
         seconds: float | None = None,
         allow_untrained: bool = False,
         on_step: OnStep | None = None,
@@ -162,7 +168,7 @@ class Generator:
                     cond.repeat(len(seeds)),
                     seeds,
                     lengths=None if lengths is None else torch.full((len(seeds),), lengths),
-                    on_step=on_step,
+                    on_step=_within(on_step, begin // AT_ONCE, math.ceil(count / AT_ONCE)),
                     allow_untrained=allow_untrained,
                     **how.model_dump(),
                 )
@@ -181,7 +187,7 @@ class Generator:
         except ModelError as error:
             raise Error(str(error)) from None
 
-    def info(self, prompt: Prompt, how: Any) -> dict[str, Any]:
+    def info(self, prompt: Prompt | None, how: Any) -> dict[str, Any]:
         """How something is made, for the info of the result."""
         values = {name: value for name, value in how.model_dump(mode="json").items() if value is not None}
         notes = [doubt] if isinstance(prompt, str) and (doubt := self.familiarity.doubt(prompt)) else []
@@ -201,6 +207,7 @@ class Generator:
         value = torch.as_tensor(prompt, dtype=torch.float32)
         return self.encoder(Padded(value[None], torch.tensor([value.shape[-1]])))
 
+    @torch.inference_mode()
     def decoded(self, found: Tensor, columns: Tensor) -> list[Tensor]:
         """What the prior made, one by one, in the domain before the vocoder: beside longer items, a codec would see
         what fills up the shorter ones."""
