@@ -16,16 +16,12 @@ from tests.helpers import tiny_codec, tone
 import cymatic
 from cymatic.codecs.waveform import WaveformCodec
 from cymatic.errors import Error, ModelError, Note, SoundError
-from cymatic.hub.pipeline_file import CodecFile
 from cymatic.media.cym import CymReader, CymWriter
 from cymatic.media.sound import Sound
 from cymatic.pipelines.sound_codec import Encoded, SoundCodec
 
-FILE = CodecFile(parts={"codec": "codec"})
-
-
-MODEL = SoundCodec(tiny_codec(), FILE, name="tiny", sha256="ab" * 32)
-STEREO = SoundCodec(tiny_codec(2), FILE, name="stereo", sha256="cd" * 32)
+MODEL = SoundCodec(tiny_codec(), name="tiny", sha256="ab" * 32)
+STEREO = SoundCodec(tiny_codec(2), name="stereo", sha256="cd" * 32)
 
 
 def sound(samples=4321, rate=2000, channels=1, seed=0) -> Sound:
@@ -170,14 +166,14 @@ def test_another_models_codes_are_refused(codec_folder):
         ModelError, match=r"the model tiny \(abababab\), and this is tiny-codec \(.{8}\); give the model"
     ):
         model.decode(MODEL.encode(sound()))
-    lying = SoundCodec(STEREO.codec, FILE, name="tiny", sha256="ab" * 32)
+    lying = SoundCodec(STEREO.codec, name="tiny", sha256="ab" * 32)
     with pytest.raises(ModelError, match="claim to be of tiny, and do not fit it"):
         lying.decode(MODEL.encode(sound()))
 
 
 def test_an_untrained_codec_refuses():
     with pytest.raises(ModelError, match="never trained"):
-        SoundCodec(tiny_codec(steps=0), FILE).encode(sound())
+        SoundCodec(tiny_codec(steps=0)).encode(sound())
 
 
 def test_a_codec_that_makes_nan_is_named(monkeypatch):

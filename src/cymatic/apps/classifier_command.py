@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from cymatic.apps.terminal import say_note
 
 if TYPE_CHECKING:
     from typer import Context
@@ -38,7 +39,7 @@ def about_the_earlier_name(context: Context) -> None:
 
 def renamed(earlier: str, name: str) -> None:
     """Says in one line on stderr what a command or an option is called by now."""
-    print(f"cymatic: note: {earlier} is called {name} by now", file=sys.stderr)
+    say_note(f"{earlier} is called {name} by now")
 
 
 @classifier.command()

@@ -21,6 +21,7 @@ from cymatic.apps.codec_commands import decode, encode
 from cymatic.apps.codec_map_command import codec
 from cymatic.apps.data_command import data
 from cymatic.apps.import_command import import_command
+from cymatic.apps.terminal import say_note, say_notes
 from cymatic.apps.verbs import VERBS, numbered
 from cymatic.errors import Error, Note
 from cymatic.files import reason
@@ -89,7 +90,7 @@ def _fail(message: str) -> int:
 
 def _note(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
     if issubclass(category, Note):  # what libraries say to programmers is no news to a user
-        print(f"cymatic: note: {message}", file=sys.stderr)
+        say_note(message)
 
 
 def _version(asked: bool) -> bool:
@@ -160,7 +161,7 @@ def sound(
         some = min(AT_ONCE, n - start)
         made = make(prompt, n=some, seed=seed + start, seconds=seconds, **given)
         if start == 0:
-            print_notes(made)
+            say_notes(made)
         for i, one in enumerate(made, start + 1):
             written = one.write(numbered(output, i, n))
             print(f"{written}  {one.seconds:.2f} s, {one.rate} Hz, seed {seed + i - 1}")
@@ -219,25 +220,21 @@ def train(
     ] = True,
 ) -> None:
     """Train a model of your own on a folder of sounds."""
-    from cymatic.apps.terminal import print_notes
-from cymatic.apps.train_command import train_command
+    from cymatic.apps.train_command import Hardware, train_command
 
     raise typer.Exit(
         train_command(
             folder,
-            recipe,
             out,
-            minutes,
-            steps,
-            settings or [],
-            resume,
-            device,
-            strict,
-            devices,
-            precision,
-            compiled,
-            verdict,
-            start,
+            recipe=recipe,
+            minutes=minutes,
+            steps=steps,
+            start=start,
+            settings=settings or [],
+            resume=resume,
+            hardware=Hardware(device, devices, precision, compiled),
+            strict=strict,
+            verdict=verdict,
         )
     )
 

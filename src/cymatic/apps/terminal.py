@@ -12,7 +12,12 @@ def printable(line: str) -> str:
     return "".join(c if c.isprintable() else "\ufffd" for c in line)
 
 
-def print_notes(made: Sequence[Any]) -> None:
-    """What is worth knowing beside what was made, each once, on stderr."""
+def say_note(note: object) -> None:
+    """Something worth knowing that stops nothing, as one line on stderr."""
+    print(printable(f"cymatic: note: {note}"), file=sys.stderr)
+
+
+def say_notes(made: Sequence[Any]) -> None:
+    """The notes of what was made, each once."""
     for note in dict.fromkeys(note for one in made for note in one.info.get("notes", ())):
-        print(f"cymatic: note: {printable(note)}", file=sys.stderr)
+        say_note(note)

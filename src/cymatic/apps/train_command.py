@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -15,21 +16,37 @@ DEFAULT_MINUTES = 15.0
 SCRATCH = "scratch"  # what --from says of a model that goes on from none
 
 
+@dataclass(frozen=True)
+class Hardware:
+    """What a run trains on, which is no part of its recipe."""
+
+    device: str = "cpu"
+    devices: int = 1
+    precision: str = "fp32"
+    compiled: bool = False
+
+    @property
+    def options(self) -> str:
+        """As options of the command line, where they are not the usual ones."""
+        given = {"device": self.device, "devices": self.devices, "precision": self.precision}
+        usual = asdict(Hardware())
+        options = [f" --{name} {value}" for name, value in given.items() if value != usual[name]]
+        return "".join(options) + (" --compile" if self.compiled else "")
+
+
 def train_command(
     folder: Path | None,
-    recipe: str | None,
     out: Path | None,
+    *,
+    recipe: str | None,
     minutes: float | None,
     steps: int | None,
+    start: str | None,
     settings: list[str],
     resume: bool,
-    device: str,
+    hardware: Hardware,
     strict: bool,
-    devices: int = 1,
-    precision: str = "fp32",
-    compiled: bool = False,
-    verdict: bool = True,
-    start: str | None = None,
+    verdict: bool,
 ) -> int:
     """The exit code: 0 when trained, 130 when stopped on the way. Raises Error for what the user can mend."""
     if minutes is not None and steps is not None:
@@ -47,7 +64,7 @@ def train_command(
         from cymatic.training.train import read_run, train
     except ImportError as error:
         raise Error(f"training needs the package {error.name}; run: pip install 'cymatic[train]'") from None
-    device = choose_device(device)
+    hardware = replace(hardware, device=choose_device(hardware.device))
     if resume:
         if recipe or settings or minutes is not None or steps is not None or start is not None:
             raise Error(
@@ -95,12 +112,11 @@ def train_command(
                 )
 
         outcome = train(
-            plan, out, resume=resume, device=device, devices=devices, precision=precision, compiled=compiled,
-            strict=strict, verdict=verdict, say=say, on_report=on_report,
-        )  # fmt: skip
+            plan, out, resume=resume, strict=strict, verdict=verdict, say=say, on_report=on_report, **asdict(hardware)
+        )
     where = shlex.quote(str(out))
     if not outcome.finished:
-        again = f"cymatic train --resume --out {where}{_hardware(device, devices, precision, compiled)}"
+        again = f"cymatic train --resume --out {where}{hardware.options}"
         print(f"stopped at step {outcome.progress.step}; go on with: {again}")
         return 130
     done = outcome.progress
@@ -111,13 +127,6 @@ def train_command(
     if outcome.use is not None:
         print(outcome.use.format(run=where))
     return 0
-
-
-def _hardware(device: str, devices: int, precision: str, compiled: bool) -> str:
-    """The options that the run was given for its hardware, since they are not part of its recipe."""
-    options = {"--device": (device, "cpu"), "--devices": (devices, 1), "--precision": (precision, "fp32")}
-    given = [f" {name} {value}" for name, (value, usual) in options.items() if value != usual]
-    return "".join(given) + (" --compile" if compiled else "")
 
 
 def _start(given: str) -> str | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cymatic.apps.terminal import print_notes
+from cymatic.apps.terminal import say_notes
 
 if TYPE_CHECKING:
     from cymatic.media.sound import Sound
@@ -110,6 +110,6 @@ def _ready(verb: str, model: str, device: str, output: Path, n: int, *audio: Pat
 
 
 def _write(made: list[Sound], output: Path) -> None:
-    print_notes(made)
+    say_notes(made)
     for i, one in enumerate(made, 1):
         print(f"{one.write(numbered(output, i, len(made)))}  {one.seconds:.2f} s, {one.rate} Hz")

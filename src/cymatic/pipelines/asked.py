@@ -14,7 +14,7 @@ AT_ONCE = 16  # items sampled side by side: more would cost memory and save no t
 SHORTEST = 0.05  # seconds that may be asked for
 
 
-def check_count(seed: int, n: int) -> tuple[int, int]:
+def check_count(seed: Any, n: Any) -> tuple[int, int]:
     """The number and the seed as plain integers. Raises Error where one is no whole number or out of range."""
     try:
         n, seed = operator.index(n), operator.index(seed)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 import torch
@@ -58,8 +58,8 @@ def extend(
     prompt: Prompt | None = None,
     keep: float | None = None,
     seconds: float | None = None,
-    seed: int = 0,
-    n: int = 1,
+    seed: SupportsIndex = 0,
+    n: SupportsIndex = 1,
     **settings: Any,
 ) -> list[Any]:
     """`n` values that begin as `value` does and go on as the prior would.
@@ -118,7 +118,13 @@ def blend(model: Any, first: Any, second: Any, *, steps: int = 5, prompt: Prompt
 
 
 def vary(
-    model: Any, value: Any, *, n: int = 4, amount: float = 0.5, seed: int = 0, prompt: Prompt | None = None
+    model: Any,
+    value: Any,
+    *,
+    n: SupportsIndex = 4,
+    amount: float = 0.5,
+    seed: SupportsIndex = 0,
+    prompt: Prompt | None = None,
 ) -> list[Any]:
     """`n` values near `value` in the latent of a GPT-VAE; `amount`: 0 stays there, 1 forgets it.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, SupportsIndex, overload
 
 import numpy as np
 import torch
@@ -29,6 +29,13 @@ from cymatic.version import __version__
 from cymatic.vocoders import VOCODERS
 
 LONGEST = 600  # seconds that an item trained on may last; a prior that claims more is damaged
+
+
+def _within(on_step: OnStep | None, batch: int, batches: int) -> OnStep | None:
+    """`on_step` of one of several batches, which counts the steps of all."""
+    if on_step is None or batches == 1:
+        return on_step
+    return lambda done, steps: on_step(batch * steps + done, batches * steps)
 
 
 class Generator:
@@ -128,14 +135,14 @@ class Generator:
     def __call__(self, prompt: Prompt, *, n: None = ..., **how: Any) -> Any: ...
 
     @overload
-    def __call__(self, prompt: Prompt, *, n: int, **how: Any) -> list[Any]: ...
+    def __call__(self, prompt: Prompt, *, n: SupportsIndex, **how: Any) -> list[Any]: ...
 
     def __call__(
         self,
         prompt: Prompt,
         *,
-        seed: int = 0,
-        n: int | None = None,
+        seed: SupportsIndex = 0,
+        n: SupportsIndex | None = None,
         seconds: float | None = None,
         allow_untrained: bool = False,
         on_step: OnStep | None = None,
@@ -161,7 +168,7 @@ class Generator:
                     cond.repeat(len(seeds)),
                     seeds,
                     lengths=None if lengths is None else torch.full((len(seeds),), lengths),
-                    on_step=on_step,
+                    on_step=_within(on_step, begin // AT_ONCE, math.ceil(count / AT_ONCE)),
                     allow_untrained=allow_untrained,
                     **how.model_dump(),
                 )
@@ -193,6 +200,7 @@ class Generator:
         """The condition of a prompt. Raises Error for one of another kind than the model was trained with."""
         return self._conditions([prompt])
 
+    @torch.inference_mode()
     def decoded(self, found: Tensor, columns: Tensor) -> list[Tensor]:
         """What the prior made, one by one, in the domain before the vocoder: beside longer items, a codec would see
         what fills up the shorter ones."""

@@ -1,8 +1,8 @@
-"""A model over codes: what it makes, and what it makes of sounds that are there."""
+"""What a model over codes makes of sounds that are there: to go on, to vary, to blend, to measure."""
 
 import numpy as np
 import pytest
-from tests.helpers import TINY_CODES_STEPS, tiny_codes_recipe, tone
+from tests.helpers import quiet, tiny_codes_recipe, tone
 
 import cymatic
 from cymatic.errors import Error, ModelError
@@ -17,54 +17,31 @@ def model(tiny_codes_run):
 @pytest.fixture(scope="module")
 def latent_model(tones, tiny_codes_run, tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "latent"
-    keys = (f"start={tiny_codes_run}", "training.steps=30", "prior.kind=gpt-vae", "prior.latent=8")
-    assert train(tiny_codes_recipe(tones, *keys), run, say=lambda line: None).finished
+    keys = ("training.steps=30", "prior.part={kind: gpt-vae, latent: 8, width: 32, depth: 1, heads: 2}")
+    recipe = tiny_codes_recipe(tones, *keys).going_on_from(str(tiny_codes_run))
+    assert train(recipe, run, say=quiet).finished
     return cymatic.load(run)
 
 
 SOUND = tone(440, seconds=0.3)
 
 
-def test_several_equal_single_calls(model):
-    several = model("low tone", seed=5, n=3)
-    for i, sound in enumerate(several):
-        alone = model("low tone", seed=5 + i)
-        assert sound.info["seed"] == 5 + i
-        np.testing.assert_allclose(sound.samples, alone.samples, atol=1e-5)
-    assert not np.array_equal(several[0].samples[:, :800], several[1].samples[:, :800])
-
-
-def test_a_length_that_was_asked_for(model):
-    assert model("low tone", seconds=0.2).seconds == pytest.approx(0.2)
-    with pytest.raises(Error, match="9 seconds were asked for"):
-        model("low tone", seconds=9.0)
-
-
-@pytest.mark.parametrize(
-    ("setting", "says"),
-    [
-        ({"n": 0}, "0 sounds were asked for"),
-        ({"seed": -1}, "the seed is -1"),
-        ({"guidance": -1.0}, "the guidance is -1"),
-        ({"temperature": 0.0}, "the temperature is 0"),
-        ({"top_k": 0}, "top-k is 0"),
-        ({"top_p": 1.5}, "top-p is 1.5"),
-    ],
-)
-def test_settings_out_of_range(model, setting, says):
-    with pytest.raises(Error, match=says):
-        model("low tone", **setting)
-
-
 def test_an_extension_begins_as_the_sound_does(model):
     codes, _ = model.codes_of(SOUND)
-    column = model.mel.seconds(model.codec.config.cell[1])
+    column = model.spec.seconds(model.codec.length(2) - model.codec.length(1))
     made = model.extend(SOUND, keep=2 * column, seed=1, n=2, seconds=0.3)
     assert [sound.info["seed"] for sound in made] == [1, 2]
     assert all(sound.seconds >= 0.3 for sound in made)
-    drawn = model._sample(None, [1], 1.0, None, None, None, False, start=codes[None, :, :2])
+    drawn, _ = model.prior.sample(None, [1], start=codes[None, :, :2], guidance=1.0)
     assert (drawn[0][:, :2] == codes[:, :2]).all()
     assert made[0].info["extends"] == f"{2 * column:.2f} s"
+
+
+def test_an_extension_has_the_notes_of_its_prompt(model):
+    made = model.extend(SOUND, prompt="low eleven", n=2)
+    assert all('"eleven" is unlike' in sound.info["notes"][0] for sound in made)
+    (alone,) = model.extend(SOUND)
+    assert alone.info["prompt"] == "" and "notes" not in alone.info
 
 
 def test_bad_extensions(model):
@@ -111,17 +88,6 @@ def test_variations_have_the_sounds_length(latent_model):
             latent_model.vary(SOUND, amount=amount)
 
 
-def test_parts_that_do_not_fit(tones, tmp_path, tiny_codes_run):
-    other = tmp_path / "other"
-    assert train(
-        tiny_codes_recipe(tones, *TINY_CODES_STEPS, "quantizer.size=16"), other, say=lambda line: None
-    ).finished
-    for name in ("config.json", "model.safetensors"):
-        (other / "prior" / name).write_bytes((tiny_codes_run / "prior" / name).read_bytes())
-    with pytest.raises(ModelError, match=r"16 codes in columns of .* its prior speaks of 32"):
-        cymatic.load(other)
-
-
 def test_what_codes_look_at(model, latent_model):
     maps = model.attention(SOUND, "low tone")
     codes, _ = model.codes_of(SOUND)
@@ -135,8 +101,8 @@ def test_what_codes_look_at(model, latent_model):
 
 def test_a_trained_vocoder_asks_for_no_gradient(tones, tmp_path):
     """As the starter's does, which speaks of the mel of 24 kHz."""
-    keys = ("mel=sound-24k", "codec.patch=[20,4]", "training.steps=30", "codec_training.steps=30")
-    assert train(tiny_codes_recipe(tones, *keys), tmp_path / "run", say=lambda line: None).finished
+    keys = ("codec.mel=sound-24k", "codec.patch=[20,4]", "training.steps=30", "codec.training.steps=30")
+    assert train(tiny_codes_recipe(tones, *keys), tmp_path / "run", say=quiet).finished
     whole = cymatic.load(tmp_path / "run")
     assert whole.vocoder.config.kind == "vocos"
     assert whole.revocode(SOUND).rate == 24_000
