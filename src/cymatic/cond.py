@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -18,7 +18,7 @@ from cymatic.batch_shard import BatchShard
 class Padded:
     """Items that differ in their last axis as one batch: values `[batch, ..., longest]`, lengths int64 `[batch]`."""
 
-    values: Float[Tensor, "batch *shape"]
+    values: Shaped[Tensor, "batch *shape"]
     lengths: Int[Tensor, " batch"]
 
     def __len__(self) -> int:
@@ -33,13 +33,13 @@ class Padded:
         places = torch.arange(self.values.shape[-1], device=self.values.device)
         return places < self.lengths.to(self.values.device)[:, None]
 
-    def items(self) -> list[Float[Tensor, "..."]]:
+    def items(self) -> list[Shaped[Tensor, "..."]]:
         """Each item, cut to its own length."""
         return [one[..., :length] for one, length in zip(self.values, self.lengths.tolist(), strict=True)]
 
 
-def padded(items: Sequence[Float[Tensor, "..."]], value: float = 0.0) -> Padded:
-    """Items that differ in their last axis only, filled up with `value`."""
+def padded(items: Sequence[Shaped[Tensor, "..."]], value: float = 0.0) -> Padded:
+    """Items that differ in their last axis only, numbers or codes, filled up with `value`."""
     longest = max(item.shape[-1] for item in items)
     values = torch.stack([pad(item, (0, longest - item.shape[-1]), value=value) for item in items])
     return Padded(values, torch.tensor([item.shape[-1] for item in items], device=values.device))

@@ -81,7 +81,11 @@ def test_it_goes_on_from_another(folder, run, tmp_path):
     near = [torch.dist(a, b) / b.norm() for a, b in zip(then.parameters(), first.parameters(), strict=True) if b.any()]
     assert max(near) < 0.5
     with pytest.raises(ModelError, match="is another one"):
-        train(recipe(folder, "training.steps=1", f"codec.start={run[0]}", "codec.quantizer.levels=3"), tmp_path / "x", say=quiet)
+        train(
+            recipe(folder, "training.steps=1", f"codec.start={run[0]}", "codec.quantizer.levels=3"),
+            tmp_path / "x",
+            say=quiet,
+        )
 
 
 STREAM = "codec.network={kind: soundstream, strides: [2, 4, 10], widths: [4, 6, 8, 8]}"
@@ -166,7 +170,10 @@ def test_every_pair_of_options_takes_a_step(one, other):
         assert all(p.grad.isfinite().all() for p in task.parameters() if p.grad is not None)
 
 
-ALL = {**WAYS, "balanced, and stages led": [STREAM, "codec.objective.stages=1", f"{D}.balanced=true"]}  # a pair that failed
+ALL = {
+    **WAYS,
+    "balanced, and stages led": [STREAM, "codec.objective.stages=1", f"{D}.balanced=true"],
+}  # a pair that failed
 
 
 @pytest.mark.parametrize("settings", ALL.values(), ids=ALL)
