@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cymatic.training.loop import Report
     from cymatic.training.recipe import Recipe
     from cymatic.training.tasks.autoencoder import AutoencoderTask
+    from cymatic.training.tasks.prior import PriorTask
 
 # Small enough for a test, and the same parts as any model.
 TINY = [
@@ -96,6 +97,22 @@ def autoencoder_of(recipe: Recipe, *, ranks: int = 1) -> AutoencoderTask:
     name, stage = next(iter(recipe.stages.items()))
     torch.manual_seed(0)
     return AutoencoderTask(name, stage, PARTS[type(stage.part)](stage.part), ranks=ranks)
+
+
+def prior_over_codes(part: str, *settings: str, size: int, rows: int, longest: int = 12) -> PriorTask:
+    """The task of a prior (`kind: gpt, width: 32`) over codes of a tiny codec's mels, as it begins."""
+    from cymatic.encoders.text import TextEncoder
+    from cymatic.latent import TargetFacts
+    from cymatic.signal.mel import PRESETS
+    from cymatic.training.builders.prior import PRIOR_OF
+    from cymatic.training.recipe import make_recipe
+    from cymatic.training.tasks.prior import PriorTask
+
+    stage: Any = make_recipe("melspec-gpt-small", [f"prior.part={{{part}}}", *settings]).stages["prior"]
+    torch.manual_seed(0)
+    facts = TargetFacts(PRESETS["voice-8k"], (size,) * rows, longest, stage.encoder.dim)
+    prior = PRIOR_OF[type(stage.part)](stage.part.fitted(facts))
+    return PriorTask("prior", stage, TextEncoder(stage.encoder), prior, kept="encoder")
 
 
 def batch_of(target: torch.Tensor, caption: str = "") -> Batch:

@@ -14,9 +14,9 @@ SILENCE = -11.5
 
 
 def numbered(lengths: list[int]) -> list[Example]:
-    """Example i holds the number i everywhere, is called so, and knows `lengths[i] - 1` steps of features of -i."""
+    """Example i holds the number i everywhere, is called so, and knows `lengths[i] + 1` steps of features of -i."""
     return [
-        Example(torch.full((4, n), float(i)), {"features": torch.full((n - 1, 3), -float(i))}, caption=str(i))
+        Example(torch.full((4, n), float(i)), {"features": torch.full((3, n + 1), -float(i))}, caption=str(i))
         for i, n in enumerate(lengths)
     ]
 
@@ -42,8 +42,8 @@ def test_what_is_given_is_padded_beside_its_target():
     batch = Bucketed(numbered([3, 6, 2]), 3, 0)[0]
     seen = batch.inputs("features")
     for row, caption, length in zip(seen.values, batch.captions, seen.lengths.tolist(), strict=True):
-        assert length == [2, 5, 1][int(caption)]
-        assert (row[:length] == -int(caption)).all() and not row[length:].any()
+        assert length == [4, 7, 3][int(caption)]
+        assert (row[:, :length] == -int(caption)).all() and not row[:, length:].any()
     assert batch.inputs("caption") == batch.captions
     with pytest.raises(Error, match='conditioned on "picture", and there are items without'):
         batch.inputs("picture")

@@ -10,7 +10,7 @@ import torch
 
 from cymatic.data.examples import Reading, load_examples
 from cymatic.data.settings import DataSettings
-from cymatic.data.vas import fitted, is_given_mels, read_vas
+from cymatic.data.vas import is_given_mels, read_vas
 from cymatic.errors import Error
 from cymatic.media.features import FeatureSpec
 from cymatic.media.specvqgan import SPEC
@@ -91,7 +91,7 @@ def test_the_samples_features(sample):
     given = read_vas(sample, features=RESNET)
     (clip,) = given.splits["valid"]
     assert (clip.name, clip.caption, given.dim) == ("dog/video_02677", "dog", 2048)
-    assert clip.given["features"].shape[1] == 2048 and fitted(clip.given["features"], 215).shape == (215, 2048)
+    assert clip.given["features"].shape[0] == 2048
     assert len(given.skipped) == 7 and all("has no features" in one.why for one in given.skipped)
 
 
@@ -102,7 +102,7 @@ def test_classes_splits_and_pickled_features(vas):
     assert [clip.name for clip in given.splits["valid"]] == ["dog/video_00002", "drum/video_00002"]
     first = given.splits["train"][0]
     np.testing.assert_array_equal(first.target, mel(0))
-    np.testing.assert_array_equal(first.given["features"], np.concatenate([steps(4), steps(3)], axis=1))
+    np.testing.assert_array_equal(first.given["features"], np.concatenate([steps(4), steps(3)], axis=1).T)
     assert all(not clip.given for clip in read_vas(vas).splits["train"])
 
 
@@ -132,7 +132,7 @@ def test_clips_become_examples_with_what_is_given(vas):
     said = []
     data = load()
     assert data.spec == SPEC and data.epoch == data.train and len(data.train) == 4 and len(data.valid) == 2
-    assert {one.given["video"].shape for one in data.train} == {(215, 4)}
+    assert {one.given["video"].shape for one in data.train} == {(4, 215)}
     assert data.weights == [860**0.5] * 4 and data.seconds == pytest.approx(4 * 9.985, abs=0.01)
     assert said[0] == f"reading 6 mels of {vas} (by the lists of VAS)"
     other = PRESETS["sound-24k"]
@@ -276,9 +276,3 @@ def test_nothing_left_is_said(vas):
     (vas / "vas_train.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(Error, match=r"vas_train\.txt is not UTF-8"):
         read_vas(vas)
-
-
-def test_features_are_cut_or_gone_through_again():
-    features = torch.arange(5.0)[:, None]
-    assert fitted(features, 3).flatten().tolist() == [0, 1, 2]
-    assert fitted(features, 7).flatten().tolist() == [0, 1, 2, 3, 4, 0, 1]

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests.helpers import prior_over_codes
 
-from cymatic.data.codes import Coded, collate_codes
-from cymatic.training import codes_task
-from cymatic.training.codes_task import CodesTask
-from cymatic.training.recipe import make_recipe
+from cymatic.data.batches import collate
+from cymatic.data.reading import Example
+from cymatic.training.tasks import prior as module
 
 
 @pytest.mark.parametrize("kind", ["gpt", "gpt-vae"])
 def test_a_batch_in_parts_has_the_loss_and_the_gradient_of_the_whole(kind, monkeypatch):
-    settings = ("width=32", "depth=2", "heads=2", "dropout=0", "pkeep=0.8", f"kind={kind}")
-    recipe = make_recipe("melspec-gpt-small", ["data.folder=sounds", *(f"prior.{one}" for one in settings)])
+    task = prior_over_codes(f"kind: {kind}, width: 32, depth: 2, heads: 2, dropout: 0, pkeep: 0.8", size=20, rows=3)
     chance = torch.Generator().manual_seed(0)
-    clips = [Coded(f"sound {i}", (torch.randint(20, (3, 4 + i), generator=chance),)) for i in range(7)]
-    task, batch = CodesTask(recipe, clips, codes=20, rows=3, longest=12).train(), collate_codes(clips)
+    batch = collate([Example(torch.randint(20, (3, 4 + i), generator=chance), caption=f"sound {i}") for i in range(7)])
+    task.train()
     found = []
     for most in (10**6, 60, 1):
-        monkeypatch.setattr(codes_task, "AT_ONCE", most)
+        monkeypatch.setattr(module, "AT_ONCE", most)
         task.zero_grad()
         task.steps.zero_()
         terms = task(batch, 5)

@@ -2,17 +2,11 @@
 
 import pytest
 import torch
-from tests.helpers import TINY_CODES
+from tests.helpers import TINY_CODES, autoencoder_of, batch_of
 
-from cymatic.data.crops import Pieces
-from cymatic.signal.mel import PRESETS
-from cymatic.training.codec_task import CodecTask
 from cymatic.training.muon import Muon, clip_each_side
 from cymatic.training.recipe import make_recipe
-from cymatic.training.vocoder_task import VocoderTask
-from cymatic.training.wave_codec_task import WaveCodecTask
 
-SPEC = PRESETS["voice-8k"]
 ENDLESS = 10**9  # steps of warm-up: discriminators don't pull yet
 
 
@@ -21,26 +15,27 @@ def waves(items: int = 4) -> torch.Tensor:
 
 
 def wave_codec(warmup: int = 1):
-    recipe = make_recipe(None, [
-        "kind=waveform-codec", "rate=8000", "network.hop=80", "network.width=16", "network.encoder=[0,1]",
-        "network.decoder=[1,0]", "quantizer.levels=2", "quantizer.size=16", "quantizer.dim=8", "piece=0.1",
-        "judges.width=4", "judges.start=3", f"judges.warmup={warmup}",
+    recipe = make_recipe("starter-codec", [
+        "codec.rate=8000", "codec.network={kind: fast, hop: 80, width: 16, encoder: [0, 1], decoder: [1, 0]}",
+        "codec.quantizer={kind: residual, levels: 2, size: 16, dim: 8}", "codec.segment=0.1",
+        f"codec.discriminators={{kind: spectrograms, width: 4, start: 3, warmup: {warmup}}}",
     ])  # fmt: skip
-    return WaveCodecTask(recipe), recipe.training, waves()
+    return autoencoder_of(recipe), batch_of(waves())
 
 
 def vocoder(warmup: int = 1):
-    recipe = make_recipe(None, [
-        "kind=vocoder", "mel=voice-8k", "vocoder.width=16", "vocoder.depth=1", "vocoder.corrections=1",
-        "judges.judge_width=4", "judges.alone=3", f"judges.judges_warmup={warmup}",
+    recipe = make_recipe("vocoder", [
+        "stages.vocoder.part={kind: vocos, mel: voice-8k, width: 16, depth: 1, corrections: 1}",
+        f"stages.vocoder.discriminators={{kind: spectrograms, width: 4, start: 3, warmup: {warmup}}}",
+        "stages.vocoder.segment=0.1",
     ])  # fmt: skip
-    return VocoderTask(recipe.vocoder, recipe.judges, SPEC, seed=0), recipe.training, waves()
+    return autoencoder_of(recipe), batch_of(waves())
 
 
 def spectrogram_codec(warmup: int = 1):
-    recipe = make_recipe(None, [*TINY_CODES, "judge.start=3", f"judge.warmup={warmup}"])
+    met = ["codec.discriminators.start=3", f"codec.discriminators.warmup={warmup}"]
     mel = torch.randn(4, 64, 24, generator=torch.Generator().manual_seed(0))
-    return CodecTask(recipe, SPEC), recipe.codec_training, Pieces(["low tone"] * 4, mel)
+    return autoencoder_of(make_recipe("melspec-gpt-small", [*TINY_CODES, *met])), batch_of(mel, "low tone")
 
 
 every_task = pytest.mark.parametrize(
@@ -49,7 +44,7 @@ every_task = pytest.mark.parametrize(
 
 
 def loss(build, step: int, warmup: int) -> float:
-    task, _, batch = build(warmup)
+    task, batch = build(warmup)
     task.steps.fill_(step)
     return task.train()(batch, 0)["loss"].item()
 
@@ -66,20 +61,21 @@ def test_discriminators_pull_by_one_ramp(build):
 def test_a_spike_of_the_discriminators_leaves_the_others_step_as_it_was(build):
     after = []
     for spike in (1.0, 1e6):
-        task, settings, batch = build()
+        task, batch = build()
         task.steps.fill_(3)
-        optimizer = Muon(task.parameter_groups(settings), betas=task.betas)
+        settings = task.stage.training
+        optimizer = Muon(task.parameter_groups(settings), betas=settings.betas)
         for group in optimizer.param_groups:
             group["lr"] = group["rate"]
         task.train()(batch, 0)["loss"].backward()
-        theirs = [p for name, p in task.named_parameters() if name.startswith("judge") and p.grad is not None]
+        theirs = [p for name, p in task.named_parameters() if name.startswith("adversary") and p.grad is not None]
         for p in theirs:
             p.grad.mul_(spike)
         assert clip_each_side(optimizer, 1e-3) > spike * 1e-3
         norm = torch.stack([p.grad.norm() for p in theirs]).norm()
         assert norm == pytest.approx(1e-3, rel=1e-2)
         optimizer.step()
-        after.append({name: p.detach() for name, p in task.named_parameters() if not name.startswith("judge")})
+        after.append({name: p.detach() for name, p in task.named_parameters() if not name.startswith("adversary")})
     assert all(torch.equal(after[0][name], after[1][name]) for name in after[0])
 
 

@@ -7,23 +7,25 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from lightning_fabric import Fabric
-from tests.helpers import TINY_CODES, TINY_CODES_STEPS, quiet
+from tests.helpers import TINY_CODES, TINY_CODES_STEPS, quiet, tiny_recipe, tone
 from tests.helpers import tiny_codes_recipe as recipe
 
 import cymatic
 from cymatic.codecs.spectrogram import SpectrogramCodec
-from cymatic.data.mels import Clip
+from cymatic.data.reading import Example
 from cymatic.errors import Error, ModelError
 from cymatic.hub.parts import load_part
 from cymatic.priors.gpt_vae import GPTVAE
 from cymatic.signal.mel import PRESETS
-from cymatic.training.codes_jobs import codes_job, encoded
+from cymatic.training.build import build
+from cymatic.training.built import Context
+from cymatic.training.coding import coded
+from cymatic.training.hardware import make_fabric
 from cymatic.training.loop import Report
 from cymatic.training.recipe import make_recipe
 from cymatic.training.train import read_run, train
 
-PARTS = ("codec", "condition", "prior")
+PARTS = ("codec", "encoder", "prior")
 
 
 def reports(settings, run) -> list[Report]:
@@ -42,12 +44,15 @@ def test_a_run_holds_both_stages(tiny_codes_run):
     assert sound.rate == 8000 and 0 < sound.seconds <= model.longest
     assert sound.info["prompt"] == "low tone"
     assert {path.name for path in tiny_codes_run.iterdir()} == {
-        *("codec", "condition", "prior", "vocoder", "pipeline.json", "recipe.yaml", "data.json", "logs")
+        *("codec", "encoder", "prior", "vocoder", "pipeline.json", "recipe.yaml", "data.json", "logs")
     }
     file = json.loads((tiny_codes_run / "pipeline.json").read_text())
-    assert file["kind"] == "mel-gpt" and file["captions"] == ["high tone", "low tone"]
+    assert set(file["parts"]) == {"encoder", "prior", "codec", "vocoder"} and file["captions"] == [
+        "high tone",
+        "low tone",
+    ]
     resolved = yaml.safe_load((tiny_codes_run / "recipe.yaml").read_text())
-    assert resolved["codec_training"]["steps"] == 40 and resolved["training"]["steps"] == 45
+    assert [stage["training"]["steps"] for stage in resolved["stages"].values()] == [40, 45]
 
 
 @pytest.mark.parametrize("at", [(1, 20), (1, 38), (2, 38)], ids=["codec", "codec, later", "prior"])
@@ -81,83 +86,103 @@ def test_a_run_stopped_after_its_first_stage_says_what_it_lacks(tones, tmp_path)
 
     with pytest.raises(KeyboardInterrupt):
         train(recipe(tones, *TINY_CODES_STEPS), tmp_path / "run", say=quiet, on_report=break_off)
-    with pytest.raises(ModelError, match=r"lacks its condition .* finish it with cymatic train --resume"):
+    with pytest.raises(ModelError, match=r"lacks its encoder .* finish it with cymatic train --resume"):
         cymatic.load(tmp_path / "run")
 
 
 def test_minutes_are_shared_by_the_stages(tones, tmp_path):
     said: list[str] = []
-    outcome = train(recipe(tones, "training.minutes=0.2"), tmp_path / "run", say=said.append)
+    outcome = train(recipe(tones, "minutes=0.2"), tmp_path / "run", say=said.append)
     resolved = yaml.safe_load((tmp_path / "run/recipe.yaml").read_text())
     assert outcome.finished
-    assert resolved["training"]["steps"] == outcome.progress.step >= 30
-    assert resolved["codec_training"]["steps"] >= 30
+    codec, prior = (stage["training"]["steps"] for stage in resolved["stages"].values())
+    assert prior == outcome.progress.step >= 30 and codec >= 30
     assert sum(line.startswith("time   0.1 minutes") for line in said) == 2
     assert [line for line in said if line.startswith("stage")] == ["stage  codec, 1 of 2", "stage  prior, 2 of 2"]
 
 
+LATENT = "prior.part={kind: gpt-vae, width: 32, depth: 1, heads: 2, latent: 8}"
+
+
+def over(codec, folder, *settings):
+    """A recipe of a prior alone, over the codes of a run's codec."""
+    return recipe(folder, "training.steps=30", LATENT, *settings).going_on_from(str(codec))
+
+
 def test_the_codec_of_a_run_can_be_taken_over(tones, tiny_codes_run, tmp_path):
-    settings = recipe(tones, f"start={tiny_codes_run}", "training.steps=30", "prior.kind=gpt-vae", "prior.latent=8")
-    assert train(settings, tmp_path / "run", say=quiet).finished
+    assert train(over(tiny_codes_run, tones), tmp_path / "run", say=quiet).finished
     codecs = [(run / "codec/model.safetensors").read_bytes() for run in (tmp_path / "run", tiny_codes_run)]
     assert codecs[0] == codecs[1]
+    assert not (tmp_path / "run/codec/state").exists()
     assert cymatic.load(tmp_path / "run")("low tone").seconds > 0
-    other = recipe(tones, f"start={tiny_codes_run}", "training.steps=30", "mel=sound-24k")
-    with pytest.raises(ModelError, match="speaks of another mel"):
-        train(other, tmp_path / "other", say=quiet)
 
 
 def test_a_latent_prior_takes_over_the_encoder_of_an_autoencoder(tones, tiny_codes_run, tmp_path):
-    keys = (f"start={tiny_codes_run}", "training.steps=30", "prior.kind=gpt-vae", "prior.latent=8")
-    assert train(recipe(tones, *keys, "prior.beta=0"), tmp_path / "first", say=quiet).finished
+    assert train(over(tiny_codes_run, tones, "prior.part.beta=0"), tmp_path / "first", say=quiet).finished
     kept: list[Report] = []
-    second = recipe(tones, *keys, f"prior.start={tmp_path / 'first'}", "training.warmup=30")
-    job = codes_job(second, Fabric(accelerator="cpu", devices=1), strict=False, say=quiet, run=tmp_path / "second")
+    second = over(tiny_codes_run, tones, f"prior.start={tmp_path / 'first'}", "training.warmup=30")
+    context = Context(second, "prior", make_fabric("cpu"), tmp_path / "second", resumed=False, strict=False, say=quiet)
+    own = build(context).task.prior.state_dict()
     first = load_part(tmp_path / "first/prior", (GPTVAE,))
-    own = job.task.prior.state_dict()
     for name, tensor in first.state_dict().items():
-        same = torch.equal(own[name], tensor)
         if name.startswith(("encoder.", "write_latent.")):
-            assert same, name
+            assert torch.equal(own[name], tensor), name
     assert not torch.equal(own["decoder.head.weight"], first.state_dict()["decoder.head.weight"])
     assert train(second, tmp_path / "second", say=quiet, on_report=kept.append).finished
     assert {"nll", "kl"} <= kept[-1].losses.keys()
     with pytest.raises(ModelError):
-        train(recipe(tones, *keys, f"prior.start={tiny_codes_run}"), tmp_path / "third", say=quiet)
+        train(over(tiny_codes_run, tones, f"prior.start={tiny_codes_run}"), tmp_path / "third", say=quiet)
 
 
 @pytest.mark.slow
 def test_both_stages_learn_eight_sounds_by_heart(tones, tmp_path):
     settings = recipe(
-        tones, "codec_training.steps=300", "training.steps=200", "codec_training.learning_rate=0.003",
-        "judge.weight=0", "prior.dropout=0", "codes.variants=1", "training.condition_dropout=0",
+        tones, "codec.training.steps=300", "training.steps=200", "codec.training.learning_rate=0.003",
+        "codec.discriminators.weight=0", "codec.discriminators.features=0", "prior.dropout=0", "prior.variants=1",
+        "training.condition_dropout=0",
     )  # fmt: skip
     kept = reports(settings, tmp_path / "run")
     codec, prior = kept[:300], kept[300:]
-    assert codec[-1].losses["mel"] < 0.35 * codec[0].losses["mel"]
+    assert codec[-1].losses["l1"] < 0.35 * codec[0].losses["l1"]
     assert prior[-1].losses["nll"] < 0.3 * prior[0].losses["nll"]
 
 
-def test_a_conditional_judge_hears_the_captions(tones, tmp_path):
-    kept = reports(recipe(tones, *TINY_CODES_STEPS, "judge.conditional=true", "judge.start=2"), tmp_path / "run")
-    assert "fool" in kept[10].losses and "fool" not in kept[0].losses
+def test_a_conditional_discriminator_reads_the_captions(tones, tmp_path):
+    kept = reports(
+        recipe(tones, *TINY_CODES_STEPS, "codec.discriminators.conditional=true", "codec.discriminators.start=2"),
+        tmp_path / "run",
+    )
+    assert "adversarial" in kept[10].losses and "adversarial" not in kept[0].losses
 
 
 def test_variants_are_the_codes_of_a_sound_that_begins_later(tiny_codes_run):
     codec = load_part(tiny_codes_run / "codec", (SpectrogramCodec,))
     generator = torch.Generator().manual_seed(0)
-    clips = [Clip(f"noise {n}", torch.randn(64, n, generator=generator) - 6) for n in (9, 16, 23)]
-    for clip, coded in zip(clips, encoded(clips, codec, 2), strict=True):
-        for shift, codes in zip((0, 4), coded.variants, strict=True):
-            later = torch.nn.functional.pad(clip.mel, (shift, 0), value=codec.config.mel.silence)
+    examples = [Example(torch.randn(64, n, generator=generator) - 6) for n in (9, 16, 23)]
+    for example, found in zip(examples, coded(examples, codec, 2), strict=True):
+        for shift, codes in zip((0, 4), (found.target, *found.variants), strict=True):
+            later = torch.nn.functional.pad(example.target, (shift, 0), value=codec.config.reads.silence)
             alone = codec.encode(later[None]).codes[0]
             assert codes.shape == alone.shape
             assert (codes == alone).float().mean() > 0.95, "but for ties"
 
 
+def test_held_out_sounds_longer_than_any_trained_on_are_left_out_of_measuring(tmp_path):
+    for take in range(1, 9):
+        tone(220 * (1 + 0.01 * take), 0.3, seed=take).write(tmp_path / f"low-tone_{take}.wav")
+    rows = [{"audio": f"low-tone_{take}.wav", "caption": "low tone", "split": "train"} for take in range(1, 9)]
+    for name, seconds in (("long", 1.5), ("short", 0.25)):
+        tone(300, seconds).write(tmp_path / f"{name}.wav")
+        rows.append({"audio": f"{name}.wav", "caption": "low tone", "split": "valid"})
+    (tmp_path / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    for settings in (recipe(tmp_path, *TINY_CODES_STEPS), tiny_recipe(tmp_path, "training.steps=15")):
+        kept = reports(settings, tmp_path / f"run-{len(settings.stages)}")
+        assert kept[-1].valid is not None and np.isfinite(kept[-1].valid["loss"])
+
+
 def test_mels_that_are_there_are_trained_on_as_they_are(tmp_path):
     folder = given_mels(tmp_path / "vas", features=6)
-    settings = make_recipe(None, [*VAS, f"data.folder={folder}", *TINY_CODES_STEPS])
+    settings = make_recipe("melspec-gpt-small", [*VAS, f"data.folder={folder}", *TINY_CODES_STEPS])
     said: list[str] = []
     assert train(settings, tmp_path / "run", say=said.append).finished
     assert any("by the lists of VAS" in line for line in said)
@@ -169,21 +194,21 @@ def test_mels_that_are_there_are_trained_on_as_they_are(tmp_path):
 
 def test_video_features_are_what_a_sound_is_drawn_from(tmp_path):
     folder = given_mels(tmp_path / "vas", features=6)
-    keys = ("condition.kind=features", "condition.of=feature_rgb", "condition.frames=5")
-    settings = make_recipe(None, [*VAS, f"data.folder={folder}", *TINY_CODES_STEPS, *keys])
+    keys = ("prior.encoder={kind: features, name: feature_rgb, frames: 5, dim: 16}", "prior.given=features")
+    settings = make_recipe("melspec-gpt-small", [*VAS, f"data.folder={folder}", *TINY_CODES_STEPS, *keys])
     assert train(settings, tmp_path / "run", say=quiet).finished
     model = cymatic.load(tmp_path / "run")
     seen = np.load(folder / "features/dog/feature_rgb/video_00000.npy")
-    assert model(seen, seconds=0.5).info["prompt"] == "features of 215 frames"
-    with pytest.raises(Error, match="hears from features of a video"):
+    assert "215" in model(seen, seconds=0.5).info["prompt"]
+    with pytest.raises(Error, match="conditioned on features"):
         model("dog")
-    with pytest.raises(Error, match="numbers a frame"):
+    with pytest.raises(Error, match="numbers a step"):
         model(seen[:, :3])
 
 
 VAS = [
-    *(one for one in TINY_CODES if not one.startswith(("mel=", "codec.patch"))),
-    "codec.patch=[20,53]", "condition.kind=class",
+    *(one for one in TINY_CODES if not one.startswith(("codec.segment=", "codec.patch", "prior.encoder"))),
+    "codec.patch=[20,53]", "codec.mel=specvqgan-22k", "codec.segment=3.7", "prior.encoder={kind: class, dim: 16}",
 ]  # fmt: skip
 
 

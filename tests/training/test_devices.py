@@ -10,40 +10,47 @@ import sys
 import time
 from functools import partial
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.helpers import TINY, quiet, tiny_codes_recipe, tiny_recipe
+from tests.helpers import TINY, autoencoder_of, prior_over_codes, quiet, tiny_recipe
 
 import cymatic
-from cymatic.data.codes import Coded, CodesBatches
-from cymatic.data.mels import Batches, Clip
-from cymatic.data.waves import RandomCrops
+from cymatic.data.batches import Bucketed, RandomCrops
+from cymatic.data.reading import Example
+from cymatic.encoders.text import TextEncoder
 from cymatic.errors import Error
+from cymatic.latent import TargetFacts
+from cymatic.priors.flow import FlowPrior
 from cymatic.signal.mel import PRESETS
 from cymatic.training import hardware
-from cymatic.training.codec_task import CodecTask
-from cymatic.training.codes_task import CodesTask
 from cymatic.training.hardware import check_devices, check_precision, make_fabric
 from cymatic.training.loop import Outcome, fit
-from cymatic.training.prior_task import PriorTask
+from cymatic.training.pace import Pace
 from cymatic.training.ranks import train_together
-from cymatic.training.recipe import JudgeSettings, TrainingSettings
+from cymatic.training.recipe import make_recipe
 from cymatic.training.state import Progress
+from cymatic.training.tasks.prior import PriorTask
 from cymatic.training.train import read_run, train
-from cymatic.training.vocoder_task import VocoderTask
-from cymatic.vocoders.vocos import VocosShape
 
 VOICE = PRESETS["voice-8k"]
 STEPS = 50
 
 
-def clips(count: int) -> list[Clip]:
+def clips(count: int) -> list[Example]:
     draws = torch.Generator().manual_seed(0)
     return [
-        Clip(f"{'low' if i % 2 else 'high'} tone", torch.randn(64, 9 + 5 * i, generator=draws)) for i in range(count)
+        Example(torch.randn(64, 9 + 5 * i, generator=draws), caption=f"{'low' if i % 2 else 'high'} tone")
+        for i in range(count)
     ]
+
+
+def flow_task(*settings: str) -> PriorTask:
+    """A flow over mels as it begins."""
+    stage = tiny_recipe("anywhere", *settings).stages["prior"]
+    torch.manual_seed(0)
+    prior = FlowPrior(stage.part.fitted(TargetFacts(spec=VOICE, longest=9, cond_dim=stage.encoder.dim)))
+    return PriorTask("prior", stage, TextEncoder(stage.encoder), prior, kept="encoder")
 
 
 def gradients(task: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -51,19 +58,19 @@ def gradients(task: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize(("count", "ranks"), [(8, 2), (7, 2), (5, 4)])
-def test_the_mean_over_shares_is_the_whole_batch(tmp_path, count, ranks):
+def test_the_mean_over_shares_is_the_whole_batch(count, ranks):
     """Losses and gradients, though lengths and numbers of items differ between the processes."""
-    task = PriorTask(tiny_recipe(tmp_path, "training.steps=1", "training.condition_dropout=0.5"), VOICE)
+    task = flow_task("training.condition_dropout=0.5")
     for p in task.parameters():  # layers that begin at zero would hide what lies before them
         p.data.add_(0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))
     some = clips(count)
-    whole = task(Batches(some, count, 3)[2], 11)
+    whole = task(Bucketed(some, count, 3)[2], 11)
     whole["loss"].backward()
     wanted = gradients(task)
     task.zero_grad()
     sums = dict.fromkeys(whole, 0.0)
     for rank in range(ranks):
-        terms = task(Batches(some, count, 3, rank=rank, ranks=ranks)[2], 11)
+        terms = task(Bucketed(some, count, 3, rank=rank, ranks=ranks)[2], 11)
         (terms["loss"] / ranks).backward()
         sums = {name: sums[name] + terms[name].item() / ranks for name in sums}
     assert sums == pytest.approx({name: value.item() for name, value in whole.items()}, rel=1e-5)
@@ -77,25 +84,23 @@ def test_the_mean_over_shares_is_the_whole_batch(tmp_path, count, ranks):
 
 @pytest.mark.parametrize("kind", ["gpt", "gpt-vae"])
 @pytest.mark.parametrize(("count", "ranks"), [(8, 2), (7, 2), (5, 4)])
-def test_the_mean_over_shares_is_the_whole_batch_of_codes(tmp_path, count, ranks, kind):
-    keys = ("training.condition_dropout=0.5", "prior.pkeep=0.8", "prior.dropout=0", f"prior.kind={kind}")
-    recipe = tiny_codes_recipe(tmp_path, "training.steps=1", *keys)
-    codec = CodecTask(recipe, VOICE).codec
+def test_the_mean_over_shares_is_the_whole_batch_of_codes(count, ranks, kind):
     draws = torch.Generator().manual_seed(0)
     some = [
-        Coded(f"{'low' if i % 2 else 'high'} tone", (torch.randint(32, (codec.rows, 2 + i), generator=draws),))
+        Example(torch.randint(32, (8, 2 + i), generator=draws), caption=f"{'low' if i % 2 else 'high'} tone")
         for i in range(count)
     ]
-    task = CodesTask(recipe, some, codes=codec.config.quantizer.size, rows=codec.rows, longest=12).eval()
+    part = f"kind: {kind}, width: 32, depth: 1, heads: 2, dropout: 0, pkeep: 0.8"
+    task = prior_over_codes(part, "training.condition_dropout=0.5", size=32, rows=8).eval()
     for module in (task.prior, *task.prior.children()):  # codes are corrupted in training only
         module.training = True
-    whole = task(CodesBatches(some, count, 3)[2], 11)
+    whole = task(Bucketed(some, count, 3)[2], 11)
     whole["loss"].backward()
     wanted = gradients(task)
     task.zero_grad()
     sums = dict.fromkeys(whole, 0.0)
     for rank in range(ranks):
-        terms = task(CodesBatches(some, count, 3, rank=rank, ranks=ranks)[2], 11)
+        terms = task(Bucketed(some, count, 3, rank=rank, ranks=ranks)[2], 11)
         (terms["loss"] / ranks).backward()
         sums = {name: sums[name] + terms[name].item() / ranks for name in sums}
     assert sums == pytest.approx({name: value.item() for name, value in whole.items()}, rel=1e-5)
@@ -108,19 +113,12 @@ def test_the_mean_over_shares_is_the_whole_batch_of_codes(tmp_path, count, ranks
 
 
 def test_a_batch_too_small_for_the_devices_is_refused():
-    with pytest.raises(Error, match=r"a batch of 3 clips is too small for 4 devices"):
-        Batches(clips(3), 64, 0, rank=0, ranks=4)
+    with pytest.raises(Error, match=r"a batch of 3 items is too small for 4 devices"):
+        Bucketed(clips(3), 64, 0, rank=0, ranks=4)
     with pytest.raises(Error, match="can't be shared evenly by 2 devices"):
-        RandomCrops([np.ones(9)], [1.0], 4, 7, 0, rank=0, ranks=2)
-    with pytest.raises(Error, match=r"judges\.judged is 3"):
-        VocoderTask(VocosShape(), JudgeSettings(judged=3), VOICE, 0, ranks=2)
-
-
-def test_crops_are_shared():
-    waves = [np.random.default_rng(i).normal(size=4000) for i in range(3)]
-    whole = RandomCrops(waves, [1, 2, 3], 1024, 6, 5)[9]
-    for rank in range(3):
-        assert torch.equal(RandomCrops(waves, [1, 2, 3], 1024, 6, 5, rank=rank, ranks=3)[9], whole[rank::3])
+        RandomCrops(clips(1), 4, 7, 0, rank=0, ranks=2)
+    with pytest.raises(Error, match=r"discriminators\.segments is 3"):
+        autoencoder_of(make_recipe("vocoder", ["stages.vocoder.discriminators.segments=3"]), ranks=2)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +164,7 @@ def test_what_a_batch_holds_stays_in_float32_under_bf16():
 
 
 def test_compiled_blocks_keep_their_names_and_copies_are_plain():
-    task = PriorTask(tiny_recipe("anywhere", "training.steps=1"), VOICE)
+    task = flow_task()
     names = list(task.state_dict())
     hardware.compile_blocks(task)
     assert list(task.state_dict()) == names
@@ -213,21 +211,22 @@ def test_two_devices_train_what_one_does(tones, tmp_path):
 
 
 def train_a_vocoder(fabric, *, run, say, on_report, stopped):
-    """Three steps alone, three with judges, on noise."""
-    waves = [np.random.default_rng(i).normal(size=6000).astype(np.float32) * 0.1 for i in range(4)]
-    settings = TrainingSettings(steps=6, batch=4, warmup=1, learning_rate=1e-4, checkpoint_steps=6)
-    ranks = fabric.world_size
-    task = VocoderTask(
-        VocosShape(width=16, depth=1, corrections=1),
-        JudgeSettings(alone=3, judged=2, judge_width=4),
-        VOICE,
-        0,
-        ranks=ranks,
+    """Three steps without discriminators, three with them, on noise."""
+    recipe = make_recipe("vocoder", [
+        "stages.vocoder.part={kind: vocos, mel: voice-8k, width: 16, depth: 1, corrections: 1}",
+        "stages.vocoder.discriminators={kind: spectrograms, width: 4, start: 3, segments: 2}",
+        "training={steps: 6, batch: 4, warmup: 1, learning_rate: 0.0001, checkpoint_steps: 6, betas: [0.8, 0.99]}",
+    ])  # fmt: skip
+    draws = torch.Generator().manual_seed(0)
+    waves = [Example(0.1 * torch.randn(1, 6000, generator=draws)) for _ in range(4)]
+    task = autoencoder_of(recipe, ranks=fabric.world_size)
+    settings = task.stage.training
+    crops = RandomCrops(
+        waves, 4100, settings.batch, 1, level=(-20.0, 6.0), rank=fabric.global_rank, ranks=fabric.world_size
     )
-    crops = RandomCrops(waves, [1.0] * 4, 4100, settings.batch, 1, rank=fabric.global_rank, ranks=ranks)
     return fit(
-        task.to(fabric.device), crops, [torch.from_numpy(waves[0])[None, None]], settings, run, fabric, resume=False,
-        deadline=None, stopped=stopped, on_report=on_report, on_settings=lambda settings: None,
+        task.to(fabric.device), crops, waves[:1], settings, run, fabric, stage="vocoder", expected=Pace(1.0, 1.0),
+        resume=False, deadline=None, stopped=stopped, on_report=on_report, on_settings=lambda settings: None,
     )  # fmt: skip
 
 

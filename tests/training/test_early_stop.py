@@ -5,7 +5,7 @@ import yaml
 from tests.helpers import tiny_recipe
 
 from cymatic.training.loop import schedule, seldom, sooner
-from cymatic.training.recipe import TrainingSettings
+from cymatic.training.settings import TrainingSettings
 from cymatic.training.state import Progress
 from cymatic.training.train import read_run, train
 
@@ -25,15 +25,15 @@ def test_the_rates_fall_first_and_it_ends_later():
 
 def test_checkpoints_are_many_where_they_are_quick():
     settings = TrainingSettings(batch=64)
-    assert seldom(1500, 20, settings) == 100
-    assert seldom(600, 300, settings) == 223, "measuring 300 clips takes as long as 7 steps"
+    assert seldom(1500, 20, settings, 4) == 100
+    assert seldom(600, 300, settings, 4) == 223, "measuring 300 clips takes as long as 7 steps"
 
 
 def test_it_ends_early_says_why_and_resumes_exactly(tones, tmp_path):
     said: list[str] = []
     whole = train(tiny_recipe(tones, *GREEDY), tmp_path / "whole", say=said.append)
     resolved = yaml.safe_load((tmp_path / "whole/recipe.yaml").read_text())
-    assert whole.finished and whole.progress.step == resolved["training"]["steps"] < 400
+    assert whole.finished and whole.progress.step == resolved["stages"]["prior"]["training"]["steps"] < 400
     notes = [line for line in said if "the loss held out has been clearly above its lowest for 2 checkpoints" in line]
     assert notes and ("the learning rates fall" in notes[0] or "it ends here" in notes[0])
 
@@ -58,7 +58,7 @@ def test_minutes_become_no_more_steps_than_are_wanted(tones, tmp_path):
 def test_what_is_planned_is_kept_and_used(tones, tmp_path):
     said: list[str] = []
     outcome = train(tiny_recipe(tones, "training.minutes=1", "training.learning_rate=1e-4"), tmp_path, say=said.append)
-    resolved = yaml.safe_load((tmp_path / "recipe.yaml").read_text())["training"]
+    resolved = yaml.safe_load((tmp_path / "recipe.yaml").read_text())["stages"]["prior"]["training"]
     assert outcome.progress.step == resolved["most_steps"] == resolved["steps"]
     assert resolved["steps"] in (120, 240), "where the machine has time for them, twice as many"
     assert any(line.startswith("chosen 120 steps at most") for line in said)

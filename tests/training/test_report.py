@@ -8,18 +8,21 @@ import pytest
 import torch
 from tests.helpers import PITCHES, tiny_recipe, tone
 
+import cymatic
 from cymatic.apps import cli
-from cymatic.data.mels import Clip, mel_of, prepare
+from cymatic.data.examples import Example, Reading, load_examples
 from cymatic.errors import Error
 from cymatic.evaluation.accuracy import failing
+from cymatic.evaluation.domain import MELS
 from cymatic.evaluation.evaluate import MADE, REAL
 from cymatic.evaluation.verdict import sentences
+from cymatic.media.audio import AUDIO
 from cymatic.signal.mel import PRESETS
 from cymatic.training import report as module
 from cymatic.training.history import History
-from cymatic.training.recipe import TrainingSettings
 from cymatic.training.report import MADE as MOST_MADE
 from cymatic.training.report import TRACEBACK, VERDICT_JSON, VERDICT_TEXT, assess
+from cymatic.training.settings import TrainingSettings
 from cymatic.training.state import Progress
 from cymatic.training.train import read_run, train
 
@@ -28,8 +31,8 @@ TONES = {**PITCHES, "middle tone": 440}
 
 
 def clip(caption, hz, take):
-    sound = prepare(tone(hz * (1 + 0.01 * take), 0.2 + 0.02 * take, seed=int(4 * take)), SPEC)
-    return Clip(caption, mel_of(sound, SPEC))
+    sound = tone(hz * (1 + 0.01 * take), 0.2 + 0.02 * take, seed=int(4 * take))
+    return Example(AUDIO.prepare(sound, SPEC), caption=caption)
 
 
 def clips(takes, first=0, tones=TONES):
@@ -46,7 +49,7 @@ class Player:
 
     def draw(self, prompts, seeds, guidance=None):
         return [
-            clip(prompt, TONES[self.says(prompt, guidance)], seed / 2 + 0.25).mel
+            clip(prompt, TONES[self.says(prompt, guidance)], seed / 2 + 0.25).target
             for prompt, seed in zip(prompts, seeds, strict=True)
         ]
 
@@ -59,7 +62,9 @@ class Player:
 
 
 def assessed(says, train, valid=()):
-    return assess(Player(says), train, list(valid), TrainingSettings(), Progress(), History(), time.monotonic() + 60)
+    return assess(
+        Player(says), MELS, train, list(valid), TrainingSettings(), Progress(), History(), time.monotonic() + 60
+    )
 
 
 def answers(found, what):
@@ -103,12 +108,12 @@ def test_a_model_that_copies_is_found():
 
     class Copies(Player):
         def draw(self, prompts, seeds, guidance=None):
-            of = {caption: [one.mel for one in real if one.caption == caption] for caption in TONES}
+            of = {caption: [one.target for one in real if one.caption == caption] for caption in TONES}
             return [of[prompt][seed % 2] + 0.01 for prompt, seed in zip(prompts, seeds, strict=True)]
 
     until = time.monotonic() + 60
     held = clips(4, first=12)
-    about, copied = assess(Copies(None), real, held, TrainingSettings(), Progress(), History(), until)
+    about, copied = assess(Copies(None), MELS, real, held, TrainingSettings(), Progress(), History(), until)
     assert copied.neighbours["mel"].ratio.value < 0.1 and copied.neighbours["mel"].of == "12 clips held out"
     assert "It copies its training clips" in " ".join(sentences(about, copied))
     _, fresh = assessed(lambda caption, _: caption, real, held)
@@ -132,8 +137,8 @@ def test_many_captions_are_told_by_their_words():
     ("some", "why"),
     [
         (clips(1, tones={"low tone": 220}), "all 1 clips have one caption"),
-        ([Clip("low tone", clips(1)[0].mel)] * 5, "all 1 clips have one caption"),
-        ([Clip("low tone", clips(1)[0].mel) for _ in range(5)], "all 5 clips have one caption"),
+        ([Example(clips(1)[0].target, caption="low tone")] * 5, "all 1 clips have one caption"),
+        ([Example(clips(1)[0].target, caption="low tone") for _ in range(5)], "all 5 clips have one caption"),
     ],
     ids=["one", "one repeated", "copies"],
 )
@@ -144,16 +149,16 @@ def test_folders_that_no_probe_can_learn_from(some, why):
 
 
 def test_the_same_sound_under_two_captions_makes_a_weak_probe():
-    mel = clips(1)[0].mel
-    some = [Clip(caption, mel.clone()) for caption in PITCHES for _ in range(6)]
+    mel = clips(1)[0].target
+    some = [Example(mel.clone(), caption=caption) for caption in PITCHES for _ in range(6)]
     about, found = assessed(lambda caption, _: caption, some)
     assert "can't say which captions fail" in " ".join(sentences(about, found))
     assert not found.neighbours
 
 
 def test_ten_thousand_captions_of_one_clip_are_bounded_work():
-    mels = [one.mel[:, :10] for one in clips(5)]
-    some = [Clip(f"take {i} of tone {i % 97}", mels[i % len(mels)]) for i in range(10_000)]
+    mels = [one.target[:, :10] for one in clips(5)]
+    some = [Example(mels[i % len(mels)], caption=f"take {i} of tone {i % 97}") for i in range(10_000)]
 
     class Quick(Player):
         def draw(self, prompts, seeds, guidance=None):
@@ -161,7 +166,7 @@ def test_ten_thousand_captions_of_one_clip_are_bounded_work():
 
     until = time.monotonic() + 10
     began = time.process_time()
-    about, found = assess(Quick(None), some, [], TrainingSettings(), Progress(), History(), until)
+    about, found = assess(Quick(None), MELS, some, [], TrainingSettings(), Progress(), History(), until)
     assert time.process_time() - began < 60
     assert about.captions == 10_000 and found.accuracy[MADE]["word"].right.n <= MOST_MADE
     assert len(sentences(about, found)) <= 8
@@ -184,13 +189,12 @@ def test_a_run_ends_with_a_verdict(tones, tmp_path):
 
 
 def test_a_run_over_codes_ends_with_a_verdict(tiny_codes_run):
-    from cymatic.training.data import load_data
-
     recipe = read_run(tiny_codes_run)
-    data = load_data(recipe, say=lambda line: None)
-    model = module.evaluable(module.load_maker(tiny_codes_run))
-    until = time.monotonic() + 60
-    about, found = assess(model, data.train, data.valid, recipe.training, Progress(45), History(), until)
+    spec = recipe.stages["codec"].part.reads
+    data = load_examples(recipe.data, Reading("audio", spec), captions=True, say=lambda line: None)
+    settings, until = recipe.stages["prior"].training, time.monotonic() + 60
+    model = cymatic.load(tiny_codes_run)
+    about, found = assess(model, MELS, data.train, data.valid, settings, Progress(45), History(), until)
     assert answers(found, REAL).right.value == 1 and answers(found, MADE).right.n > 0
     assert found.caption_sensitivity.clips == 7 and about.captions == 2
     assert found.neighbours["mel"].ratio.value > 0

@@ -3,35 +3,34 @@
 import numpy as np
 import pytest
 import torch
-from tests.helpers import TINY, interrupted_after, quiet, tone_folder
+from tests.helpers import TINY, autoencoder_of, batch_of, interrupted_after, quiet, tone_folder
 
 import cymatic
 from cymatic.errors import ModelError
 from cymatic.hub.parts import load_part
 from cymatic.signal.mel import PRESETS
-from cymatic.training.jobs import load_vocoder, vocoder_for
-from cymatic.training.recipe import VocoderSettings, make_recipe, parse_recipe
+from cymatic.training.recipe import make_recipe
+from cymatic.training.settings import VocoderSettings
+from cymatic.training.start import vocoder_for
 from cymatic.training.train import read_run, train
-from cymatic.training.vocoder_task import VocoderTask
 from cymatic.vocoders.griffin_lim import GriffinLimVocoder
 from cymatic.vocoders.melgan import MelGAN
 from cymatic.vocoders.vocos import Vocos
 
 SMALL = [
-    "kind=vocoder", "mel=voice-8k", "vocoder.width=16", "vocoder.depth=1", "vocoder.corrections=1", "judges.piece=0.1",
-    "judges.alone=6", "judges.judges_warmup=4", "judges.judge_width=4", "training.batch=4", "training.warmup=2",
-    "training.learning_rate=3e-3",
+    "data.packs=[]", "vocoder.part={kind: vocos, mel: voice-8k, width: 16, depth: 1, corrections: 1}",
+    "stages.vocoder.segment=0.1", "stages.vocoder.discriminators={kind: spectrograms, start: 6, warmup: 4, width: 4, segments: 4}",
+    "training={batch: 4, warmup: 2, learning_rate: 0.003, betas: [0.8, 0.99], clip: 100}",
 ]  # fmt: skip
-
-
 TINY_MELGAN = [
-    "mel=voice-8k", "vocoder.width=32", "vocoder.blocks=1", "vocoder.ratios=[5,5,2,2]", "judges.piece=0.1",
-    "judges.judge_width=1", "judges.judged=2", "training.batch=2", "training.learning_rate=1e-3",
+    "vocoder.part={kind: melgan, mel: voice-8k, width: 32, blocks: 1, ratios: [5, 5, 2, 2]}", "stages.vocoder.segment=0.1",
+    "stages.vocoder.discriminators.width=1", "stages.vocoder.discriminators.segments=2", "training.batch=2",
+    "training.learning_rate=1e-3",
 ]  # fmt: skip
 
 
 def recipe(folder, *settings):
-    return make_recipe(None, [*SMALL, f"data.folder={folder}", *settings])
+    return make_recipe("vocoder", [*SMALL, f"data.folder={folder}", *settings])
 
 
 @pytest.fixture(scope="module")
@@ -48,18 +47,19 @@ def run(folder, tmp_path_factory):
     return place, reports
 
 
-def test_judges_come_when_they_are_due(run):
+def test_discriminators_come_when_they_are_due(run):
     _, reports = run
-    assert ["judges" in report.losses for report in reports] == [False] * 6 + [True] * 6
-    assert reports[-1].losses["mel"] < 0.9 * reports[0].losses["mel"]
+    assert ["discriminators" in report.losses for report in reports] == [False] * 6 + [True] * 6
+    assert reports[-1].losses["log_mel"] < 0.9 * reports[0].losses["log_mel"]
 
 
 def test_a_run_holds_a_vocoder_that_speaks(run):
-    vocoder = load_vocoder(str(run[0]), PRESETS["voice-8k"])
+    taken = VocoderSettings(kind="vocos", model=str(run[0]))
+    vocoder = vocoder_for(taken, PRESETS["voice-8k"])
     with torch.inference_mode():
         assert vocoder(torch.full((1, 64, 9), -5.0)).shape == (1, 1, 900)
     with pytest.raises(ModelError, match="no trained vocoder for this recipe's mel"):
-        load_vocoder(str(run[0]), PRESETS["sound-24k"])
+        vocoder_for(taken, PRESETS["sound-24k"])
 
 
 def test_resumed_equals_uninterrupted(folder, run, tmp_path):
@@ -76,11 +76,15 @@ def _weights(run):
 
 
 def test_it_goes_on_from_another(folder, run, tmp_path):
-    going_on = recipe(folder, "training.steps=1", "training.learning_rate=1e-12", f"start={run[0]}")
+    going_on = recipe(folder, "training.steps=1", "training.learning_rate=1e-12", f"stages.vocoder.start={run[0]}")
     train(going_on, tmp_path / "run", say=quiet)
     np.testing.assert_allclose(_weights(tmp_path / "run"), _weights(run[0]), atol=1e-6)
-    with pytest.raises(ModelError, match="another size"):
-        train(recipe(folder, "training.steps=1", "vocoder.width=8", f"start={run[0]}"), tmp_path / "no", say=quiet)
+    with pytest.raises(ModelError, match="is another one"):
+        train(
+            recipe(folder, "training.steps=1", "stages.vocoder.part.width=8", f"stages.vocoder.start={run[0]}"),
+            tmp_path / "no",
+            say=quiet,
+        )
 
 
 def test_a_prior_takes_it_over(folder, run, tmp_path):
@@ -99,51 +103,42 @@ def test_what_a_prior_takes_where_nothing_fits():
         vocoder_for(VocoderSettings(kind="vocos"), spec)
 
 
-@pytest.mark.parametrize("settings", [SMALL, [*SMALL, "judges.kind=scales"]], ids=["spectrograms", "scales"])
-def test_one_gradient_is_each_sides_own(settings):
-    """What the judges' weights get does not depend on what the vocoder is pushed by, nor the other way round."""
-    job = make_recipe(None, [*settings, "judges.alone=0"])
-    batch = 0.1 * torch.randn(4, 1, 800, generator=torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("kind", ["spectrograms", "scales"])
+def test_one_gradient_is_each_sides_own(kind):
+    """What the discriminators' weights get does not depend on what the vocoder is pushed by, nor the other way round."""
+    batch = batch_of(0.1 * torch.randn(4, 1, 800, generator=torch.Generator().manual_seed(0)))
+    met = [*SMALL, f"stages.vocoder.discriminators.kind={kind}", "stages.vocoder.discriminators.start=0"]
 
     def gradients(*more: str) -> dict[str, torch.Tensor]:
-        changed = make_recipe(None, [*settings, "judges.alone=0", *more])
-        task = VocoderTask(job.vocoder, changed.judges, PRESETS["voice-8k"], seed=0)
+        task = autoencoder_of(make_recipe("vocoder", [*met, *more]))
         task.steps.fill_(10)
         task(batch, 0)["loss"].backward()
         return {name: p.grad for name, p in task.named_parameters()}
 
-    plain, pushed = gradients(), gradients("judges.mel_weight=0", "judges.feature_weight=0")
+    pushed = gradients("stages.vocoder.objective={}", "stages.vocoder.discriminators.features=0")
+    plain = gradients()
     for name in plain:
         same = torch.allclose(plain[name], pushed[name], atol=1e-7)
-        assert same == name.startswith("judges"), name
-
-
-def test_a_recipe_of_before_means_vocos():
-    """Recipes of runs that exist name no kind."""
-    written = make_recipe("vocoder", []).model_dump(mode="json")
-    before = {**written, "vocoder": {k: v for k, v in written["vocoder"].items() if k != "kind"}}
-    before["judges"] = {k: v for k, v in written["judges"].items() if k != "kind"}
-    assert parse_recipe(before, "recipe.yaml") == parse_recipe(written, "recipe.yaml")
-    assert before["vocoder"].keys() == {"width", "depth", "widening", "corrections"}
+        assert same == name.startswith("adversary"), name
 
 
 def test_the_melgan_recipe_is_the_published_one():
     recipe = make_recipe("melgan", [])
-    spec = recipe.mel_spec()
-    task = VocoderTask(recipe.vocoder, recipe.judges, spec, seed=0)
+    stage = recipe.stages["vocoder"]
+    spec, settings = stage.part.reads, stage.training
     assert spec == PRESETS["specvqgan-22k"]
-    assert spec.frames(round(recipe.judges.piece * spec.rate)) * spec.hop == 8192
-    assert task.betas == (0.5, 0.9)
-    rates = {group["rate"] for group in task.parameter_groups(recipe.training)}
-    decays = {group.get("weight_decay", 0.0) for group in task.parameter_groups(recipe.training)}
-    assert (rates, decays) == ({1e-4}, {0.0})
+    assert round(stage.segment * spec.rate / spec.hop) * spec.hop == 8192
+    assert settings.betas == (0.5, 0.9)
+    groups = autoencoder_of(recipe).parameter_groups(settings)
+    assert {group["rate"] for group in groups} == {1e-4}
+    assert {group.get("weight_decay", 0.0) for group in groups} == {0.0}
 
 
 def test_melgan_trains_resumes_and_speaks(folder, tmp_path):
     reports = []
     recipe = make_recipe("melgan", [*TINY_MELGAN, f"data.folder={folder}", "training.steps=6"])
     train(recipe, tmp_path / "run", say=quiet, on_report=reports.append)
-    assert all({"judges", "fool", "features"} <= report.losses.keys() for report in reports)
+    assert all({"discriminators", "adversarial", "features"} <= report.losses.keys() for report in reports)
     train(recipe, tmp_path / "again", say=quiet, on_report=interrupted_after(3))
     train(read_run(tmp_path / "again"), tmp_path / "again", resume=True, say=quiet)
     np.testing.assert_array_equal(_weights(tmp_path / "again"), _weights(tmp_path / "run"))
@@ -158,10 +153,10 @@ def test_melgan_trains_resumes_and_speaks(folder, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        (["vocoder.kind=wavenet"], "wavenet"),
-        (["vocoder.widht=8"], 'unknown key "vocoder.+widht"; did you mean "width"'),
-        (["judges.judge_width=12"], "power of two"),
-        (["vocoder.ratios=[2,2]", "training.steps=1"], "multiply to 4 and the mel's hop is 256"),
+        (["stages.vocoder.part.kind=wavenet"], "wavenet"),
+        (["stages.vocoder.part.widht=8"], 'unknown key "stages.vocoder.part.widht"; did you mean "width"'),
+        (["stages.vocoder.discriminators.width=12"], "power of two"),
+        (["stages.vocoder.part.ratios=[2,2]", "training.steps=1"], "multiply to 4 and the mel's hop is 256"),
     ],
 )
 def test_a_melgan_recipe_that_can_not_be(folder, tmp_path, settings, said):

@@ -161,12 +161,6 @@ def read_vas(
     return given
 
 
-def fitted(features: Float[Tensor, "steps dim"], steps: int) -> Float[Tensor, "{steps} dim"]:
-    """Features cut to `steps`, or gone through again from their start until there are so many, as their source does
-    with clips that are too short."""
-    return features[torch.arange(steps) % len(features)]
-
-
 def _layout(root: Path) -> _Layout | None:
     for features in (root / "features", root):
         if any(features.glob(f"*/{MELS}")):
@@ -243,7 +237,7 @@ def _read(layout: _Layout, name: str, kinds: tuple[str, ...], label_of: dict[str
             raise Error(f"has features of {' and '.join(str(len(part)) for part in parts)} steps, which don't match")
     except Error as error:
         return Skipped(name, str(error))
-    given = {role: torch.from_numpy(np.concatenate(parts, axis=1))} if parts else {}
+    given = {role: torch.from_numpy(np.concatenate(parts, axis=1)).mT.contiguous()} if parts else {}
     return Example(mel, given, label, name=name)
 
 
