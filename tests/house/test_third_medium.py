@@ -181,6 +181,12 @@ for step in (25, 15):  # in the codec's stage, then in the prior's
 SHORT = ("codec.training.steps=60", "prior.training.steps=40", "codec.training.checkpoint_steps=20",
          "prior.training.checkpoint_steps=10")  # fmt: skip
 
+THEN = """
+from cymatic.apps.cli import run
+
+for line in {!r}, {!r}:
+    assert run(line.split()) == 0
+"""
 USE = """
 import sys
 import cymatic
@@ -203,13 +209,14 @@ def test_a_codec_and_a_prior_of_curves_train_resume_and_are_evaluated(house: Hou
     assert "trained 40 steps" in said and "cymatic.load('whole')" in said
     assert (house.room / "whole" / "verdict.txt").read_text(encoding="utf-8")
     house.python("-c", STOP, str(house.folder), "halted", *SHORT)
-    assert "trained 40 steps" in house.cymatic("train", "--resume", "--out", "halted")
+    said = house.python(
+        "-c", THEN.format("train --resume --out halted", "evaluate whole -o report --n 6") + USE, "whole"
+    )
+    assert "trained 40 steps" in said
     for part in ("codec", "encoder", "prior"):
         for name in ("model.safetensors", "config.json"):
             whole, halted = ((house.room / run / part / name).read_bytes() for run in ("whole", "halted"))
             assert whole == halted, f"{part}/{name} is another one after two stops"
-    house.python("-c", USE, "whole")
-    house.cymatic("evaluate", "whole", "-o", "report", "--n", "6")
     report = json.loads((house.room / "report" / "report.json").read_text(encoding="utf-8"))
     assert report["model"]["reads"]["medium"] == "curve" and report["protocol"]["n"] == 6
     assert report["reconstruction"]["codec"]["distance"]["value"] < 0.5
@@ -245,12 +252,36 @@ else:
 """
 
 
+@pytest.mark.slow
 def test_curves_are_aligned_with_sounds_and_drawn_from_them_by_one_manifest(house: House) -> None:
     preset = yaml.safe_load((HERE / "curves.yaml").read_text(encoding="utf-8"))["stages"]
     aligned = {"task": "alignment", "parts": {"curve": CURVES, "audio": SOUND}, "training": {**QUICK, "steps": 60}}
     codec = {**preset["codec"], "training": {**QUICK, "steps": 40}}
     prior = {**preset["prior"], "encoder": SOUND, "given": "audio", "training": {**QUICK, "steps": 40}}
-    for name, stages in (("aligned", {"both": aligned}), ("drawn", {"codec": codec, "prior": prior})):
-        said = house.cymatic("train", house.folder, "--recipe", house.recipe(name, stages), "--out", name)
-        assert f"{name} holds the weights" in said
-    house.python("-c", ROLES)
+    recipes = {"aligned": {"both": aligned}, "drawn": {"codec": codec, "prior": prior}}
+    lines = [f"train curves --recipe {house.recipe(name, stages)} --out {name}" for name, stages in recipes.items()]
+    said = house.python("-c", THEN.format(*lines) + ROLES)
+    assert all(f"{name} holds the weights" in said for name in recipes)
+
+
+CODEC = """
+import cymatic
+from cymatic.media.curve import Curve
+
+codec = cymatic.load("codec")
+real = Curve.read("curves/rising_2.csv")
+again = codec.reconstruct(real)
+assert isinstance(again, Curve) and abs(again.values - real.resampled(64)).mean() < 0.3
+assert codec.encode(real).codes.shape == (1, 1, 8)
+"""
+
+
+@pytest.mark.slow
+def test_a_codec_of_curves_is_a_model_by_itself(house: House) -> None:
+    preset = yaml.safe_load((HERE / "curves.yaml").read_text(encoding="utf-8"))["stages"]
+    recipe = house.recipe("codec", {"codec": {**preset["codec"], "training": {**QUICK, "steps": 60}}})
+    lines = (f"train curves --recipe {recipe} --out codec", "evaluate codec -o codec-report --n 6")
+    house.python("-c", THEN.format(*lines) + CODEC)
+    report = json.loads((house.room / "codec-report" / "report.json").read_text(encoding="utf-8"))
+    assert report["reconstruction"]["codec"]["distance"]["value"] < 0.3
+    assert report["codes"]["codes"]["size"] == 125 and report["protocol"]["n"] == 0
