@@ -252,6 +252,12 @@ def test_what_training_asks_of_a_codec(row):
     assert codec.last is None or id(codec.last) in parameters
     assert codec.distance(signal, signal) == 0 < codec.distance(signal * 0.5, signal)
     assert codec.length(2) - codec.length(1) == codec.cell
+    assert type(codec.config) is codec.config_class and int(codec.steps_trained) == 1
+    assert codec.is_model and isinstance(codec.kept_in_shards, bool) and isinstance(codec.kept_half, bool)
+    assert codec.use is None or "{run}" in codec.use
+    if codec.kept_in_shards:  # what `pipelines.sound_codec` asks
+        assert codec.levels == len(codec.sizes) and codec.hop == codec.cell and codec.streamable in (True, False)
+        assert (codec.config.rate, codec.config.channels) == (codec.config.reads.rate, codec.config.reads.channels)
     assert codec.whitened in (True, False) and len(codec.decoder_stages) in (0, 2, 3)
     assert 1 <= codec.min_levels <= max(1, codec.rows)
 

@@ -31,6 +31,7 @@ ROWS = {
         [torch.randn(12, n) * 2 - 5 for n in (37, 6, 50)],
     ),
 }
+CAPTIONS = ("rain", "dog", "cat")  # known to all of them
 VARYING = {TextEncoder, SoundEncoder}  # the others give each item as many tokens
 every_encoder = pytest.mark.parametrize(("encoder", "items"), ROWS.values(), ids=ROWS)
 
@@ -88,6 +89,8 @@ def test_it_says_what_it_reads_and_keeps_what_it_knows(encoder, items):
     assert config.reads is None or config.reads.medium in ("audio", "features")
     assert config.fitted([]) == config, "it is built already, so there is nothing left to ask"
     assert config.dim == 24
+    assert type(config) is encoder.config_class
+    assert all(encoder.knows(caption) for caption in CAPTIONS)
 
 
 @every_encoder

@@ -13,6 +13,8 @@ from torch.nn.functional import normalize, pad
 from cymatic.cond import Cond
 from cymatic.errors import Cancelled, Error, ModelError
 from cymatic.hub.parts import load_part, save_part
+from cymatic.latent import TargetFacts
+from cymatic.media.wave_spec import WaveSpec
 from cymatic.priors import PRIORS, Prior, PriorConfig
 from cymatic.priors.flow import FlowConfig, FlowPrior
 from cymatic.priors.gpt import GPTConfig, GPTPrior
@@ -126,7 +128,45 @@ def test_what_tells_it_apart_is_an_attribute(row):
     assert len(weights) >= 8 and all(p.dim() == 2 and id(p) in inside for p in weights)
     assert len({id(p) for p in weights}) == len(weights)
     again = TypeAdapter(PriorConfig).validate_python(prior.config.model_dump(mode="json"))
-    assert again == prior.config
+    assert again == prior.config and type(again) is prior.config_class
+
+
+@every_prior
+def test_what_training_asks_of_a_prior(row):
+    prior, longest = row.prior, int(row.prior.longest)
+    assert prior.fits(longest) and prior.fits(longest + 1) == isinstance(prior, FlowPrior)
+    assert prior.weight_of(torch.tensor([3, 5])) > prior.weight_of(torch.tensor([3, 4])) > 0
+    assert prior.measuring_rounds >= 1
+    config = prior.config
+    if config.reads is None:  # it is over codes
+        facts = TargetFacts(WaveSpec(rate=8000), sizes=(30, 30), longest=9, cond_dim=24)
+        fitted = config.fitted(facts)
+        assert [fitted.size(i) for i in range(fitted.rows)] == [30, 30]
+    else:
+        assert config.names_its_spec and config.reading(config.reads) == config
+        assert not type(config)().names_its_spec
+        facts = TargetFacts(SPEC.model_copy(update={"mels": 12}), longest=9, cond_dim=24)
+        fitted = config.fitted(facts)
+        assert fitted.reads == facts.spec and config.reading(facts.spec).reads == facts.spec
+    assert fitted.cond_dim == 24 and config.cond_dim == 16
+
+
+@every_prior
+@torch.inference_mode()
+def test_it_goes_on_from_another_of_its_kind(row):
+    """From all of its weights, or a GPT-VAE from its encoder's, with which its second stage begins."""
+    config, longest = row.prior.config, int(row.prior.longest)
+    other = type(row.prior)(config).eval()
+    other.take_over(row.prior, longest)
+    taken = "encoder." if isinstance(row.prior, GPTVAE) else ""
+    weights = {name: p for name, p in row.prior.named_parameters() if name.startswith(taken)}
+    assert len(weights) > 10
+    assert all(torch.equal(p, weights[name]) for name, p in other.named_parameters() if name.startswith(taken))
+    shape = config.decoder if isinstance(config, GPTVAEConfig) else config
+    wider = shape.model_copy(update={"width": 64})
+    wider = config.model_copy(update={"decoder": wider}) if isinstance(config, GPTVAEConfig) else wider
+    with pytest.raises(Error, match="to go on from|differ in size"):
+        type(row.prior)(wider).take_over(row.prior, longest)
 
 
 @every_prior
@@ -230,7 +270,7 @@ def test_padding_does_not_reach_the_loss(row):
 @every_prior
 def test_a_gradient_reaches_every_parameter(row):
     cond = conds([3, 5, 4]).drop(0.5, torch.Generator().manual_seed(0))
-    assert cond.dropped is not None and cond.dropped.any() and not cond.dropped.all()
+    assert cond.tokens_dropped is not None and cond.tokens_dropped.any() and not cond.tokens_dropped.all()
     row.prior.zero_grad()
     row.prior.loss(row.target(), torch.tensor(row.lengths), cond, torch.Generator(), step=100)["loss"].backward()
     without = [name for name, p in row.prior.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
@@ -286,6 +326,22 @@ def test_a_batch_equals_its_items_however_codes_are_drawn(row, how):
         alone, length = row.sample(item(cond, i), [seed], guidance=1.0, **how)
         assert length == columns[i]
         assert torch.equal(alone[0], made[i, :, : columns[i]])
+
+
+@every_code_prior
+@torch.inference_mode()
+def test_what_editing_asks_of_a_prior(row):
+    """Likelihood, and either a latent with its verbs or maps of attention."""
+    prior, codes, cond = row.prior, row.target()[:1], conds([3])
+    columns = torch.tensor([codes.shape[-1]])
+    assert float(prior.nll(codes, columns, cond, torch.Generator().manual_seed(0))) > 0
+    if not prior.has_latent:
+        assert all(one.shape == one.mT.shape for one in prior.attention_maps(codes, cond))
+        return
+    mean, log_var = prior.encode(codes, columns, cond)
+    assert mean.shape == log_var.shape == (1, prior.latent)
+    assert prior.vary(codes[0], 2, 0.5, cond=cond, seed=0)[0].shape[0] == 2
+    assert prior.blend(codes[0], codes[0], 3, cond=cond)[0].shape[0] == 3
 
 
 @every_code_prior

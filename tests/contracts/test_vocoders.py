@@ -75,6 +75,21 @@ def test_it_says_what_it_reads_and_gives_and_may_read_something_else(vocoder):
 
 
 @every_vocoder
+def test_what_training_asks_of_a_vocoder(vocoder):
+    parameters = {id(p) for p in vocoder.parameters()}
+    assert type(vocoder.config) is vocoder.config_class and int(vocoder.steps_trained) >= 1
+    assert all(id(p) in parameters and p.dim() > 1 for p in vocoder.matrices())
+    assert vocoder.last is None or id(vocoder.last) in parameters
+    assert vocoder.length(2) - vocoder.length(1) == vocoder.cell == SPEC.hop and vocoder.columns(1) == 1
+    assert (vocoder.sizes, vocoder.rows, vocoder.layout, vocoder.min_levels) == ((), 0, "levels", 1)
+    assert not (vocoder.is_model or vocoder.kept_in_shards or vocoder.use or vocoder.whitened)
+    assert isinstance(vocoder.kept_half, bool) and len(vocoder.decoder_stages) == 0
+    before = {name: tensor.clone() for name, tensor in vocoder.state_dict().items()}
+    vocoder.fit_statistics([tones(0.3)[0][None]])
+    assert all(torch.equal(tensor, before[name]) for name, tensor in vocoder.state_dict().items())
+
+
+@every_vocoder
 @torch.inference_mode()
 def test_it_is_an_autoencoder_whose_first_half_is_the_mel(vocoder):
     lengths = torch.tensor([1850, 400, 3000])

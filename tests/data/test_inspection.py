@@ -32,7 +32,7 @@ def test_each_kind_of_trouble_is_found(folder):
         assert [skipped.name for skipped in found.broken] == ["_.wav", "broken.wav"]
         assert [skipped.name for skipped in found.others] == ["notes.md"]
         assert names(found, found.empty) == ["silence.wav"]
-        assert [(found.name(item), what[:10]) for item, what in found.doubts] == [("clipped.wav", "is clipped")]
+        assert [(found.name(item), what[:10]) for item, what in found.problems] == [("clipped.wav", "is clipped")]
         assert [names(found, items) for items in found.copies] == [["low-tone_1.wav", "low-tone_9.wav"]]
         assert found.captions["low tone"] == 5 and len(found.clips) == 12
         assert found.hours == pytest.approx(sum(facts.length for _, facts in found.clips) / 3600)

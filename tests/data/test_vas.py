@@ -13,8 +13,8 @@ from cymatic.data.settings import DataSettings
 from cymatic.data.vas import fitted, is_given_mels, read_vas
 from cymatic.errors import Error
 from cymatic.media.features import FeatureSpec
-from cymatic.signal.mel import PRESETS
 from cymatic.media.specvqgan import SPEC
+from cymatic.signal.mel import PRESETS
 
 MELS = "melspec_10s_22050hz"
 RESNET, RGB, FLOW = "feature_resnet50_dim2048_21.5fps", "feature_rgb_dim4_21.5fps", "feature_flow_dim3_21.5fps"

@@ -1,4 +1,5 @@
-"""Discriminators of waveforms: shapes, independence of neighbours, what each can't hear, and that they can learn and teach."""
+"""Discriminators of waveforms: shapes, independence of neighbours, what each can't hear, and that they can learn and
+teach."""
 
 import pytest
 import torch

@@ -70,14 +70,14 @@ def test_kin_lie_near():
 def test_familiar_prompts_raise_no_doubt():
     familiarity = Familiarity(CAPTIONS)
     for prompt in (*CAPTIONS, "Theo says SEVEN!", "theo says 7", "george said the six"):
-        assert familiarity.doubt(prompt) is None, prompt
+        assert familiarity.note(prompt) is None, prompt
 
 
 def test_far_prompts_are_named_with_their_nearest_captions():
     familiarity = Familiarity(CAPTIONS)
     assert familiarity.unknown_words("george says eleven") == ["eleven"]
     assert familiarity.unknown_words("heavy rain") == ["heavy", "rain"]
-    doubt = familiarity.doubt("theo says eleven")
-    assert '"eleven" is unlike' in doubt
-    assert "theo says" in doubt.split("nearest captions:")[1]
-    assert Familiarity([]).doubt("anything") is None
+    note = familiarity.note("theo says eleven")
+    assert '"eleven" is unlike' in note
+    assert "theo says" in note.split("nearest captions:")[1]
+    assert Familiarity([]).note("anything") is None

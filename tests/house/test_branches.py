@@ -26,6 +26,7 @@ PLAIN = {
     "Tensor",
 }
 ALLOWED_TYPES = PLAIN | {
+    "Note",  # a category of warnings
     "Config",  # `given` walks through any of them alike
     "REPEATED",  # layers that are compiled once and used many times
     "torch.distributed.DistError",

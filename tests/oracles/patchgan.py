@@ -1,7 +1,7 @@
 """The judge of patches with batch norm that SpecVQGAN's and MelSpec_GPT_VQVAE's checkpoints hold; for looking only.
 
-What cymatic trains has no batch statistics (`discriminators/patch.py`); this one says of a mel what the published judges
-said of it.
+What cymatic trains has no batch statistics (`discriminators/patch.py`); this one says of a mel what the published
+judges said of it.
 """
 
 from __future__ import annotations

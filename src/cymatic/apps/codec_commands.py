@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from cymatic.media.pipes import Source
+    from cymatic.media.pipes import ByteSource
     from cymatic.pipelines.sound_codec import SoundCodec, Written
 
 PIPE = Path("-")
@@ -275,7 +275,7 @@ def _places(folder: Path, sources: Sequence[Path], output: Path, suffix: str) ->
 # --- pipes
 
 
-def _input() -> Source:
+def _input() -> ByteSource:
     return sys.stdin.buffer
 
 

@@ -81,7 +81,8 @@ def evaluate_command(run: str, data: Path | None, classifier: Path | None, n: in
     try:
         if given is None and sounds:
             say(
-                f"training a classifier on {len(corpus.train)} clips (about {OWN_SECONDS:.0f} s; --classifier gives one)"
+                f"training a classifier on {len(corpus.train)} clips (about {OWN_SECONDS:.0f} s; "
+                "--classifier gives one)"
             )
             recogniser = given = train_on(corpus.train, rate=rate, seconds=OWN_SECONDS)[0]
             origin = f"trained for this report on {len(corpus.train)} training clips"

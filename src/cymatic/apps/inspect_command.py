@@ -63,7 +63,7 @@ def report(found: Inspection) -> Iterator[str]:
         medium.empty.removeprefix("is "): [
             f"{found.name(item)} {medium.empty}, and is skipped" for item in found.empty
         ],
-        "doubtful": [f"{found.name(item)} {what}" for item, what in found.doubts],
+        "doubtful": [f"{found.name(item)} {what}" for item, what in found.problems],
         "copied": [" = ".join(found.name(item) for item in items) for items in found.copies],
         f"no {medium.noun}": [one.name for one in found.others],
     }

@@ -79,7 +79,7 @@ def lumen() -> SoundStreamShape:
     return SoundStreamShape(strides=(2, 3, 4, 4, 5), widths=(32, 64, 128, 256, 512, 1024), wavelets=(1,))
 
 
-class Unit(nn.Module):
+class ResidualUnit(nn.Module):
     """`x + mix(act(near(act(x))))`: taps `dilation` apart or at many resolutions, then each sample mixes its channels.
 
     Activations lie inside, as the Descript Audio Codec has them (Kumar et al., 2023, arXiv 2306.06546): on the way
@@ -110,7 +110,7 @@ class Lower(nn.Module):
     def __init__(self, shape: SoundStreamShape, stage: int) -> None:
         super().__init__()
         stride, (width, below) = shape.strides[stage], shape.widths[stage : stage + 2]
-        self.units = nn.ModuleList(Unit(shape, stage, dilation) for dilation in DILATIONS)
+        self.units = nn.ModuleList(ResidualUnit(shape, stage, dilation) for dilation in DILATIONS)
         self.act = activation(shape, width)
         self.change = through(CausalConv(width, below, 2 * stride + 1, stride=stride))
 
@@ -129,7 +129,7 @@ class Raise(nn.Module):
         super().__init__()
         self.act = activation(shape, shape.widths[stage + 1])
         self.change = up(shape, stage)
-        self.units = nn.ModuleList(Unit(shape, stage, dilation) for dilation in DILATIONS)
+        self.units = nn.ModuleList(ResidualUnit(shape, stage, dilation) for dilation in DILATIONS)
 
     def forward(
         self, x: Float[Tensor, "batch below m"], state: StreamingState | None = None
@@ -157,7 +157,7 @@ def up(shape: SoundStreamShape, stage: int) -> WaveletUp | MultiresUp | CausalCo
     return through(CausalConvTranspose(below, width, 2 * stride, stride=stride))
 
 
-class Encoder(nn.Module):
+class SoundStreamEncoder(nn.Module):
     """Waveform `[batch, channels, frames * hop]` -> latent `[batch, dim, frames]`."""
 
     def __init__(self, shape: SoundStreamShape, channels: int, dim: int) -> None:
@@ -176,7 +176,7 @@ class Encoder(nn.Module):
         return self.write(self.act(x), state)
 
 
-class Decoder(nn.Module):
+class SoundStreamDecoder(nn.Module):
     """Latent `[batch, dim, frames]` -> waveform `[batch, channels, frames * hop]`; stage 0 is the finest, and last."""
 
     def __init__(self, shape: SoundStreamShape, channels: int, dim: int) -> None:
@@ -211,8 +211,8 @@ class SoundStreamNet(nn.Module):
         super().__init__()
         self.hop, self.delay = shape.hop, 0
         self.streamable = not shape.wavelets or shape.wavelet == "overlap-add"
-        self.encoder = Encoder(shape, channels, dim)
-        self.decoder = Decoder(shape, channels, dim)
+        self.encoder = SoundStreamEncoder(shape, channels, dim)
+        self.decoder = SoundStreamDecoder(shape, channels, dim)
 
     @property
     def decoder_stages(self) -> tuple[nn.Module, ...]:

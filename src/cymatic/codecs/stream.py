@@ -87,7 +87,7 @@ class Stream:
         if chunk.shape[0] != self.codec.channels:
             raise Error(f"a chunk of {chunk.shape[0]} channels was given; this codec takes {self.codec.channels}")
         self.samples += chunk.shape[-1]
-        return self._encoder.push(chunk.float())
+        return self._encoder.feed(chunk.float())
 
     @torch.no_grad()
     def finish(self) -> Int[Tensor, "levels frames"]:
@@ -98,7 +98,7 @@ class Stream:
             raise Error("a stream ended before its first sample; give at least one")
         self._over = True
         lacking = self.codec.columns(self.samples) * self.codec.hop - self.samples
-        return self._encoder.push(torch.zeros(self.codec.channels, lacking))
+        return self._encoder.feed(torch.zeros(self.codec.channels, lacking))
 
     @torch.no_grad()
     def decode(self, codes: Int[Tensor, "levels frames"]) -> Float[Tensor, "channels samples"]:
@@ -116,7 +116,7 @@ class Stream:
             raise Error(
                 f"codes of {levels} levels came after codes of {self._decoder.held.shape[1]}; keep to one number"
             )
-        wave = self._decoder.push(codes)
+        wave = self._decoder.feed(codes)
         early = min(wave.shape[-1], max(0, self.codec.delay - self.given))
         self.given += wave.shape[-1]
         return wave[:, early:]

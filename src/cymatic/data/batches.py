@@ -61,7 +61,7 @@ class Batch:
         """The targets as an encoder reads them."""
         return Padded(self.target, self.lengths)
 
-    def part(self, number: int, count: int) -> Batch:
+    def micro_batch(self, number: int, count: int) -> Batch:
         """Every `count`th item from `number` on, with its weight in the whole."""
         mine = slice(number, None, count)
         shard, lengths = BatchShard.of(self.lengths.tolist(), number, count), self.lengths[mine]
@@ -186,7 +186,7 @@ class RandomCrops:
         captions = []
         for i in range(self.batch):  # drawn for all, so that a segment is the same whoever has it
             row = rows[i // self.ranks] if i % self.ranks == self.rank else None
-            caption = self._alone(draws, row) if self.level is None else self._in_turn(draws, row, self.level)
+            caption = self._single(draws, row) if self.level is None else self._in_turn(draws, row, self.level)
             if row is not None:
                 captions.append(caption)
         shard = BatchShard.of([self.segment] * self.batch, self.rank, self.ranks) if self.ranks > 1 else None
@@ -195,7 +195,7 @@ class RandomCrops:
     def _draw(self, draws: np.random.Generator) -> Example:
         return self.examples[int(np.searchsorted(self._bounds, draws.random() * self._bounds[-1], side="right"))]
 
-    def _alone(self, draws: np.random.Generator, row: Tensor | None) -> str:
+    def _single(self, draws: np.random.Generator, row: Tensor | None) -> str:
         """One example: a segment of it, or the whole of it somewhere in the segment."""
         example = self._draw(draws)
         length = example.target.shape[-1]
@@ -217,12 +217,12 @@ class RandomCrops:
             start = int(draws.integers(0, max(1, wave.shape[-1] - self.segment + 1)))
             gain = 10 ** (draws.uniform(*level) / 20)
             gap = int(draws.uniform(0, self.GAP) * self.segment)
-            piece = wave[..., start : start + self.segment - filled]
-            length = piece.shape[-1]
+            cut = wave[..., start : start + self.segment - filled]
+            length = cut.shape[-1]
             if row is not None and length:
-                piece = piece.float()
-                peak = float(piece.abs().max())
-                row[..., filled : filled + length] = piece * min(gain, 1 / max(peak, 1e-9))
+                cut = cut.float()
+                peak = float(cut.abs().max())
+                row[..., filled : filled + length] = cut * min(gain, 1 / max(peak, 1e-9))
             filled += max(1, length) + gap
         return caption or ""
 

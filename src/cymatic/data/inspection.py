@@ -34,7 +34,7 @@ class Inspection:
     broken: list[Skipped] = field(default_factory=list)
     others: list[Skipped] = field(default_factory=list)
     empty: list[Item] = field(default_factory=list)
-    doubts: list[tuple[Item, str]] = field(default_factory=list)
+    problems: list[tuple[Item, str]] = field(default_factory=list)
     copies: list[list[Item]] = field(default_factory=list)
 
     @property
@@ -100,7 +100,7 @@ def inspect_folder(path: str | Path, cache: Cache | None = None) -> Inspection:
             found.clips.append((item, facts))
             if facts.empty:
                 found.empty.append(item)
-            found.doubts += [(item, problem) for problem in facts.problems]
+            found.problems += [(item, problem) for problem in facts.problems]
             if item.content is not None:
                 alike[item.content].setdefault(item.path(), item)
     found.copies = [list(items.values()) for items in alike.values() if len(items) > 1]

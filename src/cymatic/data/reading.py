@@ -170,17 +170,17 @@ class _Loader:
             if facts.empty and self.captions:
                 return [], [(medium.empty, False)], []
             if facts.length is None or facts.length <= self.longest:
-                pieces = self._whole(item, value)
+                captioned = self._whole(item, value)
             elif self.long == "cut" and 0.0 in self.moves and medium.windows is not None:
                 windows = medium.windows.find(facts, self.longest)
-                pieces = [(item.caption, tensor) for tensor in self._windows(item, windows)]
+                captioned = [(item.caption, tensor) for tensor in self._windows(item, windows)]
             else:
                 return [], [(self._too_long(facts.length), False)], []
-            if not any(tensor.numel() for _, tensor in pieces):
+            if not any(tensor.numel() for _, tensor in captioned):
                 return [], [(medium.empty, False)] if 0.0 in self.moves else [], facts.problems
             given = {one.role: self._given(item, one) for one in self.given}
             name = str(item.path())
-            examples = [Example(tensor, given, caption, name=name) for caption, tensor in pieces if tensor.numel()]
+            examples = [Example(tensor, given, caption, name=name) for caption, tensor in captioned if tensor.numel()]
             return examples, [], facts.problems
         except PromptError as error:
             return [], [(f"has a caption that can't be a prompt: {error}", True)], []
@@ -202,13 +202,13 @@ class _Loader:
 
     def _whole(self, item: Item, value: Any) -> list[tuple[str, Tensor]]:
         """The clip at each pitch that is wanted, with the caption that it then has."""
-        pieces = []
+        captioned = []
         for semitones in self.moves:
             caption = transposed_caption(item.caption, semitones) if semitones else item.caption
             if caption is None or (semitones and caption in self.unheard):
                 continue
-            pieces.append((caption, self._prepared(item, self.target, semitones or None, value)))
-        return pieces
+            captioned.append((caption, self._prepared(item, self.target, semitones or None, value)))
+        return captioned
 
     def _prepared(self, item: Item, reading: Reading, semitones: float | None, value: Any) -> Tensor:
         key = _key(item, reading, f"{semitones:g} semitones" if semitones else None)

@@ -104,14 +104,14 @@ class TarReader:
             size -= len(self._take(min(size, CHUNK)))
 
     def _take(self, size: int, *, partial: bool = False) -> bytes:
-        pieces, wanted = [], size
+        chunks, wanted = [], size
         try:
-            while wanted and (piece := self.stream.read(wanted)):
-                pieces.append(piece)
-                wanted -= len(piece)
+            while wanted and (chunk := self.stream.read(wanted)):
+                chunks.append(chunk)
+                wanted -= len(chunk)
         except OSError as error:
             raise Error(f"{self.name} can't be read: {reason(error)}; copy it again") from None
-        data = b"".join(pieces)
+        data = b"".join(chunks)
         self._at += len(data)
         if wanted and not partial:
             raise Error(f"{self.name} is cut short; get it again")

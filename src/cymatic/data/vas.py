@@ -34,8 +34,8 @@ from cymatic.data.rows import Skipped, check_strictly
 from cymatic.errors import Error
 from cymatic.files import reason
 from cymatic.hub.arrays import read_array
-from cymatic.signal.mel import MelSpec
 from cymatic.media.specvqgan import FRAMES, SPEC
+from cymatic.signal.mel import MelSpec
 
 MELS = "melspec_10s_22050hz"
 FEATURE_SUFFIXES = (".npy", ".pkl")

@@ -28,8 +28,8 @@ def discriminator_loss(
 
 
 def generator_loss(fake: Sequence[DiscriminatorOutput], rule: Rule = "hinge") -> Tensor:
-    """The other side, mean over discriminators: `max(0, 1 - D(fake))`, which stops pushing where a discriminator is convinced, or
-    `(1 - D(fake))^2`."""
+    """The other side, mean over discriminators: `max(0, 1 - D(fake))`, which stops pushing where a discriminator is
+    convinced, or `(1 - D(fake))^2`."""
     short = [1 - scores for scores, _ in fake]
     return torch.stack([(x.square() if rule == "squares" else x.relu()).mean() for x in short]).mean()
 
@@ -42,7 +42,8 @@ def persuasion_loss(fake: Sequence[DiscriminatorOutput]) -> Tensor:
 def repulsion_loss(
     real: Sequence[DiscriminatorOutput], fake: Sequence[DiscriminatorOutput], weight: float = 1e-3
 ) -> Tensor:
-    """`weight / mean |D(real) - D(fake) + 1e-3|`, summed over discriminators: keeps them from saying the same of everything.
+    """`weight / mean |D(real) - D(fake) + 1e-3|`, summed over discriminators: keeps them from saying the same of
+    everything.
 
     From Lumen (audio_generation, 2023). Scores are compared place by place, so both sounds are as long. It is added to
     the discriminators' loss, and matters only where a discriminator has almost collapsed: at a gap of 1 it is `weight`.
@@ -62,7 +63,8 @@ def feature_loss(real: Sequence[DiscriminatorOutput], fake: Sequence[Discriminat
 
 
 def matching_loss(real: Sequence[DiscriminatorOutput], fake: Sequence[DiscriminatorOutput]) -> Tensor:
-    """MelGAN's: `4 / (n + 1) / discriminators * mean |real - fake|`, summed over layers and discriminators; n strided layers in each.
+    """MelGAN's: `4 / (n + 1) / discriminators * mean |real - fake|`, summed over layers and discriminators; n strided
+    layers in each.
 
     Each has n + 2 layers with features: the one of 15 taps, the strided ones and the one of 5 (Kumar et al., 2019,
     arXiv 1910.06711).

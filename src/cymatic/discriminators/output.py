@@ -14,8 +14,8 @@ DiscriminatorOutput = tuple[Tensor, list[Tensor]]  # scores, features
 
 @torch.no_grad()
 def score_statistics(real: DiscriminatorOutput, fake: DiscriminatorOutput) -> Float[Tensor, "3"]:
-    """One discriminator on one batch: the mean of its scores for real ones, that for made ones, and how much scores differ
-    among each kind (the mean of both variances)."""
+    """One discriminator on one batch: the mean of its scores for real ones, that for made ones, and how much scores
+    differ among each kind (the mean of both variances)."""
     r, f = real[0].detach(), fake[0].detach()
     return torch.stack([r.mean(), f.mean(), (r.var(correction=0) + f.var(correction=0)) / 2])
 

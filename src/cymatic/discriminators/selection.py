@@ -1,4 +1,5 @@
-"""Which discriminators a step is played against: all of them, or one at a time, more often the ones that are hard to fool."""
+"""Which discriminators a step is played against: all of them, or one at a time, more often the ones that are hard to
+fool."""
 
 from __future__ import annotations
 
@@ -25,11 +26,12 @@ class SelectionConfig(Config):
 
 
 class DiscriminatorSelection(nn.Module):
-    """Draws discriminator j with `p_j = softmax(e_j / temperature)`, `e_j` the running loss of the generator against it.
+    """Draws discriminator j with `p_j = softmax(e_j / temperature)`, `e_j` the running loss of the generator against
+    it.
 
-    This is what Lumen (audio_generation, 2023) means to do; there, a wrong key makes all discriminators equally likely. The
-    state is in buffers, so a run goes on where it stopped. Where nothing is known of a discriminator yet, it counts as hard as
-    the hardest.
+    This is what Lumen (audio_generation, 2023) means to do; there, a wrong key makes all discriminators equally likely.
+    The state is in buffers, so a run goes on where it stopped. Where nothing is known of a discriminator yet, it counts
+    as hard as the hardest.
     """
 
     energies: Tensor

@@ -42,7 +42,8 @@ class DiscriminatorSetConfig(Config):
 
 
 class DiscriminatorSet(nn.Module):
-    """One module for each discriminator of its config, in that order. Channels of a sound are outputs each on its own."""
+    """One module for each discriminator of its config, in that order. Channels of a sound are outputs each on its
+    own."""
 
     config_class = DiscriminatorSetConfig
 
@@ -80,7 +81,8 @@ def _built(config: DiscriminatorConfig) -> nn.Module:
 def spectrograms_and_periods(
     *, windows: Sequence[int] = (1024, 512, 256), periods: Sequence[int] = (2, 3, 5, 7), width: int = 16
 ) -> DiscriminatorSetConfig:
-    """One discriminator of spectrograms for each window length, then one for each period; as Vocos and DAC have them."""
+    """One discriminator of spectrograms for each window length, then one for each period; as Vocos and DAC have
+    them."""
     spectrograms = [SpectrogramDiscriminatorConfig(window=window, width=width) for window in windows]
     return DiscriminatorSetConfig(
         discriminators=(*spectrograms, *(PeriodDiscriminatorConfig(period=p, width=width) for p in periods))
@@ -99,8 +101,8 @@ def melgan_scales(*, width: int = 16, depth: int = 4, scales: int = 3) -> Discri
 
 
 def lumen() -> DiscriminatorSetConfig:
-    """As many discriminators as Lumen (audio_generation, 2023) has, of its widths: three scales of the waveform and five
-    spectrograms of windows of 2048 to 128 samples."""
+    """As many discriminators as Lumen (audio_generation, 2023) has, of its widths: three scales of the waveform and
+    five spectrograms of windows of 2048 to 128 samples."""
     channels, groups = (16, 64, 256, 512, 1024, 1024), (4, 16, 64, 256)
     scales = [ScaleDiscriminatorConfig(halvings=i, channels=channels, groups=groups) for i in range(3)]
     spectrograms = [SpectrogramDiscriminatorConfig(window=2048 >> i, width=32) for i in range(5)]

@@ -1,4 +1,5 @@
-"""How hard a discriminator may push: no harder than the reconstruction does, not before a given step, and slowly at first."""
+"""How hard a discriminator may push: no harder than the reconstruction does, not before a given step, and slowly at
+first."""
 
 from __future__ import annotations
 
@@ -35,8 +36,8 @@ def adaptive_weight(
 def settled(loss: Callable[[Tensor], Tensor], made: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
     """`loss(made)`, with the way from `made` to the loss gone and its gradient in its place.
 
-    Value and gradient are the same, but the discriminators are walked through once, however often gradients are asked for
-    afterwards (twice with an adaptive weight), and the memory of that walk is free before the decoder's begins.
+    Value and gradient are the same, but the discriminators are walked through once, however often gradients are asked
+    for afterwards (twice with an adaptive weight), and the memory of that walk is free before the decoder's begins.
     """
     here = made.detach().requires_grad_()
     value = loss(here)

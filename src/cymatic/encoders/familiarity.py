@@ -50,7 +50,7 @@ class Familiarity:
         order = np.argsort(-(captions @ _unit(_embed(prompt))), kind="stable")
         return [self.captions[i] for i in order[:count]]
 
-    def doubt(self, prompt: str) -> str | None:
+    def note(self, prompt: str) -> str | None:
         """One sentence where the prompt holds unknown words, else None."""
         unknown = self.unknown_words(prompt)
         if not unknown:

@@ -62,7 +62,7 @@ class Reconstructs(Protocol):
 
 
 @runtime_checkable
-class Codec(Protocol):
+class CodecPart(Protocol):
     """A codec as `codecs` has them."""
 
     @property
@@ -84,7 +84,7 @@ class HasCodec(Protocol):
     """A model that may have a codec."""
 
     @property
-    def codec(self) -> Codec | None: ...
+    def codec(self) -> CodecPart | None: ...
 
     def target(self, value: Any) -> Tensor:
         """What the codec reads of a value, without a batch."""

@@ -22,8 +22,8 @@ def topographic_error(
     columns = shape[1]
     bias = -codebook.square().sum(-1) / 2
     wrong = 0
-    for piece in vectors.split(max(1, MOST_SCORES // len(codebook))):
-        best, second = torch.addmm(bias, piece, codebook.T).topk(2, dim=-1).indices.unbind(-1)
+    for chunk in vectors.split(max(1, MOST_SCORES // len(codebook))):
+        best, second = torch.addmm(bias, chunk, codebook.T).topk(2, dim=-1).indices.unbind(-1)
         rows = (best // columns - second // columns).abs()
         across = (best % columns - second % columns).abs()
         wrong += int((torch.maximum(rows, across) > 1).sum())

@@ -63,7 +63,8 @@ class PipelineFile(Config):
 
 
 def read_pipeline(model: Path) -> PipelineFile:
-    """What `model` is made of. Raises ModelError where it holds no pipeline.json, or one that this version can't read."""
+    """What `model` is made of. Raises ModelError where it holds no pipeline.json, or one that this version can't
+    read."""
     path = model / PIPELINE
     if not path.exists():
         raise ModelError(f"{model} is no model, for it holds no {PIPELINE}; give a folder that cymatic train wrote")

@@ -81,17 +81,17 @@ def windows(facts: Facts, longest: float, most: int = 4) -> list[Window]:
 def read_windows(path: Path, wanted: Sequence[Window]) -> list[Sound]:
     """Those pieces of a file, in order, without ever holding more of it. Raises as `listen`."""
     # Read from the front, not by seeking: MP3s and streamed files seek to places that are only about right.
-    pieces: list[list[Float[np.ndarray, "channels samples"]]] = [[] for _ in wanted]
+    stretches: list[list[Float[np.ndarray, "channels samples"]]] = [[] for _ in wanted]
     at, rate = 0, 1
     for block, rate in files.blocks(path):  # noqa: B007
-        for piece, (first, end) in zip(pieces, wanted, strict=True):
+        for stretch, (first, end) in zip(stretches, wanted, strict=True):
             part = block[:, max(first - at, 0) : max(end - at, 0)]
             if part.shape[1]:
-                piece.append(part.copy())
+                stretch.append(part.copy())
         at += block.shape[1]
         if at >= wanted[-1][1]:
             break
-    return [Sound(np.concatenate(piece, axis=1), rate) for piece in pieces]
+    return [Sound(np.concatenate(stretch, axis=1), rate) for stretch in stretches]
 
 
 def beginning(path: Path, seconds: float) -> Sound:

@@ -50,19 +50,19 @@ class CodeModel:
     def encode(self, codes: Int[np.ndarray, "levels frames"]) -> bytes:
         """The bytes of a block. They do not tell how many frames there are."""
         rows = [part for row, cut in zip(codes, self._cuts, strict=True) for part in _cut(row, cut)]
-        coder = Encoder()
+        coder = ArithmeticEncoder()
         for frame in np.stack(rows, 1).tolist():
             self._frame(coder, frame)
         return coder.finish()
 
     def decode(self, data: bytes, frames: int) -> Int[np.ndarray, "levels frames"]:
         """What was encoded; of other bytes, any codes, perhaps beyond their codebooks."""
-        coder = Decoder(data)
+        coder = ArithmeticDecoder(data)
         rows = [self._frame(coder, None) for _ in range(frames)]
         parts = iter(np.array(rows, np.int64).reshape(frames, len(self._levels)).T)
         return np.stack([next(parts) << cut | next(parts) if cut else next(parts) for cut in self._cuts])
 
-    def _frame(self, coder: Encoder | Decoder, codes: list[int] | None) -> list[int]:
+    def _frame(self, coder: ArithmeticEncoder | ArithmeticDecoder, codes: list[int] | None) -> list[int]:
         """One frame goes through the coder, and is learned from. To decode, `codes` is None."""
         before, found = self._before, []
         table = None
@@ -108,7 +108,7 @@ class CodeModel:
         self._before = codes
 
 
-class Encoder:
+class ArithmeticEncoder:
     """Numbers to bytes: each narrows down an interval, and at the end the shortest number within it is written."""
 
     def __init__(self) -> None:
@@ -130,7 +130,7 @@ class Encoder:
         return ((self._low + _TOP - 1) // _TOP * _TOP).to_bytes(self._bytes, "big").rstrip(b"\0")
 
 
-class Decoder:
+class ArithmeticDecoder:
     """Bytes to numbers, given the same shares in the same order; zeros follow the last byte."""
 
     def __init__(self, data: bytes) -> None:
@@ -141,7 +141,7 @@ class Decoder:
             self._value = self._value << 8 | next(self._data, 0)
 
     def code(self, upto: Sequence[int] | np.ndarray, number: int | None = None) -> int:
-        """Reads a number, which is not given; see `Encoder.code`."""
+        """Reads a number, which is not given; see `ArithmeticEncoder.code`."""
         total = int(upto[-1])
         unit = self._range // total
         found = bisect_right(upto, min(self._value // unit, total - 1))

@@ -20,7 +20,7 @@ from cymatic.errors import Error, Note
 from cymatic.media import bits
 from cymatic.media.audio_files import MAX_RATE
 from cymatic.media.code_model import CodeModel
-from cymatic.media.pipes import Sink, Source, take
+from cymatic.media.pipes import ByteSource, Sink, take
 from cymatic.media.sound import MAX_CHANNELS
 
 MAGIC = b"\x89CYM\r\n\x1a\n"  # as PNG's: not text, and broken by whatever changes line ends
@@ -185,7 +185,7 @@ class CymReader:
     that is cut short before its first block is whole, and for a longer sound.
     """
 
-    def __init__(self, stream: Source, name: str = "the .cym file", *, longest: float | None = None) -> None:
+    def __init__(self, stream: ByteSource, name: str = "the .cym file", *, longest: float | None = None) -> None:
         if longest is not None and not longest > 0:
             raise Error(f"{name} was to be read up to {longest:g} s; give a number of seconds above 0")
         self.stream, self.name, self.longest = stream, name, longest

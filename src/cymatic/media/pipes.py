@@ -41,19 +41,19 @@ class Sink(Protocol):
 
 
 @runtime_checkable
-class Source(Protocol):
+class ByteSource(Protocol):
     """Gives at most so many bytes, and none only at its end."""
 
     def read(self, size: int, /) -> bytes: ...
 
 
-def take(source: Source, size: int) -> bytes:
+def take(source: ByteSource, size: int) -> bytes:
     """The next `size` bytes, fewer only at the end; a pipe gives them in pieces of its own choice."""
-    pieces = []
-    while size and (piece := source.read(size)):
-        pieces.append(piece)
-        size -= len(piece)
-    return b"".join(pieces)
+    chunks = []
+    while size and (chunk := source.read(size)):
+        chunks.append(chunk)
+        size -= len(chunk)
+    return b"".join(chunks)
 
 
 class _Form(NamedTuple):
@@ -67,7 +67,7 @@ class _Form(NamedTuple):
         return self.channels * self.kind[1] // 8
 
 
-def blocks(stream: Source) -> Iterator[tuple[Float[np.ndarray, "channels _"], int]]:
+def blocks(stream: ByteSource) -> Iterator[tuple[Float[np.ndarray, "channels _"], int]]:
     """The sound of a pipe piece by piece, each with the rate in Hz, as `files.blocks` gives that of a file.
 
     Raises SoundError for what is no sound, holds less than 0.01 s, is cut short, or holds NaN or infinity.
@@ -81,15 +81,15 @@ def blocks(stream: Source) -> Iterator[tuple[Float[np.ndarray, "channels _"], in
         name = os.path.join(folder, "sound")
         with open(name, "wb") as file:
             file.write(head)
-            while piece := stream.read(2**20):
-                file.write(piece)
+            while chunk := stream.read(2**20):
+                file.write(chunk)
         try:
             yield from files.blocks(name)
         except SoundError as error:
             raise SoundError(str(error).replace(name, NAME)) from None
 
 
-def _head(stream: Source) -> tuple[bytes, _Form | None, int]:
+def _head(stream: ByteSource) -> tuple[bytes, _Form | None, int]:
     """What was read, and the form and length in bytes of the samples that follow, if it was a plain WAV's head."""
     head = take(stream, 12)
     if head[:4] != b"RIFF" or head[8:] != b"WAVE":
@@ -120,7 +120,7 @@ def _form(body: bytes) -> _Form | None:
     return form if known and align == form.size else None
 
 
-def _wav(stream: Source, form: _Form, length: int) -> Iterator[tuple[Float[np.ndarray, "channels _"], int]]:
+def _wav(stream: ByteSource, form: _Form, length: int) -> Iterator[tuple[Float[np.ndarray, "channels _"], int]]:
     left = 2**62 if length in UNKNOWN else length // form.size * form.size
     endless, samples = length in UNKNOWN, 0
     at_once = max(1, min(round(form.rate * SECONDS), 2**18 // form.channels)) * form.size

@@ -12,11 +12,11 @@ class Autoencoder(nn.Module):
     """A module with `encode`, `decode`, `reconstruct`, `distance`, `columns`, `length` and `cell` of its own.
 
     layout: how its codes lie, see `latent.Latent`. sizes: how many codes each level has to choose from; empty without
-    codes. min_levels: the fewest levels that decode. whitened: whether training may pull the latent towards a white one.
-    decoder_stages: modules whose outputs may be compared with the target. last: the weights through which all of the
-    output comes, for VQ-GAN's adaptive weight. kept_in_shards: whether its codes are kept in `.cym` files and shards.
-    kept_half: whether it loses nothing by being kept in half precision. is_model: whether it is a model by itself, and
-    use: the command that uses it then, with {run} in the place of its folder.
+    codes. min_levels: the fewest levels that decode. whitened: whether training may pull the latent towards a white
+    one. decoder_stages: modules whose outputs may be compared with the target. last: the weights through which all of
+    the output comes, for VQ-GAN's adaptive weight. kept_in_shards: whether its codes are kept in `.cym` files and
+    shards. kept_half: whether it loses nothing by being kept in half precision. is_model: whether it is a model by
+    itself, and use: the command that uses it then, with {run} in the place of its folder.
     """
 
     layout: ClassVar[Literal["levels", "grid"]] = "grid"

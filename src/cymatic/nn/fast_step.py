@@ -19,7 +19,7 @@ from cymatic.nn.kv_cache import KVCache
 from cymatic.nn.linear import PackedLinear
 from cymatic.nn.rotary import rotary_tables
 
-Norm = tuple[Tensor, Tensor]  # weight and bias
+NormWeights = tuple[Tensor, Tensor]  # weight and bias
 
 
 class FastStep:
@@ -33,7 +33,7 @@ class FastStep:
         self, blocks: Iterable[GPTBlock], norm: nn.LayerNorm, head: nn.Linear, *, rows: int, capacity: int
     ) -> None:
         self.blocks = [_pack(block, rows, capacity) for block in blocks]
-        self.norm: Norm = (norm.weight, norm.bias)
+        self.norm: NormWeights = (norm.weight, norm.bias)
         self.head = PackedLinear(head.weight, rows=rows)
 
     def __call__(
@@ -69,10 +69,10 @@ class _Packed(NamedTuple):
     keys and sqrt(dim) inside, so that to turn and normalise one is `(x * cos + swapped(x) * sin) / |x|`."""
 
     heads: int
-    norm1: Norm
+    norm1: NormWeights
     qkv: PackedLinear
     out: PackedLinear
-    norm2: Norm
+    norm2: NormWeights
     widen: PackedLinear
     narrow: PackedLinear
     rotary: tuple[Tensor, Tensor] | None

@@ -123,7 +123,7 @@ class StreamDirection:
         self.done = 0  # frames of it that were given out
 
     @one_thread()
-    def push(self, x: Shaped[Tensor, "channels places"]) -> Shaped[Tensor, "out_channels out_places"]:
+    def feed(self, x: Shaped[Tensor, "channels places"]) -> Shaped[Tensor, "out_channels out_places"]:
         """Whatever `x` completes, on the device that `x` came from."""
         blocks, size, given = self.blocks, self.held.shape[-1], [self.none_yet]
         while x.shape[-1]:

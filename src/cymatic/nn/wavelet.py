@@ -25,8 +25,9 @@ class WaveletUp(nn.Module):
 
     mode: `overlap-add` starts each wave with its frame, one after the other `stride` samples later, and adds them where
     they overlap; both convolutions are causal, so blocks with a `StreamingState` are the whole. `moving-sum` is what
-    the reference does with its weights: the waves of all frames are laid end to end and summed over windows of one wave's
-    length, `points / stride` points apart. As a wave has as many points as a window, that is between frame i and the next one
+    the reference does with its weights: the waves of all frames are laid end to end and summed over windows of one
+    wave's length, `points / stride` points apart. As a wave has as many points as a window, that is between frame i and
+    the next one
 
         y[i stride + r] = x_i (S - C_r) + x_{i+1} C_r,    C_r = the first r points / stride points of psi, S = all
 

@@ -17,7 +17,7 @@ from cymatic.pipelines.sound_codec import SoundCodec
 from cymatic.version import __version__
 
 
-class Codec:
+class MediaCodec:
     """A codec of any medium: `encode` a value, `decode` its latent, or `reconstruct` both ways.
 
     A codec of mels gives mels, which need a vocoder before they are heard: `decode` gives the tensor, and `reconstruct`
@@ -33,7 +33,7 @@ class Codec:
         """The latent of one value, and its codes where the codec has some."""
         target = self.medium.prepare(value, self.spec)[None].float()
         with torch.inference_mode():
-            latent: Latent = self.codec.encode(target.to(self.codec.steps_trained.device))
+            latent: Latent = self.codec.encode(target.to(next(self.codec.parameters()).device))
         return latent
 
     def decode(self, latent: Latent) -> Tensor:
@@ -70,7 +70,7 @@ class Codec:
 
 def load_codec_pipeline(
     folder: Path, file: PipelineFile, *, device: str = "cpu", name: str | None = None
-) -> Codec | SoundCodec:
+) -> MediaCodec | SoundCodec:
     """The codec of a folder: with files, streams and rates where its codes are kept in `.cym` files.
 
     Raises ModelError where the part is missing, damaged or of the wrong kind.
@@ -79,6 +79,6 @@ def load_codec_pipeline(
     codec: Any = load_part(place, ANY_CODEC).to(device)
     name, sha256 = name or folder.name, fingerprint([place])
     if not (codec.kept_in_shards and codec.sizes):  # a codec without codes gives latents for a prior
-        return Codec(codec, name=name, sha256=sha256)
+        return MediaCodec(codec, name=name, sha256=sha256)
     check_codes_suffice(codec, str(place))
     return SoundCodec(codec, kbps=file.kbps, name=name, sha256=sha256)

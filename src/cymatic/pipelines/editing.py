@@ -28,7 +28,7 @@ def codes_of(model: Any, value: Any) -> tuple[Int[Tensor, "rows columns"], int]:
         raise ModelError(f"{model.name} has no codes, for its prior makes {model.medium.nouns} directly; use another")
     target = model.medium.prepare(value, model.spec)
     with torch.inference_mode():
-        latent = model.codec.encode(target[None].float().to(model.codec.steps_trained.device))
+        latent = model.codec.encode(target[None].float().to(next(model.codec.parameters()).device))
     if latent.codes is None:
         raise ModelError(f"the codec of {model.name} gives no codes")
     return latent.codes[0, : model.prior.config.rows], target.shape[-1]

@@ -19,7 +19,8 @@ from cymatic.media import MEDIA
 
 
 class Embedder:
-    """One encoder for each role of an alignment; `embed` gives vectors of unit norm, whose products are similarities."""
+    """One encoder for each role of an alignment; `embed` gives vectors of unit norm, whose products are
+    similarities."""
 
     def __init__(self, encoders: dict[str, Any], *, name: str = "unnamed", sha256: str = "") -> None:
         self.encoders = {role: encoder.eval() for role, encoder in encoders.items()}

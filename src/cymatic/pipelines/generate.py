@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -24,12 +24,11 @@ from cymatic.media.medium import Medium
 from cymatic.pipelines import editing
 from cymatic.pipelines.asked import AT_ONCE, Prompt, check_count, check_seconds, described
 from cymatic.priors import PRIORS
+from cymatic.priors.progress import OnStep
 from cymatic.version import __version__
 from cymatic.vocoders import VOCODERS
 
 LONGEST = 600  # seconds that an item trained on may last; a prior that claims more is damaged
-
-OnStep = Callable[[int, int], None]
 
 
 class Generator:
@@ -147,8 +146,8 @@ class Generator:
         seconds: the length, where it has one; otherwise the model chooses. on_step: called between steps with how many
         are done and how many there are; what it raises ends the work. settings: of `settings`, such as guidance (how
         strongly the prompt is followed; 1 as learned); what is not given is the model's own. Raises PromptError for a
-        prompt that can't be read, Error for a setting out of range, ModelError for a model that is untrained or makes no
-        finite numbers.
+        prompt that can't be read, Error for a setting out of range, ModelError for a model that is untrained or makes
+        no finite numbers.
         """
         count, seed = check_count(seed, 1 if n is None else n)
         how = self.sampling(settings)
@@ -184,7 +183,7 @@ class Generator:
     def info(self, prompt: Prompt, how: Any) -> dict[str, Any]:
         """How something is made, for the info of the result."""
         values = {name: value for name, value in how.model_dump(mode="json").items() if value is not None}
-        notes = [doubt] if isinstance(prompt, str) and (doubt := self.familiarity.doubt(prompt)) else []
+        notes = [note] if isinstance(prompt, str) and (note := self.familiarity.note(prompt)) else []
         return {
             "prompt": described(prompt), "model": self.name, "sha256": self.sha256, **values,
             **({"notes": notes} if notes else {}),

@@ -12,12 +12,12 @@ from typing import cast
 from cymatic.config import nearest
 from cymatic.errors import ModelError
 from cymatic.hub.pipeline_file import PIPELINE, read_pipeline
-from cymatic.pipelines.codec import Codec, load_codec_pipeline
+from cymatic.pipelines.codec import MediaCodec, load_codec_pipeline
 from cymatic.pipelines.embed import Embedder
 from cymatic.pipelines.generate import Generator
 from cymatic.pipelines.sound_codec import SoundCodec
 
-Model = Generator | Codec | SoundCodec | Embedder
+Model = Generator | MediaCodec | SoundCodec | Embedder
 # What a pipeline.json makes of its parts.
 PIPELINES: dict[str, Callable[..., Model]] = {
     "generator": Generator.from_folder,
@@ -57,7 +57,7 @@ def load_generator(model: str | Path = "starter-sound", *, device: str = "cpu") 
 def load_codec(model: str | Path, *, device: str = "cpu") -> SoundCodec:
     """A codec whose codes are kept in files. Raises ModelError for another kind of model, and as `load`."""
     if read_pipeline(find_model(model)).kind == "codec":
-        made = cast(Codec | SoundCodec, load(model, device=device))
+        made = cast(MediaCodec | SoundCodec, load(model, device=device))
         if made.codec.kept_in_shards:
             return cast(SoundCodec, made)
     raise ModelError(f"{model} is no codec; give a model that turns sounds into codes")

@@ -30,7 +30,7 @@ from cymatic.media.sound import Sound
 from cymatic.media.wave_spec import WaveSpec
 from cymatic.version import __version__
 
-PIECE = 2**18  # samples of a sound in memory that go through at once
+BLOCK = 2**18  # samples of a sound in memory that go through at once
 ROUNDING = 1e-6  # of a rate that was typed in
 
 
@@ -74,8 +74,9 @@ class Written:
 class SoundCodec:
     """A codec as a user meets it: any sound goes in, at the rate and channels that the codec works at comes out.
 
-    Built from a codec, or from a folder by `cymatic.load`. kbps: what it spends if it is not told, else all it can. `rates` are the thousands of bits a second that one, two or
-    more levels of codes take, `offers` those of them that make a sound, `kbps` is what it spends if it is not told.
+    Built from a codec, or from a folder by `cymatic.load`. kbps: what it spends if it is not told, else all it can.
+    `rates` are the thousands of bits a second that one, two or more levels of codes take, `offers` those of them that
+    make a sound, `kbps` is what it spends if it is not told.
     """
 
     def __init__(self, codec: WaveCodec, *, kbps: float | None = None, name: str = "unnamed", sha256: str = "") -> None:
@@ -159,9 +160,9 @@ class SoundCodec:
         Raises Error for a rate that is not offered, ModelError for a codec that was never trained.
         """
         header = self.header(kbps)
-        pieces = _Coding(self, len(header.sizes))
-        codes = list(pieces.of(_pieces(sound)))
-        return Encoded(np.concatenate(codes, axis=1), header, pieces.samples)
+        coding = _Coding(self, len(header.sizes))
+        codes = list(coding.of(_blocks(sound)))
+        return Encoded(np.concatenate(codes, axis=1), header, coding.samples)
 
     def decode(self, encoded: Encoded, kbps: float | None = None) -> Sound:
         """The sound again; with a lower `kbps` than it was encoded at, from the first levels only.
@@ -210,11 +211,11 @@ class SoundCodec:
     def encode_blocks(self, blocks: Blocks, sink: Sink, kbps: float | None = None, *, entropy: bool = False) -> Written:
         """A sound in pieces, each with its rate, -> the bytes of a `.cym` file, as soon as they are known."""
         writer = CymWriter(sink, self.header(kbps), entropy=entropy)
-        pieces = _Coding(self, len(writer.header.sizes))
-        for codes in pieces.of(blocks):
+        coding = _Coding(self, len(writer.header.sizes))
+        for codes in coding.of(blocks):
             writer.add(codes)
-        writer.close(pieces.samples)
-        return Written(pieces.samples / self.rate, writer.written, writer.header.kbps)
+        writer.close(coding.samples)
+        return Written(coding.samples / self.rate, writer.written, writer.header.kbps)
 
     def decode_file(
         self,
@@ -348,8 +349,8 @@ def opened(path: str | os.PathLike[str]) -> Any:
         raise Error(f"{str(path)!r} can't be read: {error}; give the path of a .cym file") from None
 
 
-def _pieces(sound: Sound) -> Iterator[tuple[Float[np.ndarray, "channels _"], int]]:
-    step = max(1, PIECE // sound.channels)
+def _blocks(sound: Sound) -> Iterator[tuple[Float[np.ndarray, "channels _"], int]]:
+    step = max(1, BLOCK // sound.channels)
     for start in range(0, len(sound), step):
         yield sound.samples[:, start : start + step], sound.rate
 

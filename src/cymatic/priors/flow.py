@@ -153,8 +153,9 @@ class FlowPrior(nn.Module):
     def take_over(self, other: FlowPrior, longest: int) -> None:
         """Goes on from another's weights, and then also makes mels of `longest` frames.
 
-        Mean and spread of the mels stay those of the other, since its weights speak in their terms. The length to expect
-        is told from the greatest, so where that rises a bias falls by as much. Raises ModelError for another size.
+        Mean and spread of the mels stay those of the other, since its weights speak in their terms. The length to
+        expect is told from the greatest, so where that rises a bias falls by as much. Raises ModelError for another
+        size.
         """
         try:
             self.load_state_dict(other.state_dict())
@@ -264,11 +265,13 @@ class FlowPrior(nn.Module):
         Guidance above 1 acts at times within `interval` (Kynkäänniemi et al., 2024, arXiv 2404.07724), and outside of
         it an evaluation costs half.
         """
-        alone, both = self._condition(cond), self._condition(concatenate(cond, cond.null()))
+        conditional, both = self._condition(cond), self._condition(concatenate(cond, cond.null()))
 
         def denoise(x: Tensor, t: float) -> Prediction:
             guided = guidance < 1 or (guidance > 1 and interval[0] <= t <= interval[1])
-            inputs, frames, given = (x.repeat(2, 1, 1), lengths.repeat(2), both) if guided else (x, lengths, alone)
+            inputs, frames, given = (
+                (x.repeat(2, 1, 1), lengths.repeat(2), both) if guided else (x, lengths, conditional)
+            )
             mean, spread = self._predict(inputs, torch.full((len(inputs),), t, device=x.device), frames, *given)
             if not guided:
                 return Prediction(mean, spread)
@@ -321,7 +324,7 @@ class FlowPrior(nn.Module):
         fraction = (places * patch / frames[:, None]).clamp(max=1.0)
         h = self.read_patch(patches.permute(0, 2, 1, 3).flatten(2)) + self.read_place(harmonics(fraction, 8))
         n = tokens.shape[1]
-        steering = silu(
+        embedding = silu(
             self.read_vector(vector)
             + self.read_time(sinusoids(times * 1000, 128))
             + self.read_length(sinusoids(frames.float().log() * 10, 32, longest=100.0))
@@ -331,10 +334,10 @@ class FlowPrior(nn.Module):
             torch.cat([torch.arange(n, device=x.device), places]), self.config.width // self.config.heads
         )
         keys = torch.cat([token_mask, places * patch < frames[:, None]], dim=1)
-        modulation = self.modulation(steering).unflatten(-1, (6, -1))
+        modulation = self.modulation(embedding).unflatten(-1, (6, -1))
         for block in self.blocks:
             h = block(h, modulation, rotary, keys)
-        shift, scale = self.last_modulation(steering)[:, None].chunk(2, dim=-1)
+        shift, scale = self.last_modulation(embedding)[:, None].chunk(2, dim=-1)
         h = modulated_norm(h[:, n:], shift, scale)
         outline = self.write_patch(h).unflatten(-1, (-1, patch)).permute(0, 2, 1, 3).flatten(2)[..., : x.shape[-1]]
         spread = self.write_spread(h).clamp(*LOG_SPREADS).exp().mT.repeat_interleave(patch, dim=2)[..., : x.shape[-1]]

@@ -78,6 +78,10 @@ class GPTVAEConfig(Config):
     # What every prior over codes says of itself in the same place.
 
     @property
+    def reads(self) -> None:
+        return self.decoder.reads
+
+    @property
     def cond_dim(self) -> int | None:
         return self.decoder.cond_dim
 

@@ -69,6 +69,10 @@ class CodeShape(Config):
         return self
 
     @property
+    def reads(self) -> None:
+        """No medium: the codes of a codec."""
+
+    @property
     def line(self) -> int:
         """Codes in a line of the sequence: a column, or a row where the order is row-major."""
         return self.rows if self.order == "column-major" else self.longest

@@ -125,8 +125,8 @@ def checked_levels(asked: int | None, levels: int) -> int:
 def some(rows: Tensor, valid: Tensor, drawn: Tensor) -> Tensor:
     """Rows at valid places of the whole batch, one for each number in 0..1 that was `drawn`.
 
-    Item i of process r is item `i * processes + r` of the batch, as `BatchShard` deals them, so that one process with the
-    whole batch takes the same rows.
+    Item i of process r is item `i * processes + r` of the batch, as `BatchShard` deals them, so that one process with
+    the whole batch takes the same rows.
     """
     counts = valid.flatten(1).sum(1)
     if processes() > 1:

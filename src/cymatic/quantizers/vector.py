@@ -104,9 +104,9 @@ class VectorQuantizer(nn.Module):
 
         `sg` stops the gradient. A codebook of running means has no first term. Places where `mask` is False get a code,
         but count in no loss and no statistic. Noise on the codes and restarts draw from `generator`; a `shard` of a
-        batch draws what its items would in the whole one, and restarts draw what the first process draws. Raises Error where
-        there is something to draw and no generator. After a step the codebook may have moved, so `lookup(codes)` is
-        `z` exactly in eval mode.
+        batch draws what its items would in the whole one, and restarts draw what the first process draws. Raises Error
+        where there is something to draw and no generator. After a step the codebook may have moved, so `lookup(codes)`
+        is `z` exactly in eval mode.
         """
         with torch.autocast(z.device.type, enabled=False):
             encoded = self._into(z)

@@ -57,7 +57,7 @@ class _Magnitudes(torch.autograd.Function):
         spectrum, size = ctx.saved_tensors
         pull = gradient / size.clamp_min(SMALLEST)
         pull[..., :: (ctx.n_fft + 1) // 2] *= 2  # the ends, and the halves of all are in the window
-        pieces = torch.fft.irfft(spectrum * pull, n=ctx.n_fft, norm="forward")
-        pieces *= torch.from_numpy(_hann(ctx.n_fft) / 2).to(pieces)
-        made = overlap_add(pieces, ctx.hop)
+        chunks = torch.fft.irfft(spectrum * pull, n=ctx.n_fft, norm="forward")
+        chunks *= torch.from_numpy(_hann(ctx.n_fft) / 2).to(chunks)
+        made = overlap_add(chunks, ctx.hop)
         return torch.nn.functional.pad(made, (0, ctx.samples - made.shape[1])), None, None

@@ -35,23 +35,23 @@ class Transform:
         self.overlaps = overlap_add(squares, spec.hop)[:, self.span].clamp_min(1e-8)
 
     def forward(self, waveform: Float[Tensor, "batch 1 samples"]) -> Complex[Tensor, "batch frames bins"]:
-        pieces = framed(waveform[:, 0], self.spec).unfold(1, self.spec.n_fft, self.spec.hop)
-        return torch.fft.rfft(pieces * self.window)
+        chunks = framed(waveform[:, 0], self.spec).unfold(1, self.spec.n_fft, self.spec.hop)
+        return torch.fft.rfft(chunks * self.window)
 
     def inverse(self, spectrum: Complex[Tensor, "batch frames bins"]) -> Float[Tensor, "batch 1 samples"]:
-        pieces = torch.fft.irfft(spectrum, n=self.spec.n_fft).mul_(self.window)
-        return (overlap_add(pieces, self.spec.hop)[:, self.span] / self.overlaps)[:, None]
+        chunks = torch.fft.irfft(spectrum, n=self.spec.n_fft).mul_(self.window)
+        return (overlap_add(chunks, self.spec.hop)[:, self.span] / self.overlaps)[:, None]
 
 
-def overlap_add(pieces: Float[Tensor, "batch frames length"], hop: int) -> Float[Tensor, "batch samples"]:
+def overlap_add(chunks: Float[Tensor, "batch frames length"], hop: int) -> Float[Tensor, "batch samples"]:
     """Sums pieces that each start `hop` samples after the one before."""
-    batch, frames, length = pieces.shape
+    batch, frames, length = chunks.shape
     if length % hop:
         samples = length + (frames - 1) * hop
-        return fold(pieces.transpose(1, 2), (1, samples), (1, length), stride=(1, hop))[:, 0, 0]
+        return fold(chunks.transpose(1, 2), (1, samples), (1, length), stride=(1, hop))[:, 0, 0]
     # Whole hops: a few shifted sums, several times faster than fold.
-    parts = pieces.unflatten(2, (-1, hop)).unbind(2)
-    total = pieces.new_zeros(batch, frames + len(parts) - 1, hop)
+    parts = chunks.unflatten(2, (-1, hop)).unbind(2)
+    total = chunks.new_zeros(batch, frames + len(parts) - 1, hop)
     for i, part in enumerate(parts):
         total[:, i : i + frames] += part
     return total.flatten(1)

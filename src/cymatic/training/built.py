@@ -61,8 +61,9 @@ class Built:
     """One stage of `recipe`, called `name`.
 
     about: lines that say what it is. complete: writes into the run what a model needs beside the part. chosen: what the
-    recipe left open. at_pace: the same with what its minutes allow at a pace.
-    domain: how what it makes is compared with the data at the end; None: not at all. use: how the trained model is used, with {run} in the place of its folder; None: as a part of others.
+    recipe left open. at_pace: the same with what its minutes allow at a pace. domain: how what it makes is compared
+    with the data at the end; None: not at all. use: how the trained model is used, with {run} in the place of its
+    folder; None: as a part of others.
     """
 
     recipe: Recipe

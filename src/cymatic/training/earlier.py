@@ -1,7 +1,7 @@
 """Recipes of earlier versions as today's: one kind of recipe each became data and stages.
 
-Until version 0.1 a recipe had a `kind` and sections of that kind. Each function below takes the sections of one kind and
-gives the stages that they stood for, with the values that were its defaults then wherever today's are others.
+Until version 0.1 a recipe had a `kind` and sections of that kind. Each function below takes the sections of one kind
+and gives the stages that they stood for, with the values that were its defaults then wherever today's are others.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ AUTO_MEL = "auto"
 def as_stages(values: Mapping[str, Any], where: str) -> Values:
     """`values` where they have stages, else what an earlier version meant by them.
 
-    Raises ModelError for a kind of recipe that no version knows, a key that its kind did not have, and an option that is
-    gone.
+    Raises ModelError for a kind of recipe that no version knows, a key that its kind did not have, and an option that
+    is gone.
     """
     if "stages" in values:
         return dict(values)
@@ -218,7 +218,8 @@ def _mel_gpt(given: Values) -> Values:
             objective={"l1": 1.0},
             segment=frames * spec.hop / spec.rate,
             discriminators={
-                "kind": "patch", "loss": "linear", "start": 500, "warmup": 500, "weight": 0.8, "width": 32, "features": 1.0, "rate": 1.0,
+                "kind": "patch", "loss": "linear", "start": 500, "warmup": 500, "weight": 0.8, "width": 32,
+                "features": 1.0, "rate": 1.0,
                 "adaptive": True, "adaptive_range": bounds, **judge,
             },
             share=share,

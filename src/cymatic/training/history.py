@@ -44,15 +44,15 @@ class History:
 
     def between(self, first: float, last: float) -> float | None:
         """The mean training loss over the steps from `first` to `last`; None where no piece ends there."""
-        pieces = [(loss * steps, steps) for step, loss, steps in self.train if first <= step <= last]
-        return sum(total for total, _ in pieces) / sum(steps for _, steps in pieces) if pieces else None
+        points = [(loss * steps, steps) for step, loss, steps in self.train if first <= step <= last]
+        return sum(total for total, _ in points) / sum(steps for _, steps in points) if points else None
 
-    def curve(self, pieces: int = 20) -> list[tuple[int, float]]:
+    def curve(self, points: int = 20) -> list[tuple[int, float]]:
         """The training loss smoothed: the mean of each of `pieces` equal stretches, with the step at its end."""
         if not self.train:
             return []
         end = self.train[-1][0]
-        edges = [round(end * i / pieces) for i in range(pieces + 1)]
+        edges = [round(end * i / points) for i in range(points + 1)]
         means = [(last, self.between(first + 1, last)) for first, last in pairwise(edges)]
         return [(step, mean) for step, mean in means if mean is not None]
 

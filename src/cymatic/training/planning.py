@@ -22,7 +22,7 @@ ENOUGH_HELD_OUT = 8  # clips whose loss says when it rises
 
 
 @dataclass(frozen=True)
-class Facts:
+class PlanFacts:
     """What a plan rests on.
 
     clips, captions, seconds: what is trained on; held_out: clips that are not. pitched: clips whose captions speak of
@@ -81,7 +81,7 @@ def _with(held: Any, path: list[str], value: Any) -> Any:
     return held.model_copy(update={first: _with(dict(held)[first], rest, value) if rest else value})
 
 
-def choices(facts: Facts, keys: Collection[str], stage: str) -> list[Choice]:
+def choices(facts: PlanFacts, keys: Collection[str], stage: str) -> list[Choice]:
     """What to train the stage with, but for `keys` that were given."""
     rules = (_start, _most_steps, _patience)
     wanted = [of_stage(choice, stage) for rule in rules if (choice := rule(facts)) is not None]
@@ -114,7 +114,7 @@ def changed_clips(clips: int, steps: float, most: int, stage: str) -> Choice | N
     return of_stage(Choice({"training.most_steps": 2 * most, **CHANGES}, why), stage)
 
 
-def _start(facts: Facts) -> Choice | None:
+def _start(facts: PlanFacts) -> Choice | None:
     if facts.start is None:
         return None
     if 2 * facts.known >= facts.captions:
@@ -127,7 +127,7 @@ def _start(facts: Facts) -> Choice | None:
     return Choice({"start": facts.start}, f"from {facts.start}, {why}")
 
 
-def _most_steps(facts: Facts) -> Choice | None:
+def _most_steps(facts: PlanFacts) -> Choice | None:
     if facts.ends:
         return None
     most = max(FEWEST_STEPS, STEPS_A_CLIP * facts.clips)
@@ -135,7 +135,7 @@ def _most_steps(facts: Facts) -> Choice | None:
     return Choice({"training.most_steps": most}, why)
 
 
-def _patience(facts: Facts) -> Choice | None:
+def _patience(facts: PlanFacts) -> Choice | None:
     if facts.ends or facts.held_out < ENOUGH_HELD_OUT:
         return None
     why = f"an earlier end where the loss held out stays clearly above its lowest for {PATIENCE} checkpoints"

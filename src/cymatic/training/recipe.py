@@ -63,7 +63,8 @@ class Recipe(Config):
         return all(one.minutes is not None or one.steps is not None for one in lengths)
 
     def lasting_for(self, *, minutes: float | None = None, steps: int | None = None) -> Recipe:
-        """The recipe with this length instead of its own; of several stages, those with a length of their own keep it."""
+        """The recipe with this length instead of its own; of several stages, those with a length of their own keep
+        it."""
         recipe = self.model_copy(update={"minutes": minutes, "steps": steps})
         if len(self.stages) == 1:
             open_ended = self.stages[self.last].training.model_copy(update={"minutes": None, "steps": None})
@@ -185,4 +186,3 @@ def make_recipe(name: str | Path | None, settings: list[str]) -> Recipe:
 def write_recipe(recipe: Recipe) -> str:
     """The recipe as YAML, every value spelled out."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-

@@ -42,9 +42,9 @@ class TrainingSettings(Config):
 class ObjectiveSettings(Config):
     """What a reconstruction is compared by, as weights; 0 leaves a term out (see `training.objective`).
 
-    Any target: `l1`, `l2`, in the part's own units. Waveforms: `mel`: log mels at several scales. `log_mel`: the log mel
-    that a vocoder reads. `loud`: magnitudes by their roots. `phase`: complex spectra. `stages`: the mean channel of each
-    of SoundStream's decoder stages against the sound. `white`: how far the latent is from a unit Gaussian.
+    Any target: `l1`, `l2`, in the part's own units. Waveforms: `mel`: log mels at several scales. `log_mel`: the log
+    mel that a vocoder reads. `loud`: magnitudes by their roots. `phase`: complex spectra. `stages`: the mean channel of
+    each of SoundStream's decoder stages against the sound. `white`: how far the latent is from a unit Gaussian.
     `opening`: the share of the steps in which a low-pass over what the codec reads opens; 0 shows all from the start.
     """
 
@@ -70,10 +70,11 @@ class DiscriminatorSettings(Config):
     kind: `patch` for pictures and mels; of waveforms `spectrograms` joined by periods, MelGAN's three `scales`, or
     Lumen's set. start: reconstruction-only steps before they come. warmup: steps of the ramp over which their weight
     grows. weight, features: of the adversarial loss and of feature matching. adaptive: whether VQ-GAN's adaptive weight
-    scales both, within `adaptive_range`. segments: items of a batch that they see. rate: of their steps, relative to the
-    generator's. loss: `linear` is the hinge whose other side is -D, as VQ-GAN has it, `melgan` the same with MelGAN's sums. selection: all of them at each step, or one for
-    `every` steps, more often one that is hard to fool. balanced: weights are shares of the gradient, by EnCodec's
-    balancer. adversarial_only: once the ramp is over the objective's distances are left out.
+    scales both, within `adaptive_range`. segments: items of a batch that they see. rate: of their steps, relative to
+    the generator's. loss: `linear` is the hinge whose other side is -D, as VQ-GAN has it, `melgan` the same with
+    MelGAN's sums. selection: all of them at each step, or one for `every` steps, more often one that is hard to fool.
+    balanced: weights are shares of the gradient, by EnCodec's balancer. adversarial_only: once the ramp is over the
+    objective's distances are left out.
     """
 
     kind: Literal["patch", "spectrograms", "scales", "lumen"]

@@ -22,7 +22,7 @@ from cymatic.hub.pipeline_file import read_pipeline
 from cymatic.hub.wave_codecs import load_any_codec
 from cymatic.pipelines.load import find_model, starters
 from cymatic.priors import PRIORS
-from cymatic.training.planning import Facts, given, is_given
+from cymatic.training.planning import PlanFacts, given, is_given
 from cymatic.training.recipe import Recipe
 from cymatic.training.settings import VocoderSettings
 from cymatic.vocoders import TRAINED_VOCODERS
@@ -125,10 +125,10 @@ def shaped(recipe: Recipe, stage: str, start: Start) -> Recipe:
     return recipe.with_stage(stage, start=start.name, part=part, encoder=updates["encoder"])
 
 
-def facts(data: Data, recipe: Recipe, stage: str, start: Start | None) -> Facts:
+def facts(data: Data, recipe: Recipe, stage: str, start: Start | None) -> PlanFacts:
     """What a plan for this stage rests on; `start`: a starter that fits it."""
     captions = {normalise(one.caption) for one in data.train}
-    return Facts(
+    return PlanFacts(
         clips=len(data.train),
         captions=len(captions),
         known=len(captions.intersection(map(normalise, start.captions))) if start is not None else 0,

@@ -75,7 +75,7 @@ def melgan(mel: MelSpec = PRESETS["specvqgan-22k"]) -> MelGANConfig:
     return MelGANConfig(mel=mel)
 
 
-class ResidualBlock(nn.Module):
+class DilatedBlock(nn.Module):
     """`shortcut(x) + pointwise(lrelu(dilated(lrelu(x))))`, with three taps `dilation` apart."""
 
     def __init__(self, width: int, dilation: int) -> None:
@@ -99,7 +99,7 @@ class Upsampling(nn.Module):
         self.raised = weight_norm(
             nn.ConvTranspose1d(width, width // 2, 2 * ratio, ratio, padding=ratio // 2 + odd, output_padding=odd)
         )
-        self.blocks = nn.ModuleList(ResidualBlock(width // 2, 3**j) for j in range(blocks))
+        self.blocks = nn.ModuleList(DilatedBlock(width // 2, 3**j) for j in range(blocks))
 
     def forward(self, x: Float[Tensor, "batch width frames"]) -> Float[Tensor, "batch half samples"]:
         x = self.raised(leaky_relu(x, SLOPE))

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from cymatic.data.published import fluidsynth, instruments
-from cymatic.data.published.midi import Note, notes_apart
+from cymatic.data.published.midi import MidiNote, notes_apart
 from cymatic.errors import Error
 
 NOTES = [
@@ -21,7 +21,7 @@ def test_rows_are_those_that_the_starters_heard(heard):
 
 
 def test_the_midi_file_byte_by_byte():
-    song = notes_apart([Note(60, 112)], 19, first=0.1, apart=3.0, held=1.5, cut=2.7)
+    song = notes_apart([MidiNote(60, 112)], 19, first=0.1, apart=3.0, held=1.5, cut=2.7)
     assert song[:14] == bytes.fromhex("4d546864 00000006 0000 0001 03e8")
     track = bytes.fromhex(
         "00 ff5103 0f4240"  # a quarter note a second
@@ -35,7 +35,7 @@ def test_the_midi_file_byte_by_byte():
 
 
 def test_drums_play_on_their_channel():
-    song = notes_apart([Note(35, 36), Note(35, 127)], None, first=0.1, apart=3.0, held=1.5, cut=2.7)
+    song = notes_apart([MidiNote(35, 36), MidiNote(35, 127)], None, first=0.1, apart=3.0, held=1.5, cut=2.7)
     assert bytes([0x99, 35, 36]) in song and bytes([0x99, 35, 127]) in song and b"\xc0" not in song[14:]
 
 
@@ -97,7 +97,7 @@ def test_only_what_is_missing_is_rendered(silent, writer, tmp_path):
     again = writer("instruments")
     (again.work / rows[2]["audio"]).write_bytes(b"OggS, cut short")
     assert instruments.make(again, tmp_path) == rows
-    assert silent[1] == (0, [Note(rows[2]["pitch"], rows[2]["velocity"])])
+    assert silent[1] == (0, [MidiNote(rows[2]["pitch"], rows[2]["velocity"])])
 
 
 def test_notes_that_sound_otherwise_are_counted(silent, writer, tmp_path, monkeypatch):
@@ -111,7 +111,7 @@ def test_a_fluidsynth_that_fails_is_quoted(tmp_path):
     program.write_text("#!/bin/sh\necho 'fluidsynth: error: Unknown file type' >&2\nexit 1\n")
     program.chmod(0o755)
     with pytest.raises(Error, match=r"rendered no sound .*Unknown file type"):
-        fluidsynth.render([Note(60, 100)], 0, tmp_path / "x.sf2", str(program), lead=0.005, length=2.5)
+        fluidsynth.render([MidiNote(60, 100)], 0, tmp_path / "x.sf2", str(program), lead=0.005, length=2.5)
 
 
 @pytest.mark.slow

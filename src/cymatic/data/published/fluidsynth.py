@@ -13,7 +13,7 @@ import soundfile
 from jaxtyping import Float
 
 from cymatic.data.published.download import Checksum
-from cymatic.data.published.midi import Note, notes_apart
+from cymatic.data.published.midi import MidiNote, notes_apart
 from cymatic.errors import Error
 
 FONT = "FluidR3_GM.sf2"
@@ -80,7 +80,7 @@ def find_font(given: Path | None, *more: Path) -> Path:
 
 
 def render(
-    notes: Sequence[Note], instrument: int | None, font: Path, program: str, *, lead: float, length: float
+    notes: Sequence[MidiNote], instrument: int | None, font: Path, program: str, *, lead: float, length: float
 ) -> list[Float[np.ndarray, " samples"]]:
     """Each note on its own at 48 kHz, the mean of both channels, dry: no reverb, no chorus.
 

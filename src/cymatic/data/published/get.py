@@ -58,7 +58,7 @@ def get(name: str, folder: Path, given: Path | None = None, watch: Watch | None 
         raise Error(f"{given} does not exist; give --from a folder or an archive that is there")
     writer.open()
     try:
-        return _MAKERS[name](writer, given, watch)
+        return _WRITERS[name](writer, given, watch)
     except DownloadError as error:
         raise Error(f"{error}; {by_hand(pack, folder)}") from error
 
@@ -135,7 +135,7 @@ def _archive(
     return local(archive)
 
 
-_MAKERS: dict[str, Callable[[DatasetWriter, Path | None, Watch], Made]] = {
+_WRITERS: dict[str, Callable[[DatasetWriter, Path | None, Watch], Made]] = {
     "digits": _digits,
     "samples": _samples,
     "instruments": _instruments,

@@ -22,7 +22,7 @@ import soxr
 from cymatic.data.published.dataset_writer import DatasetWriter, ManifestRow, encoded
 from cymatic.data.published.fluidsynth import RATE as RENDERED_RATE
 from cymatic.data.published.fluidsynth import find_font, find_program, render
-from cymatic.data.published.midi import Note
+from cymatic.data.published.midi import MidiNote
 from cymatic.data.published.shaping import RATE, levels, loud_part
 from cymatic.errors import Error
 
@@ -50,7 +50,7 @@ class Rendered:
     instrument: str
     family: str
     verb: str  # what is done to a drum
-    note: Note
+    note: MidiNote
     split: str
     seconds: float
     level: float  # dBFS
@@ -148,7 +148,7 @@ def _notes_of(line: dict[str, str]) -> Iterator[Rendered]:
                 instrument=line["instrument"],
                 family=line["family"],
                 verb=line["verb"],
-                note=Note(int(pitch), velocity),
+                note=MidiNote(int(pitch), velocity),
                 split="valid" if entry.endswith("v") else "train",
                 seconds=float(length),
                 level=-float(level),

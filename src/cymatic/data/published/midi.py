@@ -11,7 +11,7 @@ DRUM_CHANNEL = 9  # the tenth, which General MIDI keeps for percussion
 
 
 @dataclass(frozen=True)
-class Note:
+class MidiNote:
     """A key 0-127, struck at `velocity` 1-127."""
 
     pitch: int
@@ -19,7 +19,7 @@ class Note:
 
 
 def notes_apart(
-    notes: Sequence[Note], program: int | None, *, first: float, apart: float, held: float, cut: float
+    notes: Sequence[MidiNote], program: int | None, *, first: float, apart: float, held: float, cut: float
 ) -> bytes:
     """A file that plays `notes` on one channel, the first at `first` seconds and each `apart` seconds after another.
 

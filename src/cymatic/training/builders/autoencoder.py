@@ -80,7 +80,8 @@ def _about(stage: AutoencoderStage, data: Data, task: AutoencoderTask, part: Any
         batch += f" segments of {stage.segment:.2g} s"
     model = f"model  {parameters(part) / 1e6:.1f} M parameters"
     if task.adversary is not None and stage.discriminators is not None:
-        model += f", and {parameters(task.adversary) / 1e6:.1f} M of discriminators from step {stage.discriminators.start} on"
+        others, first = parameters(task.adversary) / 1e6, stage.discriminators.start
+        model += f", and {others:.1f} M of discriminators from step {first} on"
     return (*describe_data(data), *_codes(data, part), f"{model}; {batch}")
 
 

@@ -78,8 +78,8 @@ def _over_targets(context: Context, stage: PriorStage) -> Built:
         stage = recipe.stages[name]  # type: ignore[assignment]
     spec = stage.part.reads
     data = load_examples(
-        recipe.data, Reading(stage.role or spec.medium, spec, not stage.part.names_its_spec), _givens(stage), captions=stage.encoder.reads is None,
-        strict=context.strict, say=context.say,
+        recipe.data, Reading(stage.role or spec.medium, spec, not stage.part.names_its_spec), _givens(stage),
+        captions=stage.encoder.reads is None, strict=context.strict, say=context.say,
     )  # fmt: skip
     chosen: tuple[Choice, ...] = ()
     if not context.resumed:
@@ -99,8 +99,8 @@ def _over_targets(context: Context, stage: PriorStage) -> Built:
     settings = recipe.data.augment
     examples = [*data.epoch, *(at_other_pitches(data, recipe.data, settings.pitch) if settings.pitch else ())]
     built = Built(
-        recipe, name, data, task, _batches(context, recipe, examples, spec), _known(task, data.valid), _about(data, task, stage),
-        _complete(context, data, {}), chosen, use_of(MEDIA[spec.medium]), _domain(stage, spec),
+        recipe, name, data, task, _batches(context, recipe, examples, spec), _known(task, data.valid),
+        _about(data, task, stage), _complete(context, data, {}), chosen, use_of(MEDIA[spec.medium]), _domain(stage, spec),
     )  # fmt: skip
     return replace(built, at_pace=_at_pace(context, examples, data, spec))
 
@@ -162,8 +162,9 @@ def _over_codes(context: Context, stage: PriorStage, codec: Any, own: bool) -> B
         f"codes  {max(sizes)} of them, {len(sizes)} in a column, at most {longest} columns",
     )
     return Built(
-        context.recipe, context.name, data, task, batches, _known(task, valid), about, _complete(context, data, _codec(codec, own)),
-        use=use_of(MEDIA[codec.config.gives.medium]), domain=_domain(stage, codec.config.gives),
+        context.recipe, context.name, data, task, batches, _known(task, valid), about,
+        _complete(context, data, _codec(codec, own)), use=use_of(MEDIA[codec.config.gives.medium]),
+        domain=_domain(stage, codec.config.gives),
     )  # fmt: skip
 
 

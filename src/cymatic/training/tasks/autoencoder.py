@@ -35,9 +35,10 @@ MOST_MEASURED = 72  # items
 class AutoencoderTask(nn.Module):
     """A part and its discriminators as one module with one loss.
 
-    Both sides step at once: the part's terms see the discriminators' weights as constants, the discriminators' term sees
-    what was made as a constant, so the gradient of the sum is each side's own and one optimiser serves both. The loss is
-    `distances + quantizer's terms + ramp * (weight * adversarial + features * feature matching) + discriminators'`.
+    Both sides step at once: the part's terms see the discriminators' weights as constants, the discriminators' term
+    sees what was made as a constant, so the gradient of the sum is each side's own and one optimiser serves both. The
+    loss is `distances + quantizer's terms + ramp * (weight * adversarial + features * feature matching) +
+    discriminators'`.
 
     Raises Error for an objective that the part can't have.
     """
@@ -50,7 +51,6 @@ class AutoencoderTask(nn.Module):
         super().__init__()
         self.name, self.stage, self.rank, self.ranks = name, stage, rank, ranks
         self.total_steps: int | None = stage.training.steps
-        torch.manual_seed(mixed(stage.training.seed, 1))
         self.part: Any = part
         self.weights = stage.objective.weights()
         self.waves = any(term in OF_WAVEFORMS for term in self.weights)
@@ -220,7 +220,8 @@ class AutoencoderTask(nn.Module):
         return sums
 
     def _reconstructed(self, target: Tensor, counts: Sequence[Tensor]) -> dict[str, Tensor]:
-        """The item through the part, and where a frame has several levels of codes through half of them; counts codes."""
+        """The item through the part, and where a frame has several levels of codes through half of them; counts
+        codes."""
         part, length = self.part, target.shape[-1]
         latent = part.encode(target)
         made = {"loss": part.decode(latent)[..., :length]}

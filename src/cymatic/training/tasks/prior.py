@@ -43,13 +43,15 @@ class PriorTask(nn.Module):
 
     def forward(self, batch: Batch, seed: int) -> dict[str, Tensor]:
         """`{"loss": ..., and its terms}` of one batch."""
-        parts = 1
+        micro_batches = 1
         if not batch.target.is_floating_point() and batch.shard is None:
-            parts = min(len(batch), -(-batch.target.numel() // AT_ONCE))
-        if parts == 1:
+            micro_batches = min(len(batch), -(-batch.target.numel() // AT_ONCE))
+        if micro_batches == 1:
             terms = self._terms(batch, seed)
         else:
-            terms = accumulated(lambda number: self._terms(batch.part(number, parts), seed), parts, self)
+            terms = accumulated(
+                lambda number: self._terms(batch.micro_batch(number, micro_batches), seed), micro_batches, self
+            )
         if self.training:
             self.steps += 1
         return terms

@@ -18,9 +18,9 @@ class Task(Protocol):
     What is random in a step comes from a generator seeded by the run's seed and the step, so a step is a function of
     the weights alone and a resumed run needs no stored random state.
 
-    keeps_best: whether the weights with the lowest loss held out are kept, rather than the latest. rounds: forward passes for each item held out. full_from:
-    the step from which steps cost their most. total_steps: of the whole run, where that is known; the loop sets it.
-    steps: a buffer, the steps made.
+    keeps_best: whether the weights with the lowest loss held out are kept, rather than the latest. rounds: forward
+    passes for each item held out. full_from: the step from which steps cost their most. total_steps: of the whole run,
+    where that is known; the loop sets it. steps: a buffer, the steps made.
     """
 
     keeps_best: bool
