@@ -100,7 +100,8 @@ def _over_targets(context: Context, stage: PriorStage) -> Built:
     examples = [*data.epoch, *(at_other_pitches(data, recipe.data, settings.pitch) if settings.pitch else ())]
     built = Built(
         recipe, name, data, task, _batches(context, recipe, examples, spec), _known(task, data.valid),
-        _about(data, task, stage), _complete(context, data, {}), chosen, use_of(MEDIA[spec.medium]), _domain(stage, spec),
+        _about(data, task, stage), _complete(context, data, {}), chosen, use_of(MEDIA[spec.medium]),
+        _domain(stage, spec),
     )  # fmt: skip
     return replace(built, at_pace=_at_pace(context, examples, data, spec))
 
