@@ -6,6 +6,7 @@ Curves, read from .csv, get a medium, a codec, an encoder and a preset in a copy
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from tests.house.test_imports import PACKAGE, circles, graph, violations
+from tests.house.test_imports import PACKAGE, REPOSITORY, circles, graph, violations
 
 from cymatic.media.sound import Sound
 
@@ -31,8 +32,8 @@ NEW = {
 # Of each union the line that names its members, what it becomes, and what has to be imported for that.
 UNIONS = {
     "media/__init__.py": (
-        "(AUDIO, PICTURE, FEATURES)",
-        "(AUDIO, PICTURE, FEATURES, CURVE)",
+        "for medium in (AUDIO, PICTURE, FEATURES)",
+        "for medium in (AUDIO, PICTURE, FEATURES, CURVE)",
         "from cymatic.media.curve import CURVE",
     ),
     "codecs/__init__.py": (
@@ -151,6 +152,16 @@ def test_what_is_new_keeps_the_order_of_the_rooms(house: House) -> None:
     assert circles(graph(house.package)) == circles(graph(PACKAGE))
 
 
+def test_the_document_shows_what_is_here() -> None:
+    text = (REPOSITORY / "docs" / "how-to-medium.md").read_text(encoding="utf-8")
+    sources = [(HERE / name).read_text(encoding="utf-8") for name in NEW]
+    sources += ["".join(longer for _, longer, _ in UNIONS.values()), USE]
+    blocks = re.findall(r"^```(?:py|yaml)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert len(blocks) > 5
+    for block in blocks:
+        assert any(block.strip() in source for source in sources), f"the document shows other code:\n{block}"
+
+
 STOP = """
 import os, signal, sys
 from pathlib import Path
@@ -170,6 +181,12 @@ for step in (25, 15):  # in the codec's stage, then in the prior's
 SHORT = ("codec.training.steps=60", "prior.training.steps=40", "codec.training.checkpoint_steps=20",
          "prior.training.checkpoint_steps=10")  # fmt: skip
 
+THEN = """
+from cymatic.apps.cli import run
+
+for line in {!r}, {!r}:
+    assert run(line.split()) == 0
+"""
 USE = """
 import sys
 import cymatic
@@ -192,15 +209,79 @@ def test_a_codec_and_a_prior_of_curves_train_resume_and_are_evaluated(house: Hou
     assert "trained 40 steps" in said and "cymatic.load('whole')" in said
     assert (house.room / "whole" / "verdict.txt").read_text(encoding="utf-8")
     house.python("-c", STOP, str(house.folder), "halted", *SHORT)
-    assert "trained 40 steps" in house.cymatic("train", "--resume", "--out", "halted")
+    said = house.python(
+        "-c", THEN.format("train --resume --out halted", "evaluate whole -o report --n 6") + USE, "whole"
+    )
+    assert "trained 40 steps" in said
     for part in ("codec", "encoder", "prior"):
         for name in ("model.safetensors", "config.json"):
             whole, halted = ((house.room / run / part / name).read_bytes() for run in ("whole", "halted"))
             assert whole == halted, f"{part}/{name} is another one after two stops"
-    house.python("-c", USE, "whole")
-    house.cymatic("evaluate", "whole", "-o", "report", "--n", "6")
     report = json.loads((house.room / "report" / "report.json").read_text(encoding="utf-8"))
     assert report["model"]["reads"]["medium"] == "curve" and report["protocol"]["n"] == 6
     assert report["reconstruction"]["codec"]["distance"]["value"] < 0.5
     assert report["likelihood"]["nats_a_code"]["value"] < report["likelihood"]["uniform"]
     assert (house.room / "report" / "report.html").read_text(encoding="utf-8").count("<img") >= 3
+
+
+ROLES = """
+import torch
+import cymatic
+from cymatic.errors import Error
+from cymatic.media.audio import prepare
+from cymatic.media.curve import Curve
+from cymatic.media.sound import Sound
+
+names = [f"curves/{caption}_{take}" for caption in ("rising", "falling", "wave") for take in (2, 3)]
+curves, sounds = [Curve.read(f"{name}.csv") for name in names], [Sound.read(f"{name}.wav") for name in names]
+aligned = cymatic.load("aligned")
+near = aligned.embed("curve", curves) @ aligned.embed("audio", sounds).T
+captions = near.reshape(3, 2, 3, 2).mean((1, 3))
+assert (captions.argmax(1) == torch.arange(3)).all(), f"a curve lies nearest to sounds of its caption: {captions}"
+
+drawn = cymatic.load("drawn")
+made = drawn(sounds[0], seed=1)
+assert isinstance(made, Curve) and made.info["prompt"] == repr(sounds[0])
+assert (made.values == drawn(prepare(sounds[0], drawn.encoder.config.reads), seed=1).values).all()
+try:
+    drawn("rising")
+except Error as error:
+    assert "conditioned on sounds" in str(error), error
+else:
+    raise AssertionError("words are no sound")
+"""
+
+
+@pytest.mark.slow
+def test_curves_are_aligned_with_sounds_and_drawn_from_them_by_one_manifest(house: House) -> None:
+    preset = yaml.safe_load((HERE / "curves.yaml").read_text(encoding="utf-8"))["stages"]
+    aligned = {"task": "alignment", "parts": {"curve": CURVES, "audio": SOUND}, "training": {**QUICK, "steps": 60}}
+    codec = {**preset["codec"], "training": {**QUICK, "steps": 40}}
+    prior = {**preset["prior"], "encoder": SOUND, "given": "audio", "training": {**QUICK, "steps": 40}}
+    recipes = {"aligned": {"both": aligned}, "drawn": {"codec": codec, "prior": prior}}
+    lines = [f"train curves --recipe {house.recipe(name, stages)} --out {name}" for name, stages in recipes.items()]
+    said = house.python("-c", THEN.format(*lines) + ROLES)
+    assert all(f"{name} holds the weights" in said for name in recipes)
+
+
+CODEC = """
+import cymatic
+from cymatic.media.curve import Curve
+
+codec = cymatic.load("codec")
+real = Curve.read("curves/rising_2.csv")
+again = codec.reconstruct(real)
+assert isinstance(again, Curve) and abs(again.values - real.resampled(64)).mean() < 0.3
+assert codec.encode(real).codes.shape == (1, 1, 8)
+"""
+
+
+@pytest.mark.slow
+def test_a_codec_of_curves_is_a_model_by_itself(house: House) -> None:
+    preset = yaml.safe_load((HERE / "curves.yaml").read_text(encoding="utf-8"))["stages"]
+    recipe = house.recipe("codec", {"codec": {**preset["codec"], "training": {**QUICK, "steps": 60}}})
+    lines = (f"train curves --recipe {recipe} --out codec", "evaluate codec -o codec-report --n 6")
+    house.python("-c", THEN.format(*lines) + CODEC)
+    report = json.loads((house.room / "codec-report" / "report.json").read_text(encoding="utf-8"))
+    assert report["reconstruction"]["codec"]["distance"]["value"] < 0.3
+    assert report["codes"]["codes"]["size"] == 125 and report["protocol"]["n"] == 0

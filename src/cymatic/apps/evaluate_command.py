@@ -88,6 +88,7 @@ def evaluate_command(run: str, data: Path | None, classifier: Path | None, n: in
             origin = f"trained for this report on {len(corpus.train)} training clips"
         elif given is None:
             recogniser = Probe(corpus.train, domain, corpus.valid.captions)
+            origin = f"a probe of {domain.name}s, from {len(corpus.train)} training clips"
     except Error as error:
         why = str(error)
     output.mkdir(parents=True, exist_ok=True)
@@ -100,13 +101,16 @@ def evaluate_command(run: str, data: Path | None, classifier: Path | None, n: in
     if why is not None:
         found.missing["accuracy"] = found.missing["distances"] = f"there is no classifier, for {why}"
     report = report_of(model, corpus, found, n)
-    if given is not None and place is not None:
-        sha256 = fingerprint([place])
+    if recogniser is not None:
+        # A probe is learned anew from the clips each time, so it has no hash.
+        sha256 = None if given is None or place is None else fingerprint([place])
         report["classifier"] = {
-            "name": name, "origin": origin, "sha256": sha256, "rate": given.rate, "labels": given.labels,
+            "name": name, "origin": origin, "sha256": sha256, "rate": None if given is None else given.rate,
+            "labels": recogniser.labels,
         }  # fmt: skip
         report["embedding"] = {
-            "name": f"the features of the classifier {name}", "sha256": sha256, "dim": given.config.trunk.dim,
+            "name": f"the features of the classifier {name}", "sha256": sha256,
+            "dim": recogniser.embedding(corpus.train.values[:1]).shape[1],
         }  # fmt: skip
     report["summary"] = summary(report)
     report["seconds"] = round(time.monotonic() - began, 1)

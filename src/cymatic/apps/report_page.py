@@ -179,7 +179,7 @@ def _distances(report: Mapping[str, Any]) -> dict[str, Any] | None:
         "header": ["clips", "Fréchet", "kernel", *(f"MKL {q}" for q in questions), "precision", "recall", "n"],
         "rows": rows,
         "caption": f"From {report['protocol']['reference']} training clips of the same captions, in "
-        f"{embedding['name']} ({embedding['sha256'][:12]}). Comparable within this table, and with other models in "
+        f"{embedding['name']}{_hash(embedding, 12)}. Comparable within this table, and with other models in "
         "this same embedding at this n; with no other published Fréchet distance.",
     }
 
@@ -210,6 +210,11 @@ def _reconstruction(report: Mapping[str, Any]) -> dict[str, Any] | None:
     }
 
 
+def _hash(part: Mapping[str, Any], digits: int | None = None) -> str:
+    """In brackets; nothing where it has none."""
+    return f" ({part['sha256'][:digits]})" if part["sha256"] else ""
+
+
 def _particulars(report: Mapping[str, Any]) -> list[list[Cell]]:
     model, data, classifier, plan = report["model"], report["data"], report["classifier"], report["protocol"]
     rate = f", {model['rate']} Hz" if model.get("rate") else ""
@@ -226,7 +231,8 @@ def _particulars(report: Mapping[str, Any]) -> list[list[Cell]]:
     ]
     if classifier is not None:
         labels = "; ".join(f"{question}: {len(answers)} answers" for question, answers in classifier["labels"].items())
-        about = f"{classifier['name']}, {classifier['rate']} Hz, {labels}, {classifier['sha256']}"
+        rate = f", {classifier['rate']} Hz" if classifier["rate"] else ""
+        about = f"{classifier['name']}{rate}, {labels}{_hash(classifier)}"
         rows.append(_texts("classifier", about))
     commit = f", commit {report['commit']}" if report["commit"] else ""
     rows.append(_texts("made by", f"cymatic {report['cymatic']}{commit}, torch {report['torch']}"))

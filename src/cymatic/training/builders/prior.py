@@ -100,7 +100,8 @@ def _over_targets(context: Context, stage: PriorStage) -> Built:
     examples = [*data.epoch, *(at_other_pitches(data, recipe.data, settings.pitch) if settings.pitch else ())]
     built = Built(
         recipe, name, data, task, _batches(context, recipe, examples, spec), _known(task, data.valid),
-        _about(data, task, stage), _complete(context, data, {}), chosen, use_of(MEDIA[spec.medium]), _domain(spec),
+        _about(data, task, stage), _complete(context, data, {}), chosen, use_of(MEDIA[spec.medium]),
+        _domain(stage, spec),
     )  # fmt: skip
     return replace(built, at_pace=_at_pace(context, examples, data, spec))
 
@@ -164,7 +165,7 @@ def _over_codes(context: Context, stage: PriorStage, codec: Any, own: bool) -> B
     return Built(
         context.recipe, context.name, data, task, batches, _known(task, valid), about,
         _complete(context, data, _codec(codec, own)), use=use_of(MEDIA[codec.config.gives.medium]),
-        domain=_domain(codec.config.gives),
+        domain=_domain(stage, codec.config.gives),
     )  # fmt: skip
 
 
@@ -190,8 +191,11 @@ def _over_shards(context: Context, stage: PriorStage, codec: Any, own: bool) -> 
     )  # fmt: skip
 
 
-def _domain(spec: Any) -> Domain | None:
-    """How targets are compared at the end of a run; None for waveforms, and for mels that are not in nepers."""
+def _domain(stage: PriorStage, spec: Any) -> Domain | None:
+    """How targets are compared at the end of a run; None for waveforms, for mels that are not in nepers, and where no
+    caption says what is to be made."""
+    if stage.encoder.reads is not None:
+        return None
     if spec.vocoded:
         return MELS if spec.normalisation == "natural-log" else None
     return None if spec.waveform else targets_of(MEDIA[spec.medium], spec)
