@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from tests.house.test_imports import PACKAGE, circles, graph, violations
 
 from cymatic.media.sound import Sound
-from tests.house.test_imports import PACKAGE, circles, graph, violations
 
 HERE = Path(__file__).parent / "curves"
 # Where the four files belong.
