@@ -17,8 +17,10 @@ from cymatic.media.sound import Sound
 
 if TYPE_CHECKING:
     from cymatic.codecs.waveform import BottleneckConfig, WaveformCodec
+    from cymatic.data.batches import Batch
     from cymatic.training.loop import Report
     from cymatic.training.recipe import Recipe
+    from cymatic.training.tasks.autoencoder import AutoencoderTask
 
 # Small enough for a test, and the same parts as any model.
 TINY = [
@@ -84,6 +86,23 @@ def tiny_codes_recipe(folder: Path, *settings: str) -> Recipe:
     from cymatic.training.recipe import make_recipe
 
     return make_recipe("melspec-gpt-small", [*TINY_CODES, f"data.folder={folder}", *settings])
+
+
+def autoencoder_of(recipe: Recipe, *, ranks: int = 1) -> AutoencoderTask:
+    """The task of a recipe's first stage as it begins, before it has met any data."""
+    from cymatic.training.builders.autoencoder import PARTS
+    from cymatic.training.tasks.autoencoder import AutoencoderTask
+
+    name, stage = next(iter(recipe.stages.items()))
+    torch.manual_seed(0)
+    return AutoencoderTask(name, stage, PARTS[type(stage.part)](stage.part), ranks=ranks)
+
+
+def batch_of(target: torch.Tensor, caption: str = "") -> Batch:
+    """A batch of targets of one length."""
+    from cymatic.data.batches import Batch
+
+    return Batch(target, torch.full((len(target),), target.shape[-1]), [caption] * len(target))
 
 
 def tiny_codec(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Any, Self
+from types import UnionType
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -43,25 +44,52 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     first = problems[0]
     if not isinstance(first["input"], dict):  # a plain value where one of some names would do, too: say the names
         first = next((p for p in problems if p["type"] == "literal_error" and p["input"] == first["input"]), first)
-    # Where a key takes one of several types, pydantic names the type that it tried, as in "mel.literal['auto']".
-    key = ".".join(str(part) for part in first["loc"] if "[" not in str(part)) or "the settings"
+    path, fields = _place(model, first["loc"])
+    key = ".".join(path) or "the settings"
     if first["type"] == "extra_forbidden":
-        return f'unknown key "{key}"; {nearest(str(first["loc"][-1]), _fields_at(model, first["loc"][:-1]))}'
+        return f'unknown key "{key}"; {nearest(path[-1], fields)}'
     if first["type"] == "missing":
         return f'"{key}" is missing'
     message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error" and isinstance(first["input"], dict):  # of several keys, which it names itself
+        return f'"{key}": {message}'
     return f'"{key}" is {first["input"]!r:.80}: {message[0].lower()}{message[1:]}'
 
 
-def _fields_at(model: type[BaseModel], path: tuple[int | str, ...]) -> set[str]:
-    """The field names valid at `path` below `model` (a closed union's `kind` appears as a step in pydantic's path)."""
-    fields = model.model_fields
-    for step in path:
-        if str(step) not in fields:
+def _place(model: type[BaseModel], steps: tuple[int | str, ...]) -> tuple[list[str], set[str]]:
+    """The keys on the way that pydantic names, and the keys that are known where the last one stands.
+
+    Where a key takes one of several types, pydantic names the type that it tried, too: `literal['auto']`, or the tag of
+    a closed union, such as `flow`. Those are no keys.
+    """
+    path: list[str] = []
+    here: list[Any] = [model]
+    fields: set[str] = set()
+    for step in map(str, steps):
+        models = [one for one in here if isinstance(one, type) and issubclass(one, BaseModel)]
+        tagged = [one for one in models if step in _tags(one)]
+        if "[" in step or (len(models) > 1 and tagged):
+            here = tagged or here
             continue
-        annotation = fields[str(step)].annotation
-        options = getattr(annotation, "__args__", (annotation,))
-        nested = [option for option in options if isinstance(option, type) and issubclass(option, BaseModel)]
-        if nested:
-            fields = {name: field for option in nested for name, field in option.model_fields.items()}
-    return set(fields)
+        path.append(step)
+        fields = {name for one in models for name in one.model_fields}
+        within = [one.model_fields[step].annotation for one in models if step in one.model_fields]
+        within += [of[-1] for one in here if (of := [of for of in get_args(one) if of is not Ellipsis])]  # inside of it
+        here = [option for one in within for option in _options(one)]
+    return path, fields
+
+
+def _options(annotation: Any) -> list[Any]:
+    """The types that an annotation allows, one by one."""
+    if get_origin(annotation) is Annotated:
+        return _options(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return [option for one in get_args(annotation) for option in _options(one)]
+    return [annotation]
+
+
+def _tags(model: type[BaseModel]) -> set[str]:
+    """What tells a model from others in a closed union: the values of its fields that have one value each."""
+    annotations = (field.annotation for field in model.model_fields.values())
+    values = (get_args(one) for one in annotations if get_origin(one) is Literal)
+    return {str(value[0]) for value in values if len(value) == 1}

@@ -2,16 +2,18 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
-from tests.helpers import TINY, tone
+from tests.helpers import TINY, quiet, tone
 
+from cymatic.training.build import build
+from cymatic.training.built import Built, Context
 from cymatic.training.hardware import make_fabric
-from cymatic.training.job import Job
-from cymatic.training.jobs import at_pace, make_job
+from cymatic.training.pace import Pace
 from cymatic.training.planning import PlanFacts, choices, given, is_given, smaller_batch, with_choices
-from cymatic.training.recipe import Recipe, make_recipe, parse_recipe, write_recipe
+from cymatic.training.recipe import make_recipe, parse_recipe, write_recipe
 
 SMALL = PlanFacts(clips=60, captions=10, known=0, seconds=30.0, held_out=12, pitched=0, start="starter-sound", ends=False)
 LARGE = replace(SMALL, clips=20_000, captions=900, seconds=40_000.0, held_out=2_000)
@@ -25,28 +27,31 @@ CASES = {
 }
 
 
-def planned(facts: PlanFacts, *settings: str) -> Recipe:
+def planned(facts: PlanFacts, *settings: str) -> Any:
+    """The stage as it is planned."""
     recipe = make_recipe(None, list(settings))
-    assert isinstance(recipe, Recipe)
-    return with_choices(recipe, choices(facts, given(recipe)))
+    return with_choices(recipe, choices(facts, given(recipe), "prior")).stages["prior"]
 
 
 def test_what_is_given():
-    recipe = make_recipe(None, ["prior.width=192", "data.augment={}", "training.minutes=3", "start=null"])
-    assert given(recipe) == {"prior.width", "data.augment", "training.minutes", "start"}
+    recipe = make_recipe(None, ["prior.width=192", "data.augment={}", "training.minutes=3", "prior.start=null"])
+    of_stage = {key.removeprefix("stages.prior.") for key in given(recipe) if key.startswith("stages.prior.")}
+    assert {"part.width", "training.minutes", "start"} <= of_stage
+    assert given(recipe) - {f"stages.prior.{key}" for key in of_stage} == {"data.augment"}
     keys = given(recipe)
-    assert is_given("prior.width", keys) and is_given("data.augment.gain", keys) and is_given("data", keys)
-    assert not is_given("prior.widths", keys) and not is_given("training.most_steps", keys)
-    assert not given(make_recipe(None, []))
+    assert is_given("stages.prior.part.width", keys) and is_given("data.augment.gain", keys) and is_given("data", keys)
+    assert not is_given("stages.prior.part.widths", keys) and not is_given("stages.prior.training.most_steps", keys)
+    said = given(make_recipe(None, []))
+    assert said == {f"stages.prior.{key}" for key in ("task", "part.kind", "encoder.kind")}, "what says which they are"
 
 
 @pytest.mark.parametrize("facts", CASES.values(), ids=CASES)
 def test_each_choice_is_valid_has_its_reason_and_is_spelt_out(facts):
-    chosen = choices(facts, set())
+    chosen = choices(facts, set(), "prior")
     recipe = with_choices(make_recipe(None, []), chosen)
     again = parse_recipe(yaml.safe_load(write_recipe(recipe)), "again")
     assert again == recipe, "what was chosen is valid, and a rerun has it"
-    assert choices(facts, given(again)) == [], "a resolved recipe leaves nothing open"
+    assert choices(facts, given(again), "prior") == [], "a resolved recipe leaves nothing open"
     for one in chosen:
         assert one.values and one.why.strip() and "\n" not in one.why and len(one.why) < 160, one
     assert len({key for one in chosen for key in one.values}) == sum(len(one.values) for one in chosen)
@@ -54,20 +59,22 @@ def test_each_choice_is_valid_has_its_reason_and_is_spelt_out(facts):
 
 @pytest.mark.parametrize("facts", CASES.values(), ids=CASES)
 def test_nothing_that_was_given_is_chosen(facts):
-    everything = {key: value for one in choices(facts, set()) for key, value in one.values.items()}
+    everything = {key: value for one in choices(facts, set(), "prior") for key, value in one.values.items()}
     for key in everything:
         keys = {key}
-        assert key not in {name for one in choices(facts, keys) for name in one.values}, key
-        assert key not in {name for one in choices(facts, {key.split(".")[0]}) for name in one.values}, key
+        assert key not in {name for one in choices(facts, keys, "prior") for name in one.values}, key
+        above = {key.rpartition(".")[0]}
+        assert key not in {name for one in choices(facts, above, "prior") for name in one.values}, key
 
 
 def test_batches_shrink_where_time_is_short():
-    assert smaller_batch(64, 5_000) is None
-    assert smaller_batch(64, 350).values == {"training.batch": 32}
-    assert smaller_batch(64, 10).values == {"training.batch": 16}
-    assert smaller_batch(64, 10, least=32).values == {"training.batch": 32}, "each device has one"
-    assert smaller_batch(64, 350, most=300) is None, "no more steps are wanted"
-    assert smaller_batch(20, 10) is None
+    batch = "stages.prior.training.batch"
+    assert smaller_batch(64, 5_000, None, "prior") is None
+    assert smaller_batch(64, 350, None, "prior").values == {batch: 32}
+    assert smaller_batch(64, 10, None, "prior").values == {batch: 16}
+    assert smaller_batch(64, 10, None, "prior", least=32).values == {batch: 32}, "each device has one"
+    assert smaller_batch(64, 350, 300, "prior") is None, "no more steps are wanted"
+    assert smaller_batch(20, 10, None, "prior") is None
 
 
 def test_who_goes_on_from_the_starter():
@@ -75,7 +82,7 @@ def test_who_goes_on_from_the_starter():
     assert planned(replace(SMALL, known=5)).start == "starter-sound", "half of the captions are known"
     assert planned(replace(SMALL, clips=200)).start == "starter-sound"
     assert planned(replace(LARGE, start=None)).start is None
-    assert planned(LARGE, "start=null").start is None
+    assert planned(LARGE, "prior.start=null").start is None
 
 
 def test_how_long():
@@ -86,30 +93,33 @@ def test_how_long():
     assert planned(SMALL).training.patience and planned(replace(SMALL, held_out=2)).training.patience is None
 
 
-def test_a_job_at_its_pace(tmp_path):
+def test_a_stage_at_its_pace(tmp_path):
     for take in range(1, 41):
         tone(300 + take, 0.2, seed=take).write(tmp_path / f"beep_{take}.wav")
     settings = [setting for setting in TINY if not setting.startswith("training.batch")]
     fabric = make_fabric("cpu")
 
-    def job_of(*more: str) -> Job:
+    def built_of(*more: str) -> Built:
         recipe = make_recipe(None, [*settings, f"data.folder={tmp_path}", "training.minutes=1", *more])
-        return make_job(recipe, "prior", fabric, strict=False, say=lambda line: None, run=Path("none"))
+        return build(Context(recipe, "prior", fabric, Path("none"), resumed=False, strict=False, say=quiet))
 
-    job = job_of()
-    whole = job.batches.batch
-    assert at_pace(job, 0.3, fabric) == (job, 0.3), "200 steps are enough"
-    longer, pace = at_pace(job, 0.1, fabric)
-    assert longer.recipe.training.most_steps == 240 and longer.recipe.data.augment.changes and pace == 0.1
+    def at_pace(built: Built, seconds: float) -> tuple[Built, Pace]:
+        return built.at_pace(built, Pace(seconds, seconds))
+
+    built = built_of()
+    whole = built.batches.batch
+    assert at_pace(built, 0.3) == (built, Pace(0.3, 0.3)), "200 steps are enough"
+    longer, pace = at_pace(built, 0.1)
+    assert longer.training.most_steps == 240 and longer.recipe.data.augment.changes and pace == Pace(0.1, 0.1)
     assert longer.batches.change is not None
     assert any(line.startswith("chosen 240 steps instead") for line in longer.plan(pace))
-    plain = job_of("data.augment={}")
-    assert at_pace(plain, 0.1, fabric) == (plain, 0.1)
-    shorter, pace = at_pace(job, 1.0, fabric)
-    assert shorter.batches.batch == shorter.recipe.training.batch == whole // 2
-    assert pace == pytest.approx(0.5, rel=0.05)
+    plain = built_of("data.augment={}")
+    assert at_pace(plain, 0.1) == (plain, Pace(0.1, 0.1))
+    shorter, pace = at_pace(built, 1.0)
+    assert shorter.batches.batch == shorter.training.batch == whole // 2
+    assert pace.early == pytest.approx(0.5, rel=0.05)
     assert f"chosen batches of {whole // 2}, since 60 steps of {whole} are few" in shorter.plan(pace)
-    assert any(line.startswith("time   1 minutes, some 60 steps") for line in shorter.plan(1.0))
-    assert any(line.startswith("time   120 steps, some 0.2 of 1 minutes") for line in job.plan(0.1))
-    given = job_of("training.batch=40")
-    assert at_pace(given, 1.0, fabric) == (given, 1.0)
+    assert any(line.startswith("time   1 minutes, some 60 steps") for line in shorter.plan(Pace(1.0, 1.0)))
+    assert any(line.startswith("time   120 steps, some 0.2 of 1 minutes") for line in built.plan(Pace(0.1, 0.1)))
+    given = built_of("training.batch=40")
+    assert at_pace(given, 1.0) == (given, Pace(1.0, 1.0))

@@ -20,7 +20,8 @@ from cymatic.codecs.soundstream import lumen
 from cymatic.errors import Error, ModelError
 from cymatic.quantizers.residual import ResidualQuantizerConfig
 from cymatic.training.loop import schedule
-from cymatic.training.recipe import CodecRecipe, TrainingSettings, make_recipe, shipped
+from cymatic.training.recipe import make_recipe, shipped
+from cymatic.training.settings import TrainingSettings
 from cymatic.training.train import read_run, train
 
 
@@ -57,7 +58,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(folder, run, tmp_path):
     assert tensors.keys() == wanted.keys()
     for name, tensor in wanted.items():
         assert torch.equal(tensors[name], tensor), name
-    for part in ("prior/model.safetensors", "text/model.safetensors"):
+    for part in ("prior/model.safetensors", "encoder/model.safetensors"):
         assert (tmp_path / "cut" / part).read_bytes() == (run / part).read_bytes()
 
 
@@ -81,7 +82,7 @@ def test_a_run_is_a_model(run):
     assert sound.rate == 8000 and 0 < sound.seconds <= 0.4
     assert model.name == "tiny"
     assert {path.name for path in run.iterdir()} == {
-        *("text", "prior", "vocoder", "pipeline.json", "recipe.yaml", "data.json", "logs")
+        *("encoder", "prior", "vocoder", "pipeline.json", "recipe.yaml", "data.json", "logs")
     }
     assert any((run / "logs").iterdir())
     assert json.loads((run / "pipeline.json").read_text())["captions"] == ["high tone", "low tone"]
@@ -98,10 +99,11 @@ def test_minutes_become_steps(folder, tmp_path):
     outcome = train(recipe(folder, "training.minutes=0.06"), tmp_path / "run", say=quiet)
     resolved = yaml.safe_load((tmp_path / "run/recipe.yaml").read_text())
     assert outcome.finished
-    assert resolved["training"]["steps"] == outcome.progress.step >= 30
-    assert resolved["training"]["minutes"] is None
-    assert resolved["training"]["checkpoint_steps"] > 0
-    assert resolved["mel"]["rate"] == 8000
+    stage = resolved["stages"]["prior"]
+    assert stage["training"]["steps"] == outcome.progress.step >= 30
+    assert stage["training"]["minutes"] is None
+    assert stage["training"]["checkpoint_steps"] > 0
+    assert stage["part"]["mel"]["rate"] == 8000
 
 
 @pytest.mark.parametrize(("later", "at_least", "at_most"), [(0.25, 300, 420), (2.0, 60, 90)])
@@ -124,7 +126,8 @@ def test_minutes_hold_where_the_machine_gets_faster_or_slower(folder, tmp_path, 
     outcome = train(settings, tmp_path / "run", say=quiet, on_report=work)
     assert at_least < outcome.progress.step < at_most
     assert 95 < now < 130
-    assert yaml.safe_load((tmp_path / "run/recipe.yaml").read_text())["training"]["steps"] == outcome.progress.step
+    resolved = yaml.safe_load((tmp_path / "run/recipe.yaml").read_text())
+    assert resolved["stages"]["prior"]["training"]["steps"] == outcome.progress.step
 
 
 def test_runs_are_not_overwritten(folder, run, tmp_path):
@@ -140,7 +143,7 @@ def test_a_state_of_another_recipe_is_refused(folder, run, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(run, other)
     values = yaml.safe_load((other / "recipe.yaml").read_text())
-    values["prior"]["width"] = 64
+    values["stages"]["prior"]["part"]["width"] = 64
     (other / "recipe.yaml").write_text(yaml.safe_dump(values))
     with pytest.raises(ModelError, match="does not fit"):
         train(read_run(other), other, resume=True, say=quiet)
@@ -184,13 +187,16 @@ def test_the_schedule_rises_stays_and_falls_to_zero():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        (["prior.widht=3"], 'unknown key "prior.widht"; did you mean "width"'),
-        (["trainin.steps=3"], 'unknown key "trainin"; did you mean "training"'),
-        (["prior.width=-3"], "prior.width"),
+        (["prior.widht=3"], 'unknown key "stages.prior.part.widht"; did you mean "width"'),
+        (["trainin.steps=3"], 'unknown key "trainin"; known: data, minutes, stages, steps, vocoder'),
+        (["training.step=3"], 'unknown key "stages.prior.training.step"; did you mean "steps"'),
+        (["prior.encoder.dimm=3"], 'unknown key "stages.prior.encoder.dimm"; did you mean "dim"'),
+        (["prior.kind=gtp"], r'"stages.prior.part" is .* expected tags: .*gpt'),
+        (["prior.width=-3"], '"stages.prior.part.width" is -3'),
         (["training.learning_rate=.nan"], "training.learning_rate"),
-        (["sampling.sampler=rk4"], "sampling.sampler"),
+        (["sampling.sampler=rk4"], """"stages.prior": sampling: "sampler" is 'rk4'"""),
         (["sampling.guidance_interval=[0.5, 0.2]"], "two times from 0 to 1 in order"),
-        (["mel=sound-25k"], "mel"),
+        (["prior.mel=sound-25k"], 'there is no mel "sound-25k"; did you mean "sound-24k"'),
         (["prior.width"], "a.b=c"),
         (["=3"], "a.b=c"),
         (["prior.width=[1"], "not a YAML value"),
@@ -209,8 +215,9 @@ def test_shipped_recipes_are_valid(name):
 
 def test_lumens_recipe_has_its_published_size():
     recipe = make_recipe("lumen", ["data.folder=sounds"])
-    assert isinstance(recipe, CodecRecipe) and recipe.network == lumen()
-    quantizer = recipe.quantizer
+    codec = recipe.stages["codec"].part
+    assert codec.network == lumen()
+    quantizer = codec.quantizer
     assert isinstance(quantizer, ResidualQuantizerConfig)
     assert (quantizer.levels, quantizer.size, quantizer.dim) == (10, 512, 512)
 
@@ -250,7 +257,7 @@ def test_a_stopped_run_is_a_model_and_resumes(folder, tmp_path, how):
     if how == signal.SIGINT:
         assert f"stopped at step {before}; go on with: cymatic train --resume --out" in said
     values = yaml.safe_load((run / "recipe.yaml").read_text())
-    values["training"]["steps"] = before + 5  # enough to see it go on
+    values["stages"]["prior"]["training"]["steps"] = before + 5  # enough to see it go on
     (run / "recipe.yaml").write_text(yaml.safe_dump(values))
     again = subprocess.run([*command, "--resume", "-o", run], capture_output=True, text=True, timeout=120)
     assert again.returncode == 0, again.stderr

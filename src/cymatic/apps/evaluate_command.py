@@ -112,7 +112,7 @@ def evaluate_command(run: str, data: Path | None, classifier: Path | None, n: in
     report["seconds"] = round(time.monotonic() - began, 1)
     report = plain(report)
     write_atomically(output / REPORT, as_json(report))
-    write_atomically(output / PAGE, page(report, found.shown).encode())
+    write_atomically(output / PAGE, page(report, found.shown, model.medium).encode())
     for line in [*report["summary"], *(f"note: {note}" for note in report["notes"])]:
         print(printable(line))
     print(printable(f"{output / PAGE}  and  {output / REPORT}"))

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from cymatic.apps.html import rendered
 from cymatic.evaluation.evaluate import MADE, REAL, THROUGH, Shown
+from cymatic.media.audio import AUDIO
 from cymatic.media.audio_files import encoded
+from cymatic.media.medium import Medium
 from cymatic.media.plot import thumbnail
 from cymatic.media.sound import Sound
 
@@ -45,13 +50,11 @@ class Figure:
     sound: str = ""
 
 
-Draw = Callable[[str, str, Any], Figure]  # what it is, caption, value
-
-
-def page(report: Mapping[str, Any], shown: Sequence[Shown], draw: Draw | None = None) -> str:
-    """The page of `report` (what report.json holds) with the clips in `shown`, as `draw` shows each (sounds, unless
-    given)."""
-    draw = draw or sound_figure
+def page(report: Mapping[str, Any], shown: Sequence[Shown], medium: Medium[Any]) -> str:
+    """The page of `report` (what report.json holds) with the clips in `shown`, which are values of `medium`; those of a
+    medium that is not drawn are left out."""
+    sounds = medium is AUDIO
+    draw = sound_figure if sounds else partial(plotted, medium)
     clips = [
         {
             "caption": one.caption,
@@ -61,14 +64,14 @@ def page(report: Mapping[str, Any], shown: Sequence[Shown], draw: Draw | None = 
                 if value is not None
             ],
         }
-        for one in shown
+        for one in (shown if medium.plot is not None else ())
     ]
     return rendered(
         "report.html.j2",
         title=f"How good is {report['model']['name']}?",
         report=report,
         clips=clips,
-        legend=LEGEND if draw is sound_figure else "",
+        legend=LEGEND if sounds else "",
         accuracy=_accuracy(report),
         distances=_distances(report),
         memory=_memory(report),
@@ -89,6 +92,14 @@ def sound_figure(what: str, caption: str, sound: Sound) -> Figure:
         f"Mel spectrogram, {what}: {caption}",
         b64encode(encoded(some.samples, some.rate, None, "clip.mp3")).decode(),
     )
+
+
+def plotted(medium: Medium[Any], what: str, caption: str, value: Any) -> Figure:
+    """A value as its medium draws it."""
+    assert medium.plot is not None
+    with TemporaryDirectory() as folder:
+        picture = medium.plot(value, Path(folder) / "figure.png", None).read_bytes()
+    return Figure(b64encode(picture).decode(), what, f"{medium.noun.capitalize()}, {what}: {caption}")
 
 
 def cell(found: Mapping[str, Any] | None, digits: int = 2, percent: bool = False) -> Cell:

@@ -125,6 +125,8 @@ SAMPLING: dict[str, tuple[str, ...]] = {
     "codec-gpt": ("guidance", "temperature", "top_k", "top_p"),
     "waveform-codec": (),
 }
+# What a text-to-sound model did where its file said nothing.
+UNSAID: dict[str, Any] = {"guidance": 2.0, "guidance_interval": [0.0, 1.0], "steps": 12, "sampler": "heun"}
 ENCODER = "encoder"
 CALLED = {"text": ENCODER, "condition": ENCODER}  # parts, by their names then
 
@@ -138,7 +140,8 @@ def todays_pipeline(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     if not isinstance(kind, str) or kind not in SAMPLING:
         raise ModelError(f'{where} is a model of the kind "{kind}" where one of {sorted(SAMPLING)} is needed')
     result = {key: value for key, value in values.items() if key not in ("kind", *SAMPLING[kind])}
-    result["sampling"] = {key: values[key] for key in SAMPLING[kind] if key in values}
+    said = {**UNSAID, **values}
+    result["sampling"] = {key: said[key] for key in SAMPLING[kind] if key in said}
     parts = values.get("parts")
     if isinstance(parts, dict):
         result["parts"] = {CALLED.get(name, name): place for name, place in parts.items()}

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from cymatic.codecs import CODECS
@@ -39,6 +40,7 @@ def build_autoencoder(context: Context, stage: AutoencoderStage) -> Built:
         config = config.reading(data.spec)
     recipe = context.recipe.with_stage(context.name, part=config)
     stage = stage.model_copy(update={"part": config})
+    torch.manual_seed(mixed(stage.training.seed, 0))  # the initial weights
     part: Any = PARTS[type(config)](config)
     part.fit_statistics([one.target for one in data.train])
     if stage.start is not None and not context.resumed:

@@ -51,7 +51,6 @@ class AutoencoderTask(nn.Module):
         super().__init__()
         self.name, self.stage, self.rank, self.ranks = name, stage, rank, ranks
         self.total_steps: int | None = stage.training.steps
-        torch.manual_seed(mixed(stage.training.seed, 1))
         self.part: Any = part
         self.weights = stage.objective.weights()
         self.waves = any(term in OF_WAVEFORMS for term in self.weights)

@@ -4,7 +4,8 @@ import pytest
 import torch
 from tests.data.test_shards import HEADER, as_cym, codes
 
-from cymatic.data.code_stream import ShardFilter, StreamedCodes, shard_statistics
+from cymatic.data.batches import Streamed
+from cymatic.data.shard_filter import ShardFilter, shard_statistics
 from cymatic.data.shards import Shards, write_shard
 from cymatic.errors import Error, ModelError
 
@@ -36,14 +37,14 @@ def test_a_survey_counts_what_can_be_used(shards):
     assert found.too_long == sum(5 + i % 7 > 9 for i in range(30))
     assert [one.caption for one in found.valid] == [f"sound {i}" for i in range(4, 30, 5) if 5 + i % 7 <= 9]
     assert found.captions == {f"sound {i}" for i in train if 5 + i % 7 <= 9}
-    assert torch.equal(found.valid[0].variants[0], torch.from_numpy(codes(4))[:2])
+    assert torch.equal(found.valid[0].target, torch.from_numpy(codes(4))[:2])
     assert found.fingerprint == shard_statistics(shards, WANTED).fingerprint
     everything = shard_statistics(shards, ShardFilter(HEADER.sha256, 3, 9, "cut"))
     assert (everything.count, everything.too_long) == (24, 0)
 
 
 def batches(shards, seed=0, wanted=WANTED, **ranks):
-    return StreamedCodes(shards, wanted, shard_statistics(shards, wanted).count, 4, seed, **ranks)
+    return Streamed(shards, wanted, shard_statistics(shards, wanted).count, 4, seed, **ranks)
 
 
 def test_an_epoch_meets_each_sound_once(shards):
@@ -53,7 +54,7 @@ def test_an_epoch_meets_each_sound_once(shards):
         captions = [caption for batch in met for caption in batch.captions]
         assert len(set(captions)) == len(captions) == stream.per_epoch * 4
         for batch in met:
-            for caption, row, columns in zip(batch.captions, batch.codes, batch.columns, strict=True):
+            for caption, row, columns in zip(batch.captions, batch.target, batch.lengths, strict=True):
                 assert torch.equal(row[:, :columns], torch.from_numpy(codes(int(caption.split()[1])))[:2])
                 assert not row[:, columns:].any()
     assert [one.captions for one in met] != [stream[i].captions for i in range(stream.per_epoch)]
@@ -64,7 +65,7 @@ def test_any_step_can_be_asked_for(shards):
     wanted = [straight[step] for step in range(9)]
     for step in (7, 2, 3, 8, 0):
         one = batches(shards)[step]
-        assert one.captions == wanted[step].captions and torch.equal(one.codes, wanted[step].codes)
+        assert one.captions == wanted[step].captions and torch.equal(one.target, wanted[step].target)
     jumping = batches(shards)
     assert [jumping[step].captions for step in (5, 6, 1, 2)] == [wanted[step].captions for step in (5, 6, 1, 2)]
     assert [batches(shards, seed=1)[i].captions for i in range(3)] != [one.captions for one in wanted[:3]]
@@ -86,7 +87,7 @@ def test_long_sounds_are_cut_anywhere(shards):
     begins = set()
     for step in range(3 * stream.per_epoch):
         batch = stream[step]
-        for caption, row in zip(batch.captions, batch.codes, strict=True):
+        for caption, row in zip(batch.captions, batch.target, strict=True):
             whole = torch.from_numpy(codes(int(caption.split()[1])))
             (begin,) = (i for i in range(whole.shape[1] - 4) if torch.equal(whole[:, i : i + 5], row))
             begins.add(begin)
