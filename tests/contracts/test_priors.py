@@ -15,12 +15,13 @@ from cymatic.errors import Cancelled, Error, ModelError
 from cymatic.hub.parts import load_part, save_part
 from cymatic.latent import TargetFacts
 from cymatic.media.wave_spec import WaveSpec
-from cymatic.priors import PRIORS, Prior, PriorConfig
+from cymatic.priors import PRIORS, Prior
 from cymatic.priors.flow import FlowConfig, FlowPrior
 from cymatic.priors.gpt import GPTConfig, GPTPrior
 from cymatic.priors.gpt_vae import GPTVAE, GPTVAEConfig
 from cymatic.priors.order import flatten
 from cymatic.signal.mel import MelSpec
+from cymatic.training.stages import PriorPart
 
 SPEC = MelSpec(rate=8000, n_fft=256, hop=100, mels=10, fmax=4000)
 SHAPE = dict(codes=20, rows=3, longest=8, width=32, depth=2, heads=2, cond_dim=16)
@@ -127,7 +128,7 @@ def test_what_tells_it_apart_is_an_attribute(row):
     weights = prior.matrices()
     assert len(weights) >= 8 and all(p.dim() == 2 and id(p) in inside for p in weights)
     assert len({id(p) for p in weights}) == len(weights)
-    again = TypeAdapter(PriorConfig).validate_python(prior.config.model_dump(mode="json"))
+    again = TypeAdapter(PriorPart).validate_python(prior.config.model_dump(mode="json"))
     assert again == prior.config and type(again) is prior.config_class
 
 
@@ -165,7 +166,7 @@ def test_it_goes_on_from_another_of_its_kind(row):
     shape = config.decoder if isinstance(config, GPTVAEConfig) else config
     wider = shape.model_copy(update={"width": 64})
     wider = config.model_copy(update={"decoder": wider}) if isinstance(config, GPTVAEConfig) else wider
-    with pytest.raises(Error, match="to go on from|differ in size"):
+    with pytest.raises(Error, match=r"to go on from|differ in size"):
         type(row.prior)(wider).take_over(row.prior, longest)
 
 

@@ -6,9 +6,11 @@ import pytest
 from tests.helpers import tone
 
 from cymatic.config import Config
+from cymatic.data.examples import Reading, load_examples
 from cymatic.data.packs import Pack, fingerprint, read_packs, whole_folder
 from cymatic.errors import Error, ModelError
-from cymatic.training.data import changes, load_data, remember_data
+from cymatic.signal.mel import PRESETS
+from cymatic.training.data import changes, remember_data
 from cymatic.training.recipe import make_recipe
 
 ROWS = [
@@ -130,12 +132,17 @@ def recipe_of(base, *settings):
     return make_recipe(None, ["mel=voice-8k", f"data.folder={base}", *settings])
 
 
+def load_data(recipe, **how):
+    return load_examples(recipe.data, Reading("audio", PRESETS["voice-8k"]), captions=True, **how)
+
+
 def test_a_recipe_of_packs(base):
     tone(300, 9.0).write(base / "second/rain.wav")
     said = []
     packs = "[{folder: first, repeat: 3, where_not: {licence: GPL}}, {folder: second, long: cut, longest: 2}]"
     data = load_data(recipe_of(base, f"data.packs={packs}"), say=said.append)
-    assert [clip.caption for clip in data.train] == ["one"] * 3 + ["five", "four"] + ["rain"] * 4
+    assert [clip.caption for clip in data.epoch] == ["one"] * 3 + ["five", "four"] + ["rain"] * 4
+    assert len(data.train) == 7, "each is read once"
     assert [clip.caption for clip in data.valid] == ["three"]
     assert f"reading 2 of 3 sounds of {base / 'first'} (by manifest.jsonl), each 3 times an epoch" in said
     assert f"reading 3 sounds of {base / 'second'} (by file names)" in said

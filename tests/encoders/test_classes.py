@@ -38,12 +38,13 @@ def test_what_only_the_data_know_is_filled_in():
         ClassConfig().fitted([Item()])
     config = FeatureConfig(frames=3, name="flow")
     assert config.reads == FeatureSpec(name="flow")
-    fitted = config.fitted([Item(given={"flow": torch.zeros(9, 12)}), Item(given={"flow": torch.zeros(2, 12)}), Item()])
+    items = [Item(given={"video": torch.zeros(12, 9)}), Item(given={"video": torch.zeros(12, 2)}), Item()]
+    fitted = config.fitted(items, "video")
     assert (fitted.features, fitted.frames) == (12, 3) and fitted.reads == FeatureSpec(name="flow", dim=12)
-    with pytest.raises(Error, match='"flow" are missing in these data'):
-        config.fitted([Item(given={"features": torch.zeros(9, 12)})])
-    with pytest.raises(Error, match='"flow" are of 2 widths in these data'):
-        config.fitted([Item(given={"flow": torch.zeros(9, 12)}), Item(given={"flow": torch.zeros(9, 13)})])
+    with pytest.raises(Error, match='"video" are missing in these data'):
+        config.fitted([Item(given={"features": torch.zeros(12, 9)})], "video")
+    with pytest.raises(Error, match='"video" are of 2 widths in these data'):
+        config.fitted([*items, Item(given={"video": torch.zeros(13, 9)})], "video")
 
 
 def test_a_padded_batch_of_features_is_its_items():

@@ -31,8 +31,8 @@ ALLOWED_TYPES = PLAIN | {
     "REPEATED",  # layers that are compiled once and used many times
     "torch.distributed.DistError",
 }
-# A module of the standard library differs between systems.
-ALLOWED_OBJECTS = {"signal"}
+# A module of the standard library that differs between systems, and whatever a caller asks with.
+ALLOWED_OBJECTS = {"signal", "prompt"}
 # The one table of stages is training/build.py; a model's file says before anything is loaded what its parts make.
 TABLES = {"training/build.py"}
 ALLOWED_LINES = {"pipelines/load.py": {"read_pipeline(find_model(model)).kind"}}

@@ -47,9 +47,10 @@ class Adversary(nn.Module):
         self.segments = None if settings.segments is None else settings.segments // ranks
         kind = DISCRIMINATORS[settings.kind]
         self.waveforms = kind.waveforms
-        self.discriminators: Any = kind.build(settings.width, cond_dim)
-        self.window: int = self.discriminators.window  # samples of the longest that one looks at; 0: none
-        count = len(self.discriminators.discriminators)
+        built: Any = kind.build(settings.width, cond_dim)
+        self.discriminators = built
+        self.window: int = built.window  # samples of the longest that one looks at; 0: none
+        count = len(built.discriminators)
         self.selection = DiscriminatorSelection(SelectionConfig(kind=settings.selection, every=settings.every), count)
         # As buffers, for they are asked about in the average of the weights, which has the buffers of the newest.
         self.register_buffer("statistics", torch.zeros(count, REMEMBERED, 3))

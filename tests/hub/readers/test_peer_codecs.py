@@ -9,6 +9,7 @@ import re
 import shutil
 from dataclasses import replace
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -22,6 +23,9 @@ from cymatic.hub.readers.dac import DacCodec, DacCodecConfig
 from cymatic.hub.readers.encodec import EncodecCodec, EncodecCodecConfig, SegmentedLatent, read_encodec
 from cymatic.hub.readers.mimi import MimiCodec, MimiCodecConfig
 from cymatic.hub.readers.peer_codecs import PEERS, read_peer
+from cymatic.media.audio import AUDIO
+from cymatic.media.sound import Sound
+from cymatic.pipelines.editing import codes_of
 
 needs_transformers = pytest.mark.skipif(
     find_spec("transformers") is None, reason="transformers is not installed: pip install 'cymatic[hub]'"
@@ -447,3 +451,25 @@ def test_what_is_no_codec(tmp_path):
     (tmp_path / "words.th").write_text("words")
     with pytest.raises(ModelError, match=r"words\.th"):
         read_peer(tmp_path / "words.th")
+
+
+# What pipelines and training ask
+
+
+def test_it_says_of_itself_what_other_codecs_do(codec):
+    assert codec.config.reads == codec.config.gives and codec.config.reads.medium == "audio"
+    assert (codec.config.reads.rate, codec.config.reads.channels) == (codec.rate, codec.channels)
+    assert (codec.layout, codec.kept_in_shards, codec.streamable, codec.steps_trained) == ("levels", True, False, 1)
+    assert codec.rows == codec.levels == len(codec.sizes) and 1 <= codec.min_levels <= codec.rows
+    assert codec.columns(codec.length(5)) == 5 and codec.length(2) - codec.length(1) == codec.hop
+    wave = noise(codec, 500)
+    assert codec.distance(wave, wave) == 0 < codec.distance(wave * 0.5, wave)
+
+
+def test_a_model_over_its_codes_reads_a_recording(codec):
+    model = SimpleNamespace(
+        name="over a peer", codec=codec, medium=AUDIO, spec=codec.config.reads,
+        prior=SimpleNamespace(config=SimpleNamespace(rows=2)),
+    )  # fmt: skip
+    codes, length = codes_of(model, Sound(noise(codec, 500)[0].numpy(), codec.rate))
+    assert codes.shape == (2, codec.columns(500)) and length == 500
