@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 # Small enough for a test, and the same parts as any model.
 TINY = [
-    "prior.encoder.dim=16", "prior.width=32", "prior.depth=1", "prior.heads=2", "prior.mel=voice-8k", "vocoder.rounds=2",
-    "training.batch=8", "training.warmup=5",
+    "prior.encoder.dim=16", "prior.width=32", "prior.depth=1", "prior.heads=2", "prior.mel=voice-8k",
+    "vocoder.rounds=2", "training.batch=8", "training.warmup=5",
 ]  # fmt: skip
 PITCHES = {"low tone": 220, "high tone": 880}
 

@@ -17,13 +17,13 @@ import cymatic
 from cymatic.apps.cli import run
 from cymatic.errors import Error, ModelError
 from cymatic.hub.parts import save_part, write_json
-from cymatic.hub.pipeline_file import CodecFile, write_pipeline
+from cymatic.hub.pipeline_file import PipelineFile, write_pipeline
 from cymatic.hub.readers.peer_codecs import read_peer
 from cymatic.media.cym import CymReader
 from cymatic.media.sound import Sound
-from cymatic.pipelines.wave_codes_to_sound import WaveCodesToSound
+from cymatic.pipelines.generate import Generator
 
-FILE = CodecFile(parts={"codec": "codec"})
+FILE = PipelineFile(parts={"codec": "codec"})
 # Lumen's network is ours, so it is here where transformers is not.
 SOURCES = {
     "encodec": "hf_encodec",
@@ -34,8 +34,8 @@ SOURCES = {
 }
 LEVELS = 2  # that are coded, of three or four
 SMALL = [
-    "condition.dim=16", "prior.width=32", "prior.depth=1", "prior.heads=2", "training.batch=4", "training.warmup=2",
-    "training.steps=8", "data.longest=0.3", "levels=null",
+    "prior.encoder.dim=16", "prior.part={kind: gpt, width: 32, depth: 1, heads: 2}", "prior.levels=null",
+    "prior.training={batch: 4, warmup: 2, steps: 8}", "data.longest=0.3",
 ]  # fmt: skip
 
 
@@ -164,11 +164,11 @@ def test_a_prior_learns_its_codes_and_is_heard(models, name, cli, tmp_path):
     settings = [word for one in SMALL for word in ("--set", one)]
     ran = cli("train", "shards", "--recipe", "codec-gpt", "--from", model, "-o", "run", *settings)
     assert ran.code == 0, ran.err
-    assert f"codec  {name}, {LEVELS} levels of {cymatic.load(model).codec.sizes[0]} codes" in ran.err
+    assert f"codes  {LEVELS} levels of {cymatic.load(model).codec.sizes[0]} codes" in ran.err
     ran = cli("sound", "low tone", "--model", "run", "-o", "low.wav", "--seconds", "0.2")
     assert ran.code == 0, ran.err
     sound, maker = Sound.read("low.wav"), cymatic.load("run")
-    assert isinstance(maker, WaveCodesToSound) and sound.rate == maker.rate == cymatic.load(model).rate
+    assert isinstance(maker, Generator) and sound.rate == maker.rate == cymatic.load(model).rate
     assert sound.seconds == pytest.approx(0.2, abs=1e-3)
     codes = torch.randint(maker.prior.config.codes, (LEVELS, 5), generator=torch.Generator().manual_seed(0))
     assert len(maker.sound(codes)) == 5 * maker.wave_codec.hop

@@ -249,7 +249,10 @@ def test_a_far_prompt_is_a_note(each):
 
 
 def test_parts_that_do_not_fit_are_refused():
-    with pytest.raises(ModelError, match="built: its vocoder reads another mel than is made before it; take parts with the same MelSpec"):
+    with pytest.raises(
+        ModelError,
+        match="built: its vocoder reads another mel than is made before it; take parts with the same MelSpec",
+    ):
         built(vocoder_mel=SPEC.model_copy(update={"fmax": 3999.0}))
     with pytest.raises(ModelError, match="reads another mel"):
         built(vocoder_mel=PRESETS["sound-24k"])

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import torch
+from tests.helpers import quiet, tiny_codes_recipe
 
 from cymatic.training.train import train
-from tests.helpers import quiet, tiny_codes_recipe
 
 
 def test_the_first_weights_come_from_the_seed(tones: Path, tmp_path: Path) -> None:

@@ -19,11 +19,13 @@ from cymatic.vocoders.vocos import Vocos
 
 SMALL = [
     "data.packs=[]", "vocoder.part={kind: vocos, mel: voice-8k, width: 16, depth: 1, corrections: 1}",
-    "stages.vocoder.segment=0.1", "stages.vocoder.discriminators={kind: spectrograms, start: 6, warmup: 4, width: 4, segments: 4}",
+    "stages.vocoder.segment=0.1",
+    "stages.vocoder.discriminators={kind: spectrograms, start: 6, warmup: 4, width: 4, segments: 4}",
     "training={batch: 4, warmup: 2, learning_rate: 0.003, betas: [0.8, 0.99], clip: 100}",
 ]  # fmt: skip
 TINY_MELGAN = [
-    "vocoder.part={kind: melgan, mel: voice-8k, width: 32, blocks: 1, ratios: [5, 5, 2, 2]}", "stages.vocoder.segment=0.1",
+    "vocoder.part={kind: melgan, mel: voice-8k, width: 32, blocks: 1, ratios: [5, 5, 2, 2]}",
+    "stages.vocoder.segment=0.1",
     "stages.vocoder.discriminators.width=1", "stages.vocoder.discriminators.segments=2", "training.batch=2",
     "training.learning_rate=1e-3",
 ]  # fmt: skip
@@ -105,7 +107,7 @@ def test_what_a_prior_takes_where_nothing_fits():
 
 @pytest.mark.parametrize("kind", ["spectrograms", "scales"])
 def test_one_gradient_is_each_sides_own(kind):
-    """What the discriminators' weights get does not depend on what the vocoder is pushed by, nor the other way round."""
+    """What the discriminators' weights get does not depend on what pushes the vocoder, nor the other way round."""
     batch = batch_of(0.1 * torch.randn(4, 1, 800, generator=torch.Generator().manual_seed(0)))
     met = [*SMALL, f"stages.vocoder.discriminators.kind={kind}", "stages.vocoder.discriminators.start=0"]
 

@@ -205,8 +205,7 @@ class Generator:
         """What the prior made, one by one, in the domain before the vocoder: beside longer items, a codec would see
         what fills up the shorter ones."""
         items = [one[..., :n] for one, n in zip(found, columns.tolist(), strict=True)]
-        with torch.inference_mode():
-            return items if self.codec is None else [self._from_codes(one) for one in items]
+        return items if self.codec is None else [self._from_codes(one) for one in items]
 
     def _from_codes(self, codes: Tensor) -> Tensor:
         fewest = self.codec.columns(1)

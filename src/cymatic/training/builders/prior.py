@@ -19,6 +19,7 @@ from cymatic.evaluation.domain import MELS, Domain
 from cymatic.evaluation.values import targets_of
 from cymatic.hub.parts import load_part, save_part
 from cymatic.hub.pipeline_file import MOST_CAPTIONS, PipelineFile, write_pipeline
+from cymatic.hub.wave_codecs import load_any_codec
 from cymatic.latent import TargetFacts
 from cymatic.media import MEDIA
 from cymatic.media.medium import Medium
@@ -231,7 +232,7 @@ def _complete(
             named[name] = name
         if stage.codec in context.recipe.stages:
             named["codec"] = stage.codec
-        spec = stage.part.reads if stage.codec is None else load_part(run / named["codec"], CODECS).config.gives
+        spec = stage.part.reads if stage.codec is None else load_any_codec(run / named["codec"]).config.gives
         if (vocoder := vocoder_for(context.recipe.vocoder, spec)) is not None:
             save_part(run / "vocoder", vocoder, half=vocoder.kept_half)
             named["vocoder"] = "vocoder"
