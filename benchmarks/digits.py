@@ -40,7 +40,7 @@ from cymatic.hub.parts import fingerprint, load_part, save_part
 from cymatic.media.audio import levelled
 from cymatic.media.sound import Sound
 from cymatic.pipelines.codes_to_sound import CodesToSound
-from cymatic.pipelines.text_to_sound import TextToSound
+from cymatic.pipelines.generate import Generator
 from cymatic.signal.griffin_lim import griffin_lim, magnitude_from_mel
 from cymatic.signal.mel import PRESETS, log_mel
 
@@ -132,7 +132,7 @@ def judge(
     typer.echo(summary(report))
 
 
-def assess(pipeline: TextToSound | CodesToSound, folder: Path, judges: Path) -> dict[str, Any]:
+def assess(pipeline: Generator | CodesToSound, folder: Path, judges: Path) -> dict[str, Any]:
     """The report on a model, as JSON values."""
     panel = {name: load_part(judges / name, (Classifier,)) for name in TRUNKS}
     train, valid = read(folder, "train"), read(folder, "valid")
@@ -161,12 +161,12 @@ def assess(pipeline: TextToSound | CodesToSound, folder: Path, judges: Path) -> 
     }
 
 
-def _generate(pipeline: TextToSound | CodesToSound, captions: Sequence[str]) -> Clips:
+def _generate(pipeline: Generator | CodesToSound, captions: Sequence[str]) -> Clips:
     sounds = [sound for caption in captions for sound in pipeline(caption, seed=0, n=SEEDS)]
     return Clips(sounds, [caption for caption in captions for _ in range(SEEDS)])
 
 
-def _revocoded(pipeline: TextToSound | CodesToSound, clips: Clips) -> Clips:
+def _revocoded(pipeline: Generator | CodesToSound, clips: Clips) -> Clips:
     return Clips([pipeline.revocode(sound) for sound in clips.sounds], clips.captions)
 
 
@@ -176,7 +176,7 @@ def _first_of_each(clips: Clips, count: int) -> Clips:
 
 
 def _compare(
-    pipeline: TextToSound | CodesToSound, panel: dict[str, Classifier], sets: dict[str, Clips], train: Clips
+    pipeline: Generator | CodesToSound, panel: dict[str, Classifier], sets: dict[str, Clips], train: Clips
 ) -> dict[str, dict[str, Any]]:
     """Neighbours in each kind of features: of what was generated, and of copies as a check of the measure itself."""
     spec = pipeline.mel

@@ -19,7 +19,7 @@ from cymatic.evaluation.classifier_training import Disturbance
 from cymatic.evaluation.classifiers import ClassifierConfig, ConvTrunk
 from cymatic.evaluation.outlines import mel_features
 from cymatic.media.sound import Sound
-from cymatic.pipelines.text_to_sound import TextToSound
+from cymatic.pipelines.generate import Generator
 from cymatic.signal.mel import MelSpec
 
 NAME = "esc10"
@@ -55,7 +55,7 @@ def measure(data: Path, judges: Path) -> dict[str, Any]:
     return folds.out_of_fold(folds.load(judges, NAME), clips, its_fold)
 
 
-def assess(pipeline: TextToSound, data: Path, judges: Path) -> dict[str, Any]:
+def assess(pipeline: Generator, data: Path, judges: Path) -> dict[str, Any]:
     """30 clips of each of ten captions, judged; and real clips, as they are and through the vocoder."""
     panel = folds.load(judges, NAME)
     clips, its_fold, split = read(data)

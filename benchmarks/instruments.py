@@ -18,7 +18,7 @@ from cymatic.evaluation.classifiers import ClassifierConfig, ConvTrunk
 from cymatic.evaluation.outlines import mel_features
 from cymatic.evaluation.pitch import note_pitch
 from cymatic.media.sound import Sound
-from cymatic.pipelines.text_to_sound import TextToSound
+from cymatic.pipelines.generate import Generator
 from cymatic.signal.mel import MelSpec
 
 NAME = "family"
@@ -70,7 +70,7 @@ def measure(data: Path, judges: Path) -> dict[str, Any]:
     }
 
 
-def assess_pitch(pipeline: TextToSound, data: Path) -> dict[str, Any]:
+def assess_pitch(pipeline: Generator, data: Path) -> dict[str, Any]:
     """The pitch alone of 100 pairs at two velocities, and of those of their real notes that the pack holds."""
     pairs = read_list()
     start = time.monotonic()
@@ -78,7 +78,7 @@ def assess_pitch(pipeline: TextToSound, data: Path) -> dict[str, Any]:
     return _pitch(made, pairs, _through(pipeline, data, pairs)) | {"seconds_to_generate": _since(start)}
 
 
-def assess(pipeline: TextToSound, data: Path, judges: Path) -> dict[str, Any]:
+def assess(pipeline: Generator, data: Path, judges: Path) -> dict[str, Any]:
     """100 pairs at two velocities, judged; and those of their real notes that the pack holds, through the vocoder."""
     panel = folds.load(judges, NAME)
     pairs = read_list()
@@ -123,7 +123,7 @@ def _pitch(made: dict[str, Clips], pairs: dict[str, list[Pair]], through: dict[s
     }
 
 
-def _through(pipeline: TextToSound, data: Path, pairs: dict[str, list[Pair]]) -> dict[str, Clips]:
+def _through(pipeline: Generator, data: Path, pairs: dict[str, list[Pair]]) -> dict[str, Clips]:
     """The real notes of the list that the pack holds, through the vocoder; of the unseen ones those in valid."""
     return {
         which: _of(read(data, split)[0], pairs[which]).revocoded(pipeline)
@@ -158,7 +158,7 @@ def _pitches(pairs: Sequence[Pair]) -> dict[str, int]:
     return {pair.caption(how): pair.pitch for pair in pairs for how in VELOCITIES}
 
 
-def _made(pipeline: TextToSound, pairs: Sequence[Pair]) -> Clips:
+def _made(pipeline: Generator, pairs: Sequence[Pair]) -> Clips:
     captions = [pair.caption(how) for pair in pairs for how in VELOCITIES]
     return Clips(
         [pipeline(caption, seed=0) for caption in captions],

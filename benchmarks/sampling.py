@@ -39,7 +39,7 @@ from cymatic.errors import Error
 from cymatic.evaluation.classifiers import Classifier
 from cymatic.hub.parts import load_part
 from cymatic.media.sound import Sound
-from cymatic.pipelines.text_to_sound import TextToSound
+from cymatic.pipelines.generate import Generator
 from cymatic.priors.samplers import SAMPLERS, Denoise, Prediction, grid
 
 SEED, SOUNDS, WORDS = 100, 6, 2  # the first seed, and how many for each everyday sound and each digit
@@ -78,7 +78,7 @@ class Way:
         return sum(2 if self.guidance != 1 and t <= self.until else 1 for t in asked)
 
 
-def use(pipeline: TextToSound, way: Way) -> None:
+def use(pipeline: Generator, way: Way) -> None:
     """Makes it the pipeline's default."""
     pipeline.defaults = pipeline.defaults.model_copy(
         update={
@@ -208,7 +208,7 @@ def peers(
     typer.echo(f"Euler's outcomes differ by {apart:.1e} at most (spread of the mels: 1).")
 
 
-def network(pipeline: TextToSound, prompt: str, seconds: float) -> tuple[Denoise, Tensor]:
+def network(pipeline: Generator, prompt: str, seconds: float) -> tuple[Denoise, Tensor]:
     """The guided network of the prior as a function of x and t that names the data to expect, and the first noise."""
     prior = pipeline.prior
     frames = prior.config.mel.frames(round(seconds * pipeline.rate))

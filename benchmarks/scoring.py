@@ -9,7 +9,7 @@ from typing import Any
 
 from cymatic.evaluation.intervals import wilson
 from cymatic.media.sound import Sound
-from cymatic.pipelines.text_to_sound import TextToSound
+from cymatic.pipelines.generate import Generator
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Clips:
     def __getitem__(self, rows: Sequence[int]) -> Clips:
         return Clips(*([column[row] for row in rows] for column in (self.sounds, self.captions, self.truth)))
 
-    def revocoded(self, pipeline: TextToSound) -> Clips:
+    def revocoded(self, pipeline: Generator) -> Clips:
         """The same clips through the model's mel and vocoder: the best that its prior could do."""
         return Clips([pipeline.revocode(sound) for sound in self.sounds], self.captions, self.truth)
 

@@ -12,8 +12,8 @@ from torch import nn
 
 from cymatic.hub.parts import save_part
 from cymatic.hub.pipeline_file import CodecFile, read_pipeline, write_pipeline
+from cymatic.pipelines.generate import Generator
 from cymatic.pipelines.sound_codec import SoundCodec
-from cymatic.pipelines.text_to_sound import TextToSound
 
 
 def ship(run: Path, starter: Path) -> None:
@@ -22,7 +22,7 @@ def ship(run: Path, starter: Path) -> None:
     if isinstance(file, CodecFile):
         parts["codec"] = SoundCodec.from_folder(run).codec
     else:
-        model = TextToSound.from_folder(run)
+        model = Generator.from_folder(run)
         parts |= {"text": model.text, "prior": model.prior, "vocoder": model.vocoder}
     for name, part in parts.items():
         save_part(starter / name, part, half=True)
