@@ -175,7 +175,7 @@ def each_model_first():
             asked.add(what)
 
 
-@pytest.mark.parametrize("key", each_model_first())
+@pytest.mark.parametrize("key", list(each_model_first()))
 def test_it_gives_what_it_gave(key):
     item = ITEMS[key]
     made, wanted = np.asarray(DO[item["do"]](item)), arrays()[key]

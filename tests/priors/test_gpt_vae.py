@@ -22,7 +22,8 @@ from cymatic.priors.variational import (
 def model(**changes) -> GPTVAE:
     torch.manual_seed(0)
     shape = GPTConfig(codes=20, rows=3, longest=8, width=32, depth=1, heads=2, cond_dim=None)
-    made = GPTVAE(GPTVAEConfig(**{"decoder": shape, "latent": 6, **changes}))
+    plain = {"free_bits": 0, "target": 0.0, "kl_start": 1.0}  # the whole KL from the first step on
+    made = GPTVAE(GPTVAEConfig(**{"decoder": shape, "latent": 6, **plain, **changes}))
     for p in made.parameters():
         if p.dim() > 1:
             torch.nn.init.normal_(p, std=0.25)
@@ -209,7 +210,7 @@ def test_the_second_stage_takes_the_encoder_and_nothing_else():
 def test_eight_sequences_are_kept_in_their_latents():
     torch.manual_seed(0)
     shape = GPTConfig(codes=20, rows=3, longest=8, width=48, depth=2, heads=2, cond_dim=None)
-    vae = GPTVAE(GPTVAEConfig(decoder=shape, latent=8, reduction="mean", beta=0.02, kl_start=0.0, warmup=200))
+    vae = GPTVAE(GPTVAEConfig(decoder=shape, latent=8, reduction="mean", beta=0.02, warmup=200, free_bits=0))
     codes, columns = grids(8, 8), torch.tensor([8, 3, 5, 6, 2, 7, 4, 8])
     optimizer = torch.optim.AdamW(vae.parameters(), lr=4e-3)
     generator = torch.Generator().manual_seed(0)

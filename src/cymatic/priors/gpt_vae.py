@@ -51,12 +51,12 @@ class GPTVAEConfig(Config):
     latent: int | None = Field(default=None, gt=0, le=16384)
     pool: Literal["last", "mean"] = "last"
     variance: float | None = Field(default=None, gt=0)
-    free_bits: Literal[0, 1, 2, 3] = 0
-    target: float = Field(default=0.0, ge=0)
+    free_bits: Literal[0, 1, 2, 3] = 2
+    target: float = Field(default=8.0, ge=0)
     reduction: Literal["sum", "mean"] = "sum"
     beta: float = Field(default=1.0, ge=0)
-    kl_start: float = Field(default=1.0, ge=0, le=1)
-    warmup: int = Field(default=0, ge=0)
+    kl_start: float = Field(default=0.0, ge=0, le=1)
+    warmup: int = Field(default=500, ge=0)
 
     @model_validator(mode="before")
     @classmethod

@@ -192,9 +192,7 @@ def _condition(given: Mapping[str, Any]) -> tuple[Values, str]:
 
 
 def _code_prior(given: Mapping[str, Any]) -> Values:
-    prior = {"kind": "gpt", "dropout": 0.1, **_section(given, "prior")}
-    vae = {"kl_start": 0.0, "warmup": 500, "free_bits": 2, "target": 8.0} if prior["kind"] == "gpt-vae" else {}
-    return {**vae, **prior}
+    return {"kind": "gpt", "dropout": 0.1, **_section(given, "prior")}
 
 
 def _mel_gpt(given: Values) -> Values:
