@@ -59,7 +59,7 @@ def test_a_run_is_a_model(run):
     place = run[0]
     codec = load_part(read_pipeline(place).folder(place, "codec"), (WaveformCodec,))
     assert int(codec.steps_trained) == 12
-    assert codec.decode(codec.encode(torch.randn(1, 1, 999)), 999).shape == (1, 1, 999)
+    assert codec.decode(codec.encode(torch.randn(1, 1, 999)))[..., :999].shape == (1, 1, 999)
 
 
 def test_resumed_equals_uninterrupted(folder, run, tmp_path):
@@ -256,7 +256,7 @@ def test_what_can_not_be_is_said():
     with pytest.raises(ModelError, match="give both the same dim"):
         small("codec.energy={dim: 16, heads: 2}")
     deep = "codec.network={kind: soundstream, strides: [2, 2, 2, 2, 2, 2, 2], widths: [2, 2, 2, 2, 2, 2, 2, 2]}"
-    with pytest.raises(Error, match="stages"):
+    with pytest.raises(Error, match=r"weights for 6 stages at most and network.strides has 7; give fewer strides"):
         small(deep, "codec.objective.stages=1")
 
 
