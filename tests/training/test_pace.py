@@ -49,8 +49,9 @@ def test_a_plan_counts_the_discriminators_that_come_later():
 
 
 def spent(run, name, step, seconds):
-    at, nothing = Progress(step=step, seconds=seconds), torch.nn.Linear(1, 1)
-    save_state(run / name / STATE, nothing, nothing, torch.optim.SGD(nothing.parameters()), at)
+    task, average = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
+    at = Progress(step=step, seconds=seconds)
+    save_state(run / name / STATE, task, average, torch.optim.SGD(task.parameters()), at)
 
 
 @pytest.fixture
