@@ -290,3 +290,19 @@ def test_the_command_says_what_to_do_with_it(folder, tmp_path, capsys):
     assert command(["train", str(folder), "--recipe", BASE, "--steps", "2", "-o", str(tmp_path / "run"), *given]) == 0
     said = capsys.readouterr().out.splitlines()[-1]
     assert said == f"use it: cymatic encode in.wav -o out.cym --model {tmp_path / 'run'}"
+
+
+def test_lumens_recipe_trains_by_the_command(folder, tmp_path):
+    """Shrunk in width alone: stages that are led, a low-pass that opens, eight discriminators one at a time."""
+    from cymatic.apps.cli import run as command
+
+    shrunk = [
+        "codec.rate=8000", STREAM, "codec.network.wavelets=[1]",
+        "codec.quantizer={kind: residual, levels: 2, size: 16, dim: 8, dropout: 0.5, map: {topology: grid}}",
+        "codec.segment=0.15", "codec.discriminators.start=3", "codec.discriminators.segments=2", "training.batch=2",
+    ]  # fmt: skip
+    given = [word for setting in shrunk for word in ("--set", setting)]
+    assert (
+        command(["train", str(folder), "--recipe", "lumen", "--steps", "5", "-o", str(tmp_path / "run"), *given]) == 0
+    )
+    assert load_part(tmp_path / "run/codec", (WaveformCodec,)).steps_trained == 5
