@@ -39,7 +39,6 @@ from cymatic.evaluation.outlines import mel_features
 from cymatic.hub.parts import fingerprint, load_part, save_part
 from cymatic.media.audio import levelled
 from cymatic.media.sound import Sound
-from cymatic.pipelines.codes_to_sound import CodesToSound
 from cymatic.pipelines.generate import Generator
 from cymatic.signal.griffin_lim import griffin_lim, magnitude_from_mel
 from cymatic.signal.mel import PRESETS, log_mel
@@ -132,7 +131,7 @@ def judge(
     typer.echo(summary(report))
 
 
-def assess(pipeline: Generator | CodesToSound, folder: Path, judges: Path) -> dict[str, Any]:
+def assess(pipeline: Generator, folder: Path, judges: Path) -> dict[str, Any]:
     """The report on a model, as JSON values."""
     panel = {name: load_part(judges / name, (Classifier,)) for name in TRUNKS}
     train, valid = read(folder, "train"), read(folder, "valid")
@@ -161,12 +160,12 @@ def assess(pipeline: Generator | CodesToSound, folder: Path, judges: Path) -> di
     }
 
 
-def _generate(pipeline: Generator | CodesToSound, captions: Sequence[str]) -> Clips:
+def _generate(pipeline: Generator, captions: Sequence[str]) -> Clips:
     sounds = [sound for caption in captions for sound in pipeline(caption, seed=0, n=SEEDS)]
     return Clips(sounds, [caption for caption in captions for _ in range(SEEDS)])
 
 
-def _revocoded(pipeline: Generator | CodesToSound, clips: Clips) -> Clips:
+def _revocoded(pipeline: Generator, clips: Clips) -> Clips:
     return Clips([pipeline.revocode(sound) for sound in clips.sounds], clips.captions)
 
 
@@ -176,10 +175,10 @@ def _first_of_each(clips: Clips, count: int) -> Clips:
 
 
 def _compare(
-    pipeline: Generator | CodesToSound, panel: dict[str, Classifier], sets: dict[str, Clips], train: Clips
+    pipeline: Generator, panel: dict[str, Classifier], sets: dict[str, Clips], train: Clips
 ) -> dict[str, dict[str, Any]]:
     """Neighbours in each kind of features: of what was generated, and of copies as a check of the measure itself."""
-    spec = pipeline.mel
+    spec = pipeline.spec
     kinds: dict[str, Callable[[Sequence[Sound]], np.ndarray]] = {"mel": partial(mel_features, spec=spec)}
     for name, member in panel.items():
         kinds[name] = partial(_embedded, member)

@@ -73,7 +73,7 @@ def assess(pipeline: Generator, data: Path, judges: Path) -> dict[str, Any]:
     copies = [trained[i] for i in first_of_each(clips[trained].captions, COPIES)]
     near = {"generated": made, "copies of training through the vocoder": through[copies]}
     kinds: dict[str, Callable[[Clips], np.ndarray]] = {
-        "mel": lambda some: mel_features(some.sounds, pipeline.mel),
+        "mel": lambda some: mel_features(some.sounds, pipeline.spec),
         "judges": partial(folds.embedded, panel),
     }
     return {

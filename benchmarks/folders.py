@@ -142,7 +142,7 @@ def judge(
     sounds = [sound for caption in captions for sound in pipeline(caption, seed=0, n=SEEDS)]
     made = Clips(sounds, *([[caption for caption in captions for _ in range(SEEDS)]] * 2))
     through = valid.revocoded(pipeline)
-    spec = pipeline.mel
+    spec = pipeline.spec
     report: dict[str, Any] = {
         "folder": folder.name,
         "clips": len(train),

@@ -103,7 +103,7 @@ def assess(pipeline: Generator, data: Path, judges: Path) -> dict[str, Any]:
             "unseen in valid, through the vocoder": folds.together(panel, through["unseen"]),
         },
         "neighbours": {
-            "mel": _near(lambda some: mel_features(some.sounds, pipeline.mel), made, train, through["unseen"]),
+            "mel": _near(lambda some: mel_features(some.sounds, pipeline.spec), made, train, through["unseen"]),
             "judges": _near(lambda some: folds.embedded(panel, some), made, train, through["unseen"]),
         },
     }

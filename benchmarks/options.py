@@ -5,7 +5,8 @@
 
 `run` trains each variant of `options_list.py` for equal minutes of processor time from the same seed on the same
 pieces (digits, words, instruments, effects at 8 kHz), measures it on held-out clips and appends a line; what is there
-already is not run again. What hears judges goes on from one codec of twice the minutes, against the same without them.
+already is not run again. What meets discriminators goes on from one codec of twice the minutes, against the same
+without them.
 
 `show` prints the tables. Bold is better than the comparison by more than its seeds are apart, italic is worse.
 """
@@ -25,30 +26,38 @@ from typing import Annotated, Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import numpy as np
 import torch
 import typer
-from options_list import BASE, VARIANTS, Variant
+from options_list import BASE, RECIPE, VARIANTS, Variant
 from options_scores import PACKS, RATE, Clip, chosen, held_out, scores
 from scoring import table
 
 from cymatic.codecs.waveform import WaveformCodec
-from cymatic.data.reading import Reading, load_items
-from cymatic.data.waves import RandomCrops
+from cymatic.data.batches import RandomCrops
+from cymatic.data.reading import Example, Reading, load_items
 from cymatic.errors import Error
 from cymatic.hub.parts import load_part, save_part
 from cymatic.media.wave_spec import WaveSpec
 from cymatic.seeds import mixed
 from cymatic.training.loop import update_average
 from cymatic.training.muon import Muon, clip_each_side
-from cymatic.training.recipe import CodecRecipe, make_recipe
-from cymatic.training.wave_codec_task import WaveCodecTask
+from cymatic.training.recipe import make_recipe
+from cymatic.training.stages import AutoencoderStage
+from cymatic.training.tasks.autoencoder import AutoencoderTask
 
 TRAINED_ON = 300  # clips of a pack
 REHEARSED = 10  # steps that tell how many there will be
 BETTER = {"mel": -1, "half": -1, "stoi": 1, "notes": 1, "use": 1, "frechet": -1, "snr": 1, "shaken": -1,
           "topography": -1, "told": -1}  # fmt: skip
 app = typer.Typer(add_completion=False, help=__doc__)
+
+
+@dataclass
+class Sounds:
+    """Waveforms to train on, and how often each is drawn."""
+
+    examples: list[Example]
+    weights: list[float]
 
 
 @dataclass
@@ -59,11 +68,12 @@ class Trained:
     seconds: float
 
 
-def recipe_of(variant: Variant, steps: int = 100) -> CodecRecipe:
-    """The recipe of a row, with `steps` put in where it asks for them. Raises ModelError for settings that aren't."""
-    recipe = make_recipe(None, [*BASE, *filled(variant, steps), f"training.seed={variant.seed}"])
-    assert isinstance(recipe, CodecRecipe)
-    return recipe
+def stage_of(variant: Variant, steps: int = 100) -> AutoencoderStage:
+    """How a row trains, with `steps` put in where it asks for them. Raises ModelError for settings that aren't."""
+    recipe = make_recipe(RECIPE, [*BASE, *filled(variant, steps), f"training.seed={variant.seed}"])
+    stage = recipe.stages["codec"]
+    assert isinstance(stage, AutoencoderStage)
+    return stage
 
 
 def filled(variant: Variant, steps: int) -> list[str]:
@@ -74,54 +84,56 @@ def filled(variant: Variant, steps: int) -> list[str]:
 
 
 class Run:
-    """A task on its way: `WaveCodecTask` stepped as `training.loop` does, but by processor time."""
+    """A task on its way: `AutoencoderTask` stepped as `training.loop` does, but by processor time."""
 
-    def __init__(self, recipe: CodecRecipe, waves: list[np.ndarray], weights: list[float], start: Path | None) -> None:
-        training = recipe.training
-        self.recipe = recipe
-        self.task = WaveCodecTask(recipe)
+    def __init__(self, stage: AutoencoderStage, sounds: Sounds, start: Path | None) -> None:
+        self.settings = settings = stage.training
+        torch.manual_seed(mixed(settings.seed, 0))
+        self.task = AutoencoderTask("codec", stage, WaveformCodec(stage.part))
         if start is not None:
-            self.task.codec.load_state_dict(load_part(start, (WaveformCodec,)).state_dict())
+            self.task.part.load_state_dict(load_part(start, (WaveformCodec,)).state_dict())
         self.average = copy.deepcopy(self.task).requires_grad_(False).eval()
-        self.optimizer = Muon(self.task.parameter_groups(training), betas=self.task.betas)
-        self.crops = RandomCrops(waves, weights, round(recipe.piece * RATE), training.batch, mixed(training.seed, 1))
+        self.optimizer = Muon(self.task.parameter_groups(settings), betas=settings.betas)
+        assert stage.segment is not None
+        self.crops = RandomCrops(
+            sounds.examples, round(stage.segment * RATE), settings.batch, mixed(settings.seed, 1),
+            weights=sounds.weights, level=stage.level,
+        )  # fmt: skip
         self.step = 0
 
     def go(self, share: float) -> None:
         """One step at a share of the rates. Raises Error where the loss is no number any more."""
-        training = self.recipe.training
+        settings = self.settings
         for group in self.optimizer.param_groups:
             group["lr"] = share * group["rate"]
         self.task.train()
-        loss = self.task(self.crops[self.step], mixed(training.seed, 2, self.step))["loss"]
+        loss = self.task(self.crops[self.step], mixed(settings.seed, 2, self.step))["loss"]
         loss.backward()
-        norm = clip_each_side(self.optimizer, training.clip)
+        norm = clip_each_side(self.optimizer, settings.clip)
         if not (loss.isfinite() and norm.isfinite()):
             raise Error(f"the loss is {loss.item():g} at step {self.step} and its gradient is not finite")
         self.optimizer.step()
         self.optimizer.zero_grad()
-        update_average(self.average, self.task, training.ema, self.step)
+        update_average(self.average, self.task, settings.ema, self.step)
         self.step += 1
 
 
-def trained(
-    variant: Variant, waves: list[np.ndarray], weights: list[float], seconds: float, start: Path | None
-) -> Trained:
+def trained(variant: Variant, sounds: Sounds, seconds: float, start: Path | None) -> Trained:
     """A codec after so many seconds of processor time; the rates fall with the time that is left."""
     steps = 100
     if any("<" in one for one in variant.settings):
-        rehearsal = Run(recipe_of(variant), waves, weights, start)
+        rehearsal = Run(stage_of(variant), sounds, start)
         rehearsal.go(0.01)
         began = time.process_time()
         for _ in range(REHEARSED):
             rehearsal.go(0.01)
         steps = round(seconds * REHEARSED / (time.process_time() - began))
-    run = Run(recipe_of(variant, steps), waves, weights, start)
-    training = run.recipe.training
+    run = Run(stage_of(variant, steps), sounds, start)
+    settings = run.settings
     began = time.process_time()
     while (spent := time.process_time() - began) < seconds:
-        run.go(min(1.0, (run.step + 1) / training.warmup, (1 - spent / seconds) / training.decay))
-    codec = run.average.codec
+        run.go(min(1.0, (run.step + 1) / settings.warmup, (1 - spent / seconds) / settings.decay))
+    codec = run.average.part
     codec.steps_trained.fill_(run.step)
     return Trained(codec.eval(), filled(variant, steps), run.step, spent)
 
@@ -136,7 +148,7 @@ def run(
 ) -> None:
     """Trains and measures each variant that is not in the file yet."""
     torch.set_num_threads(1)
-    waves, weights = training_sounds(data)
+    sounds = training_sounds(data)
     clips = held_out(data)
     for variant in VARIANTS:
         folder = output.with_suffix("") / variant.name
@@ -147,7 +159,7 @@ def run(
             typer.echo(f"it is {until}, so {variant.key} and what follows are left out")
             break
         start = None if variant.goes_on is None else output.with_suffix("") / variant.goes_on
-        line = measured(variant, waves, weights, clips, 60 * minutes * variant.minutes, start, output.with_suffix(""))
+        line = measured(variant, sounds, clips, 60 * minutes * variant.minutes, start, output.with_suffix(""))
         with output.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         typer.echo(f"{time.strftime('%H:%M:%S')} {variant.key}: {line.get('steps')} steps, {line['scores']}")
@@ -155,8 +167,7 @@ def run(
 
 def measured(
     variant: Variant,
-    waves: list[np.ndarray],
-    weights: list[float],
+    sounds: Sounds,
     clips: list[Clip],
     seconds: float,
     start: Path | None,
@@ -165,13 +176,13 @@ def measured(
     """A line of the file. A codec that others go on from is saved in `folder`."""
     line: dict[str, Any] = {"name": variant.key, "seed": variant.seed, "settings": list(variant.settings), "scores": {}}
     try:
-        made = trained(variant, waves, weights, seconds, start)
+        made = trained(variant, sounds, seconds, start)
     except Error as error:
         return {**line, "failed": str(error)}
     if gone_on(variant):
         save_part(folder / variant.name, made.codec)
     began = time.process_time()
-    found = scores(made.codec, clips, judged=variant.group == "judges")
+    found = scores(made.codec, clips, judged=variant.group == "discriminators")
     return {
         **line, "settings": made.settings, "steps": made.steps, "seconds": round(made.seconds, 1),
         "measuring": round(time.process_time() - began, 1),
@@ -184,18 +195,16 @@ def gone_on(variant: Variant) -> bool:
     return any(other.goes_on == variant.name for other in VARIANTS)
 
 
-def training_sounds(data: Path) -> tuple[list[np.ndarray], list[float]]:
-    """Waveforms, and how often each is drawn: packs alike, clips by their length."""
-    waves: list[np.ndarray] = []
-    weights: list[float] = []
+def training_sounds(data: Path) -> Sounds:
+    """What is trained on: packs alike, clips by their length."""
+    sounds = Sounds([], [])
+    target = Reading("audio", WaveSpec(rate=RATE))
     for pack in PACKS:
-        target = Reading("audio", WaveSpec(rate=RATE))
-        loaded = load_items(chosen(data, pack, "train", TRAINED_ON), target, captions=False, longest=5.0)
-        some = [one.target[0].numpy() for one in loaded.examples]
-        total = sum(map(len, some))
-        waves += some
-        weights += [len(wave) / total for wave in some]
-    return waves, weights
+        some = load_items(chosen(data, pack, "train", TRAINED_ON), target, captions=False, longest=5.0).examples
+        total = sum(one.target.shape[-1] for one in some)
+        sounds.examples.extend(some)
+        sounds.weights.extend(one.target.shape[-1] / total for one in some)
+    return sounds
 
 
 def read(path: Path) -> Iterator[dict[str, Any]]:

@@ -5,16 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 # The small codec that all others differ from: 50 frames a second of 6 codes of 8 bits, 2.4 kbit/s at 8 kHz.
+RECIPE = "starter-codec"  # of which the list below leaves nothing
 BASE = (
-    "kind=waveform-codec", "rate=8000", "network.hop=160", "network.width=96", "quantizer.levels=6",
-    "quantizer.size=256", "quantizer.dim=32", "quantizer.dropout=0.5", "judges.width=2", "training.batch=4",
-    "training.warmup=20", "piece=0.64",
+    "data.packs=[]", "codec.rate=8000",
+    "codec.network={kind: fast, hop: 160, width: 96}",
+    "codec.quantizer={kind: residual, levels: 6, size: 256, dim: 32, dropout: 0.5}",
+    "codec.segment=0.64", "codec.objective={mel: 1.0, loud: 1.0, phase: 0.5, white: 0.03}",
+    "codec.discriminators={kind: spectrograms, start: 6000, segments: 4, width: 2}",
+    "training={batch: 4, warmup: 20, learning_rate: 0.001, betas: [0.8, 0.99], decay: 0.6, ema: 0.99}",
 )  # fmt: skip
-NARROW = "network={kind: soundstream, strides: [2, 4, 4, 5], widths: [8, 16, 32, 64, 96]}"
-SIGNS = "quantizer={kind: %s, levels: 3, %s, dim: 32, dropout: 0.5}"  # as many bits as the base
+NARROW = "codec.network={kind: soundstream, strides: [2, 4, 4, 5], widths: [8, 16, 32, 64, 96]}"
+SIGNS = "codec.quantizer={kind: %s, levels: 3, %s, dim: 32, dropout: 0.5}"  # as many bits as the base
 FINITE = SIGNS % ("finite", f"steps: {[2] * 16}")
-ENERGY = "energy={dim: 32, heads: 4, memories: 128, steps: 4}"
-ALONE, HEARD = "without judges", ("judges.start=0", "judges.warmup=50", "judges.judged=2", "judges.width=8")
+ENERGY = "codec.energy={dim: 32, heads: 4, memories: 128, steps: 4}"
+ALL_SIX = "codec.augment={gain: 6, polarity: 0.5, filter: 6, noise: 0.5, overtones: 0.5, mix: 0.5}"
+D = "codec.discriminators"
+ALONE = "without judges"  # as the rows that are there are called
+MET = (f"{D}.start=0", f"{D}.warmup=50", f"{D}.segments=2", f"{D}.width=8")
 
 
 @dataclass(frozen=True)
@@ -39,16 +46,16 @@ class Variant:
 
 
 def _quantizer(name: str, *settings: str, against: str = "base", group: str = "quantizer") -> Variant:
-    return Variant(name, group, tuple(f"quantizer.{one}" for one in settings), against)
+    return Variant(name, group, tuple(f"codec.quantizer.{one}" for one in settings), against)
 
 
 def _stream(name: str, *settings: str, seed: int = 0) -> Variant:
     return Variant(name, "network", (NARROW, *settings), "soundstream", seed)
 
 
-def _heard(name: str, *settings: str, seed: int = 0) -> Variant:
-    heard = () if name == ALONE else HEARD
-    return Variant(name, "judges", (*heard, *settings), ALONE, seed, goes_on="start")
+def _met(name: str, *settings: str, seed: int = 0) -> Variant:
+    met = () if name == ALONE else MET
+    return Variant(name, "discriminators", (*met, *settings), ALONE, seed, goes_on="start")
 
 
 def _map(topology: str, kernel: str) -> Variant:
@@ -70,43 +77,41 @@ VARIANTS = (
     _quantizer("no dropout", "dropout=0"),
     Variant("energy", "energy", (ENERGY,)),
     _stream("soundstream"),
-    Variant("start", "judges", against="start", minutes=2.0),
-    _heard(ALONE),
-    _heard("spectrograms"),
-    Variant("no white", "objective", ("objective.white=0",)),
-    Variant("no loud", "objective", ("objective.loud=0",)),
-    Variant("no phase", "objective", ("objective.phase=0",)),
-    _stream("snake", "network.activation=snake"),
-    _heard("difficulty", "judges.choice=difficulty", "judges.every=10"),
-    Variant(
-        "all six", "augment", ("augment={gain: 6, polarity: 0.5, filter: 6, noise: 0.5, overtones: 0.5, mix: 0.5}",)
-    ),
-    _stream("wavelets", "network.wavelets=[1]"),
-    _stream("multires", "network.multires=[2]"),
-    _heard("balanced", "judges.balanced=true"),
+    Variant("start", "discriminators", against="start", minutes=2.0),
+    _met(ALONE),
+    _met("spectrograms"),
+    Variant("no white", "objective", ("codec.objective.white=0",)),
+    Variant("no loud", "objective", ("codec.objective.loud=0",)),
+    Variant("no phase", "objective", ("codec.objective.phase=0",)),
+    _stream("snake", "codec.network.activation=snake"),
+    _met("difficulty", f"{D}.selection=difficulty", f"{D}.every=10"),
+    Variant("all six", "augment", (ALL_SIX,)),
+    _stream("wavelets", "codec.network.wavelets=[1]"),
+    _stream("multires", "codec.network.multires=[2]"),
+    _met("balanced", f"{D}.balanced=true"),
     Variant("finite, energy", "energy", (FINITE, ENERGY), "finite"),
-    Variant("opening", "objective", ("objective.opening=0.5", "training.steps=<steps>")),
-    _heard("squares", "judges.rule=squares"),
-    _stream("stages", "objective.stages=1"),
-    _heard("repulsion", "judges.repulsion=0.1"),
+    Variant("opening", "objective", ("codec.objective.opening=0.5", "training.steps=<steps>")),
+    _met("squares", f"{D}.loss=squares"),
+    _stream("stages", "codec.objective.stages=1"),
+    _met("repulsion", f"{D}.repulsion=0.1"),
     _map("line", "hard"),
-    Variant("noise", "augment", ("augment.noise=0.5",)),
-    Variant("filter", "augment", ("augment.filter=6",)),
-    Variant("mix", "augment", ("augment.mix=0.5",)),
-    Variant("gaussian", "quantizer", ("quantizer={kind: gaussian, dim: 32, latent: 32}",)),
-    _heard("alone", "judges.alone=true"),
-    Variant("gain", "augment", ("augment.gain=6",)),
-    Variant("overtones", "augment", ("augment.overtones=0.5",)),
-    Variant("polarity", "augment", ("augment.polarity=0.5",)),
-    _heard("lumen", "judges.judges=lumen"),
-    _stream("wavelets, moving sum", "network.wavelets=[1]", "network.wavelet=moving-sum"),
+    Variant("noise", "augment", ("codec.augment.noise=0.5",)),
+    Variant("filter", "augment", ("codec.augment.filter=6",)),
+    Variant("mix", "augment", ("codec.augment.mix=0.5",)),
+    Variant("gaussian", "quantizer", ("codec.quantizer={kind: gaussian, dim: 32, latent: 32}",)),
+    _met("alone", f"{D}.adversarial_only=true"),
+    Variant("gain", "augment", ("codec.augment.gain=6",)),
+    Variant("overtones", "augment", ("codec.augment.overtones=0.5",)),
+    Variant("polarity", "augment", ("codec.augment.polarity=0.5",)),
+    _met("lumen", f"{D}.kind=lumen"),
+    _stream("wavelets, moving sum", "codec.network.wavelets=[1]", "codec.network.wavelet=moving-sum"),
     _map("grid", "hard"),
     _map("line", "gaussian"),
     _quantizer("no restart", "restart=false"),
     Variant("base", "base", seed=3),
-    _heard(ALONE, seed=1),
+    _met(ALONE, seed=1),
     _stream("soundstream", seed=1),
-    _heard("spectrograms", seed=1),
-    _heard(ALONE, seed=2),
+    _met("spectrograms", seed=1),
+    _met(ALONE, seed=2),
     _stream("soundstream", seed=2),
 )  # fmt: skip

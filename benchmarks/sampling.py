@@ -214,7 +214,7 @@ def network(pipeline: Generator, prompt: str, seconds: float) -> tuple[Denoise, 
     frames = prior.config.mel.frames(round(seconds * pipeline.rate))
     noise = torch.randn(1, prior.config.mel.mels, frames, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        denoise = prior.denoiser(pipeline.text([prompt]), torch.tensor([frames]), pipeline.defaults.guidance)
+        denoise = prior.denoiser(pipeline.encoder([prompt]), torch.tensor([frames]), pipeline.defaults.guidance)
 
     def expect(x: Tensor, t: float) -> Prediction:
         mean, spread = denoise(x, t)

@@ -41,8 +41,7 @@ def packs(tmp_path: Path, bench) -> Path:
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.key)
 def test_settings_are_a_recipes(bench, variant) -> None:
-    recipe = bench.recipe_of(variant, steps=30)
-    assert recipe.config().rate == bench.RATE
+    assert bench.stage_of(variant, steps=30).part.rate == bench.RATE
     assert variant.against in {other.name for other in VARIANTS}
     assert variant.goes_on is None or variant.goes_on in {other.name for other in VARIANTS}
 
@@ -64,7 +63,7 @@ def test_what_is_there_is_not_run_again(bench, packs, tmp_path, capsys) -> None:
     assert output.read_text() == first
     capsys.readouterr()
     bench.show(output)
-    assert "| finite | `quantizer={kind: finite" in capsys.readouterr().out
+    assert "| finite | `codec.quantizer={kind: finite" in capsys.readouterr().out
 
 
 def test_a_held_out_note_is_in_tune_with_itself_only(bench, packs) -> None:
@@ -105,5 +104,10 @@ def test_a_codec_that_is_gone_on_from_is_saved(bench, packs, tmp_path) -> None:
     bench.run(packs, output, minutes=1e-4, only=["start", "without judges"], until=None)
     assert isinstance(bench.load_part(tmp_path / "options" / "start", (WaveformCodec,)), WaveformCodec)
     steps = {line["name"]: line["scores"]["told"] for line in map(json.loads, output.read_text().splitlines())}
-    assert steps.keys() == {"start", "without judges", "without judges, seed 1", "without judges, seed 2"}
+    assert steps.keys() == {
+        "start",
+        "without judges",
+        "without judges, seed 1",
+        "without judges, seed 2",
+    }
     assert all(0 <= value <= 1 for value in steps.values())

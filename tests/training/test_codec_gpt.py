@@ -82,7 +82,7 @@ def test_a_run_is_a_model_that_plays(place, tmp_path, capsys):
         patched.setattr("cymatic.apps.evaluate_command.OWN_SECONDS", 0.5)
         assert cli.run(["evaluate", str(place / "run"), "-n", "2", "-o", str(tmp_path / "report")]) == 0
     report = json.loads((tmp_path / "report" / "report.json").read_text())
-    assert report["model"]["mel"] is None and set(report["codes"]) == {"level 1", "level 2"}
+    assert report["model"]["reads"]["spec"]["rate"] == 2000 and set(report["codes"]) == {"level 1", "level 2"}
 
 
 def test_codes_become_the_codecs_sound(place):

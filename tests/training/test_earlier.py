@@ -65,7 +65,7 @@ def test_an_option_that_is_gone_is_refused_in_one_sentence(place, key, value):
 
 
 def test_values_that_are_gone_are_refused_with_those_that_are_left():
-    with pytest.raises(ModelError, match="set judges to lumen"):
+    with pytest.raises(ModelError, match="discriminators of complex weights, which gained nothing; set it to lumen"):
         parse_recipe(before(judges__judges="lumen-complex"), "recipe.yaml")
 
 

@@ -1,6 +1,5 @@
 """What a step costs, early and late, and when a run of minutes is to end."""
 
-import json
 import time
 
 import pytest
@@ -11,6 +10,7 @@ from cymatic.training.pace import Pace
 from cymatic.training.plan import measured_pace, time_and_disk
 from cymatic.training.recipe import make_recipe
 from cymatic.training.settings import TrainingSettings
+from cymatic.training.state import STATE, Progress, save_state
 from cymatic.training.train import deadline_of
 
 
@@ -49,9 +49,9 @@ def test_a_plan_counts_the_discriminators_that_come_later():
 
 
 def spent(run, name, step, seconds):
-    place = run / name / "state" / f"step-{step}"
-    place.mkdir(parents=True)
-    (place / "state.json").write_text(json.dumps({"step": step, "seconds": seconds}))
+    task, average = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
+    at = Progress(step=step, seconds=seconds)
+    save_state(run / name / STATE, task, average, torch.optim.SGD(task.parameters()), at)
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_the_treble_opens_in_a_run_by_minutes_too():
 
     assert task.total_steps is None
     start = loudness(0)
-    assert loudness(40) == start < 0.8 * float(noise.square().mean())
+    assert loudness(40) == start < 0.995 * float(noise.square().mean())
     task.total_steps = 100  # as the loop says once it knows
     assert loudness(0) == start < loudness(25) < loudness(60)
     assert loudness(60) == pytest.approx(float(noise.square().mean()), rel=1e-3)

@@ -118,7 +118,7 @@ def test_a_run_stopped_before_its_first_checkpoint_begins_from_its_start_again(t
     assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
-def test_what_does_not_fit_is_one_sentence(tones, tiny_run, tmp_path):
+def test_what_does_not_fit_is_one_sentence(tones, tiny_run, tiny_codes_run, tmp_path):
     def said(start, *settings) -> str:
         with pytest.raises(ModelError) as error:
             built_of(from_tiny(tones, start, *LENGTH, *settings))
@@ -129,6 +129,7 @@ def test_what_does_not_fit_is_one_sentence(tones, tiny_run, tmp_path):
     assert "prior.depth is 2 and that of" in said(tiny_run, "prior.depth=2")
     assert "prior.dim is 32" in said(tiny_run, "prior.encoder.dim=32")
     assert 'there is no model "starter-sond" to start from' in said("starter-sond")
+    assert "is of the kind gpt, and this recipe's of the kind flow" in said(tiny_codes_run)
     assert "holds no pipeline.json" in said(tones)
     untrained = shutil.copytree(tiny_run, tmp_path / "untrained")
     weights = load_file(untrained / "prior/model.safetensors")

@@ -33,7 +33,7 @@ def alignment(folder, steps, **changes):
 def classification(folder, steps, **changes):
     stage = {
         "task": "classification",
-        "part": {"kind": "conv", "widths": [8, 8], "dim": 16},
+        "part": {"kind": "conv", "widths": [8, 16, 16], "dim": 16, "dropout": 0.0},
         "training": {"steps": steps, "batch": 8, "warmup": 2, "checkpoint_steps": 4, "learning_rate": 0.01, "ema": 0.5},
         **changes,
     }

@@ -9,11 +9,10 @@ from cymatic.data.packs import Sources, read_packs, whole_folder
 from cymatic.data.settings import Long
 from cymatic.errors import Error
 from cymatic.evaluation.audio import LONGEST
+from cymatic.hub.pipeline_file import RECIPE
 from cymatic.media.medium import Medium
 from cymatic.pipelines.load import starters
 from cymatic.training.recipe import parse_recipe, read_recipe
-
-RECIPE = "recipe.yaml"
 
 
 def clips_of(run: str, data: Path | None, medium: Medium[Any]) -> tuple[Sources, float, Long]:

@@ -14,6 +14,7 @@ from cymatic.hub.earlier import todays_pipeline
 from cymatic.hub.parts import CONFIG, FORMAT, check_format, read_json, write_json
 
 PIPELINE = "pipeline.json"
+RECIPE = "recipe.yaml"  # of a run, there from its first step on
 MOST_CAPTIONS = 10_000
 
 Kind = Literal["generator", "codec", "encoders"]
@@ -66,6 +67,8 @@ def read_pipeline(model: Path) -> PipelineFile:
     """What `model` is made of. Raises ModelError where it holds no pipeline.json, or one that this version can't
     read."""
     path = model / PIPELINE
+    if not path.exists() and (model / RECIPE).exists():
+        raise ModelError(f"{model} is a run that is no model yet; finish it with cymatic train --resume --out {model}")
     if not path.exists():
         raise ModelError(f"{model} is no model, for it holds no {PIPELINE}; give a folder that cymatic train wrote")
     values: dict[str, Any] = read_json(path)

@@ -39,13 +39,13 @@ DISTANCES: Mapping[str, Callable[[Tensor, Tensor, Any], Tensor]] = {
     "l1": absolute,
     "l2": squared,
     "log_mel": log_mel_distance,
-    "mel": lambda made, wanted, spec: multi_scale_mel_distance(made, wanted, spec.rate),
+    "mel": lambda made, wanted, spec: multi_scale_mel_distance(made, wanted, spec.gives.rate),
     "loud": lambda made, wanted, spec: loudness_distance(wanted, made),
-    "phase": lambda made, wanted, spec: phase_distance(wanted, made, spec.rate),
+    "phase": lambda made, wanted, spec: phase_distance(wanted, made, spec.gives.rate),
 }
 OF_WAVEFORMS = ("mel", "log_mel", "loud", "phase", "stages")
 
 
 def stages_distance(outputs: Sequence[Tensor], wanted: Float[Tensor, "batch channels samples"]) -> Float[Tensor, ""]:
     """The mean channel of each decoder stage against the sound (see `signal.channel_average`), coarse first."""
-    return channel_average_distance(outputs, wanted.mean(1), LUMENS[: len(outputs)])
+    return channel_average_distance(outputs, wanted.mean(1, keepdim=True), LUMENS[: len(outputs)])

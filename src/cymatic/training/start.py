@@ -59,8 +59,11 @@ class Start:
         prior.take_over(self.prior, longest)
 
 
-def load_start(name: str, stage: str = "prior") -> Start:
-    """The parts of a starter, or of a run. Raises ModelError where there is none, or none that was trained."""
+def load_start(name: str, part: Any = None) -> Start:
+    """The parts of a starter, or of a run. part: the config of a prior that it has to be of the kind of.
+
+    Raises ModelError where there is none, none that was trained, or one of another kind.
+    """
     known = starters()
     folder = known.get(name, Path(name))
     if not os.path.isdir(folder):
@@ -73,6 +76,11 @@ def load_start(name: str, stage: str = "prior") -> Start:
     prior = load_part(places["prior"], PRIORS)
     if not prior.steps_trained:
         raise ModelError(f"{name} was never trained, so there is nothing to start from; leave it out")
+    if part is not None and part.kind != prior.config.kind:
+        raise ModelError(
+            f"the prior of {name} is of the kind {prior.config.kind}, and this recipe's of the kind {part.kind}; start "
+            "from another model, or train from scratch (--from scratch)"
+        )
     return Start(name, load_part(places["encoder"], ENCODERS), prior, file.captions)
 
 
@@ -90,7 +98,7 @@ def fitting(recipe: Recipe, stage: str) -> Start | None:
     sizes += [f"stages.{stage}.encoder.{name}" for name in type(settings.encoder).model_fields if name != "kind"]
     if USUAL not in starters() or any(is_given(key, keys) for key in (f"stages.{stage}.start", *sizes)):
         return None
-    start = load_start(USUAL, stage)
+    start = load_start(USUAL)
     if {type(start.prior.config), type(start.encoder.config)} != {type(settings.part), type(settings.encoder)}:
         return None
     return start if fits_spec(start, recipe, stage) else None
@@ -106,6 +114,11 @@ def shaped(recipe: Recipe, stage: str, start: Start) -> Recipe:
         raise ModelError(
             f"{start.name} reads another target than this recipe ({start.prior.config.reads!r}); leave mel out, or "
             "train from scratch (--from scratch)"
+        )
+    if settings.encoder.kind != start.encoder.config.kind:
+        raise ModelError(
+            f"the encoder of {start.name} is of the kind {start.encoder.config.kind}, and this recipe's of the kind "
+            f"{settings.encoder.kind}; start from another model, or train from scratch (--from scratch)"
         )
     keys = given(recipe)
     updates: dict[str, Config] = {}

@@ -16,7 +16,7 @@ from lightning_fabric.loggers import TensorBoardLogger
 
 from cymatic.errors import Error, ModelError
 from cymatic.files import write_atomically
-from cymatic.hub.pipeline_file import PIPELINE
+from cymatic.hub.pipeline_file import PIPELINE, RECIPE
 from cymatic.training import ranks
 from cymatic.training.build import build
 from cymatic.training.built import Built, Context
@@ -30,8 +30,6 @@ from cymatic.training.report import report_on
 from cymatic.training.settings import TrainingSettings
 from cymatic.training.state import STATE, Progress, has_state, read_progress
 from cymatic.training.stop import stop_on_signal
-
-RECIPE = "recipe.yaml"
 
 
 def train(

@@ -73,7 +73,7 @@ def _givens(stage: PriorStage) -> list[Reading]:
 def _over_targets(context: Context, stage: PriorStage) -> Built:
     """A prior straight over what the medium is prepared as, such as a mel; what its recipe leaves open is planned."""
     recipe, name = context.recipe, context.name
-    start = load_start(stage.start, name) if stage.start is not None and not context.resumed else None
+    start = load_start(stage.start, stage.part) if stage.start is not None and not context.resumed else None
     if start is not None:
         recipe = shaped(recipe, name, start)
         stage = recipe.stages[name]  # type: ignore[assignment]
@@ -157,7 +157,7 @@ def _over_codes(context: Context, stage: PriorStage, codec: Any, own: bool) -> B
     sizes = tuple(codec.sizes[: stage.levels])
     task = _parts(context, stage, TargetFacts(codec.config.reads, sizes, longest), data.train)
     if stage.start is not None and not context.resumed:
-        load_start(stage.start, context.name).give(task.encoder, task.prior, longest)
+        load_start(stage.start, stage.part).give(task.encoder, task.prior, longest)
     batches = Bucketed(epoch, stage.training.batch, mixed(stage.training.seed, 1), **context.ranks)
     about = (
         *_about(data, task, stage),

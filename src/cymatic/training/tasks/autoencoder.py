@@ -22,6 +22,7 @@ from cymatic.evaluation.code_use import perplexity
 from cymatic.hub.parts import save_part
 from cymatic.nn.whiteness import whiteness_loss
 from cymatic.seeds import mixed
+from cymatic.signal.channel_average import LUMENS
 from cymatic.signal.filters import low_pass, opening
 from cymatic.training.adversary import Adversary
 from cymatic.training.muon import groups_of
@@ -81,6 +82,11 @@ class AutoencoderTask(nn.Module):
             )
         if "stages" in self.weights and not self.part.decoder_stages:
             raise Error("objective.stages is for SoundStream's decoder; set network.kind to soundstream")
+        if "stages" in self.weights and len(self.part.decoder_stages) > len(LUMENS):
+            raise Error(
+                f"objective.stages has weights for {len(LUMENS)} stages at most and network.strides has "
+                f"{len(self.part.decoder_stages)}; give fewer strides"
+            )
         if "log_mel" in self.weights and not self.part.config.reads.vocoded:
             raise Error("objective.log_mel compares the mel that a vocoder reads; set objective.mel instead")
         segment, window = self.stage.segment, 0 if self.adversary is None else self.adversary.window
