@@ -98,7 +98,8 @@ def test_every_number_with_a_point_is_tried():
     assert float_options(app) == {
         *(("extend", f"--{name}") for name in ("keep", "seconds", "guidance", "temperature", "top-p")),
         *(("sound", f"--{name}") for name in ("seconds", "guidance", "temperature", "top-p")),
-        ("vary", "--amount"), ("train", "--minutes"), ("judge train", "--minutes"),
+        ("vary", "--amount"), ("train", "--minutes"),
+        *((f"{name} train", "--minutes") for name in ("classifier", "judge")),
         ("encode", "--kbps"), ("decode", "--kbps"),
     }  # fmt: skip
 
@@ -112,7 +113,7 @@ def test_numbers_that_no_command_takes(tiny_codes_run, tiny_run, audio, tmp_path
         *([*sound, str(model), f"--guidance={value}"] for model in (tiny_codes_run, tiny_run)),
         [*sound, str(tiny_run), f"--seconds={value}"],
         [*train, f"--minutes={value}"], [*train, "--set", f"training.minutes={value}"],
-        ["judge", "train", str(tmp_path), "-o", "judge", f"--minutes={value}"],
+        *([name, "train", str(tmp_path), "-o", "mine", f"--minutes={value}"] for name in ("classifier", "judge")),
     ]  # fmt: skip
     for command in commands:
         assert run(command) == 2, command

@@ -238,7 +238,7 @@ def test_settings_of_each_prior(model, over_codes, over, settings, said):
 
 
 def test_something_else_than_words_is_refused(each):
-    with pytest.raises(Error, match=r"is conditioned on words; give that instead of '2 x 5 numbers'"):
+    with pytest.raises(Error, match=r"is conditioned on words; give these instead of '2 x 5 numbers'"):
         each(torch.zeros(2, 5))
 
 

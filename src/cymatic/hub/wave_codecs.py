@@ -39,7 +39,7 @@ def load_any_codec(folder: Path) -> Any:
     return codec
 
 
-def check_codes_suffice(codec: WaveCodec, name: str) -> None:
+def check_codes_suffice(codec: Any, name: str) -> None:
     """Raises ModelError where a sound needs more than its codes, as with EnCodec at 48 kHz."""
     if isinstance(codec, EncodecCodec) and codec.segmented:
         raise ModelError(

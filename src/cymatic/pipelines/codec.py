@@ -43,6 +43,11 @@ class MediaCodec:
         return made
 
     @property
+    def rows(self) -> None:
+        """All rows of codes are used."""
+        return None
+
+    @property
     def captions(self) -> tuple[str, ...]:
         """None: a codec knows no captions."""
         return ()

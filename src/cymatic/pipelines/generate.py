@@ -247,6 +247,11 @@ class Generator:
         """As the model samples by default."""
         return float(self.defaults.guidance)
 
+    @property
+    def rows(self) -> int | None:
+        """How many of its codec's rows of codes the prior makes; None where there is no codec."""
+        return None if self.codec is None else int(self.prior.config.rows)
+
     def target(self, value: Any) -> Tensor:
         """What its codec, or its prior, reads of a value, without a batch."""
         return self.medium.prepare(value, self.spec).float()
