@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -176,7 +177,7 @@ def test_train_says_the_plan_and_leaves_a_model(cli, tones, tmp_path):
     held_out = len(read_folder(tones).of("valid"))  # by content, which differs between versions of libsndfile
     assert f"{8 - held_out} items to train on" in plan["data"] and f"{held_out} held out" in plan["data"]
     assert "2 captions" in plan["data"]
-    assert "8000 Hz" in plan["mel"]
+    assert "mels at 8000 Hz" in plan["reads"]
     assert f"M parameters, batches of {8 - held_out}" in plan["model"]
     assert "45 steps" in plan["time"]
     assert "MB" in plan["disk"]
@@ -191,6 +192,16 @@ def test_train_says_the_plan_and_leaves_a_model(cli, tones, tmp_path):
     assert yaml.safe_load((run / "recipe.yaml").read_text())["stages"]["prior"]["training"]["steps"] == 45
     assert not list(run.rglob("*.tmp"))
     assert cli("sound", "low tone", "--model", "runs/tones", "-o", "out.wav").code == 0
+
+
+def test_what_is_printed_for_a_medium_without_a_command_holds_for_any_folder():
+    from cymatic.media.picture import PICTURE
+    from cymatic.training.builders.prior import use_of
+
+    printed = use_of(PICTURE).removeprefix("make one: ").format(run=shlex.quote("it's a run"))
+    python, option, code, run = shlex.split(printed)
+    assert (python, option, run) == ("python", "-c", "it's a run")
+    compile(code, "printed", "exec")
 
 
 def test_resume_goes_on_to_the_same_weights(cli, tones, tiny_run, tmp_path):

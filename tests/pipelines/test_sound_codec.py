@@ -193,7 +193,7 @@ def test_rates_that_are_not_offered(kbps):
 
 @pytest.mark.parametrize("kbps", [float("nan"), float("inf"), -float("inf")])
 def test_rates_that_are_no_numbers(kbps):
-    with pytest.raises(Error, match="kbps were asked for; give a number, such as 0.6"):
+    with pytest.raises(Error, match=r"kbps were asked for; give a number, such as 0\.6"):
         MODEL.encode(sound(), kbps)
 
 

@@ -48,8 +48,10 @@ def through_codec(
     model: HasCodec, clips: Sequence[object], captions: Sequence[str], domain: Domain
 ) -> tuple[Losses, dict[str, CodeUse]]:
     """How far clips lie from what the model's codec makes of them, in its own distance; and how each of its codebooks
-    is used, in as many rows as the model uses, by "codes" where there is one, else by "level 1" and so on. Both are empty where there are no clips, and
-    codes are where the codec has none."""
+    is used, in as many rows as the model uses: by "codes" where there is one codebook, else by "level 1" and so on.
+
+    Both are empty where there are no clips, and codes are where the codec has none.
+    """
     codec, far = model.codec, []
     if codec is None:
         return {}, {}

@@ -185,7 +185,8 @@ class Generator:
         try:
             return type(self.defaults).parse({**self.defaults.model_dump(), **given}, "the sampling")
         except ModelError as error:
-            raise Error(str(error)) from None
+            said = str(error).removeprefix("the sampling: ")
+            raise Error(said.replace(": input should be ", "; give one that is ")) from None
 
     def info(self, prompt: Prompt | None, how: Any) -> dict[str, Any]:
         """How something is made, for the info of the result."""
