@@ -111,8 +111,8 @@ def test_bad_prompts(refuses, tiny_run, prompt, said):
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [
-        ("-n", "0", "0 sounds were asked for; give a number from 1"),
-        ("-n", "-3", "-3 sounds were asked for"),
+        ("-n", "0", "0 were asked for; give a number from 1 to 10000"),
+        ("-n", "-3", "-3 were asked for"),
         ("-n", "zwei", "Invalid value for '-n'"),
         ("-n", "1.5", "Invalid value for '-n'"),
         ("-n", "10001", "from 1 to 10000"),
@@ -124,13 +124,13 @@ def test_bad_prompts(refuses, tiny_run, prompt, said):
         ("--seconds", "nan", "nan seconds were asked for"),
         ("--seconds", "inf", "inf seconds were asked for"),
         ("--seconds", "long", "Invalid value for '--seconds'"),
-        ("--guidance", "nan", "the guidance is nan; give a number from 0 to 100"),
-        ("--guidance", "-1", "the guidance is -1"),
-        ("--guidance", "inf", "the guidance is inf"),
-        ("--guidance", "1e300", r"the guidance is 1e\+300"),
-        ("--steps", "0", "0 sampling steps were asked for; give a number from 1 to 1000"),
-        ("--steps", "-1", "-1 sampling steps"),
-        ("--steps", "1001", "1001 sampling steps"),
+        ("--guidance", "nan", '"guidance" is nan; give one that is a finite number'),
+        ("--guidance", "-1", '"guidance" is -1.0; give one that is greater than or equal to 0'),
+        ("--guidance", "inf", '"guidance" is inf'),
+        ("--guidance", "1e300", r'"guidance" is 1e\+300; give one that is less than or equal to 100'),
+        ("--steps", "0", '"steps" is 0; give one that is greater than or equal to 1'),
+        ("--steps", "-1", '"steps" is -1'),
+        ("--steps", "1001", '"steps" is 1001; give one that is less than or equal to 1000'),
         ("--steps", "nan", "Invalid value for '--steps'"),
         ("--seed", "-1", "the seed is -1; give a whole number from 0"),
         ("--seed", str(2**63), f"the seed is {2**63}"),
@@ -310,7 +310,7 @@ def test_a_file_that_the_system_cuts_off(tiny_run, tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limits")
 @pytest.mark.parametrize(
-    ("size", "file"), [(100, "recipe.yaml"), (5_000, "text/model.safetensors"), (300_000, "state")]
+    ("size", "file"), [(100, "recipe.yaml"), (5_000, "encoder/model.safetensors"), (300_000, "state")]
 )
 def test_a_run_on_a_full_disk_is_whole_files(tones, tiny_run, tmp_path, size, file):
     more = ["--set", "training.checkpoint_steps=15"]
@@ -334,7 +334,7 @@ def edited(path, **changes):
 
 
 def parts(model, **changes):
-    edited(model / "pipeline.json", parts={"text": "text", "prior": "prior", "vocoder": "vocoder", **changes})
+    edited(model / "pipeline.json", parts={"encoder": "encoder", "prior": "prior", "vocoder": "vocoder", **changes})
 
 
 def tensors(path, **changes):
@@ -355,23 +355,26 @@ WEIGHTS = "prior/model.safetensors"
 BAD_MODELS = {
     # incomplete
     "no pipeline": (lambda m: (m / "pipeline.json").unlink(), "model is no model, for it holds no pipeline.json"),
-    "no text": (lambda m: shutil.rmtree(m / "text"), r"model lacks its text \(text/config.json is missing\).*--resume"),
+    "no encoder": (
+        lambda m: shutil.rmtree(m / "encoder"),
+        r"model lacks its encoder \(encoder/config.json is missing\).*--resume",
+    ),
     "no prior": (lambda m: shutil.rmtree(m / "prior"), "model lacks its prior"),
     "no vocoder": (lambda m: shutil.rmtree(m / "vocoder"), "model lacks its vocoder"),
     "no config": (lambda m: (m / "prior/config.json").unlink(), "model lacks its prior"),
     "no weights": (lambda m: (m / WEIGHTS).unlink(), "model.safetensors is missing"),
-    "unnamed": (lambda m: edited(m / "pipeline.json", parts={"text": "text"}), 'names no "prior"'),
+    "unnamed": (lambda m: edited(m / "pipeline.json", parts={"prior": "prior"}), "names no encoder"),
     "untrained": (lambda m: tensors(m / WEIGHTS, steps_trained=torch.tensor(0)), "was never trained"),
     # of another version or kind
     "newer": (lambda m: edited(m / "pipeline.json", format=2), "is of format 2.*update cymatic"),
     "newer part": (lambda m: edited(m / "prior/config.json", format=2), "is of format 2.*update cymatic"),
     "other kind": (lambda m: edited(m / "pipeline.json", kind="speech-to-picture"), 'of the kind "speech-to'),
-    "other part": (lambda m: parts(m, text="prior"), 'kind "flow" where one of'),
-    "other mel": (other_mel, "different mels"),
-    "other width": (lambda m: edited(m / "text/config.json", dim=32), r"is \[16\] instead of \[32\]"),
-    "other table": (lambda m: edited(m / "text/config.json", table_sha256="0" * 64), "another token table"),
+    "other part": (lambda m: parts(m, encoder="prior"), 'kind "flow" where one of'),
+    "other mel": (other_mel, "its vocoder reads another mel"),
+    "other width": (lambda m: edited(m / "encoder/config.json", dim=32), r"is \[16\] instead of \[32\]"),
+    "other table": (lambda m: edited(m / "encoder/config.json", table_sha256="0" * 64), "another token table"),
     "unknown key": (
-        lambda m: edited(m / "pipeline.json", guidence=2),
+        lambda m: edited(m / "pipeline.json", sampling={"guidence": 2}),
         'unknown key "guidence"; did you mean "guidance"',
     ),
     # damaged
@@ -390,26 +393,26 @@ BAD_MODELS = {
     ),
     "deafening": (lambda m: tensors(m / WEIGHTS, mean=torch.full((64, 1), 300.0)), "made NaN or infinity"),
     "NaN setting": (
-        lambda m: (m / "pipeline.json").write_text((m / "pipeline.json").read_text().replace("2.0", "NaN")),
+        lambda m: edited(m / "pipeline.json", sampling={"guidance": float("nan")}),
         '"guidance" is nan',
     ),
     # hostile
     "pickled weights": (lambda m: (m / WEIGHTS).write_bytes(pickle.dumps(Evil())), "pickles are never opened"),
     "torch's pickle": (lambda m: torch.save({"mean": Evil()}, m / WEIGHTS), "pickles are never opened"),
     "pickled config": (lambda m: (m / "prior/config.json").write_bytes(pickle.dumps(Evil())), "can't be read as JSON"),
-    "outside": (lambda m: parts(m, text="../given/text"), "points outside the model.*refused"),
-    "absolute": (lambda m: parts(m, text=os.path.abspath("text")), "points outside the model.*refused"),
+    "outside": (lambda m: parts(m, encoder="../given/encoder"), "points outside the model.*refused"),
+    "absolute": (lambda m: parts(m, encoder=os.path.abspath("encoder")), "points outside the model.*refused"),
     "a link outside": (
-        lambda m: replaced(m / "text", lambda path: path.symlink_to(m.parent / "given")),
+        lambda m: replaced(m / "encoder", lambda path: path.symlink_to(m.parent / "given")),
         "points outside the model.*refused",
     ),
-    "a link in a circle": (lambda m: replaced(m / "text", lambda path: path.symlink_to(path)), "text"),
+    "a link in a circle": (lambda m: replaced(m / "encoder", lambda path: path.symlink_to(path)), "encoder"),
     "a link to a device": (lambda m: replaced(m / WEIGHTS, lambda path: path.symlink_to("/dev/zero")), "is missing"),
     "a pipe": (lambda m: replaced(m / "pipeline.json", os.mkfifo), "is not a file"),
-    "a NUL": (lambda m: parts(m, text="te\0xt"), "is no place for a part"),
-    "a long name": (lambda m: parts(m, text="t" * 5000), "lacks its text|too long"),
-    "endless": (lambda m: tensors(m / WEIGHTS, longest=torch.tensor(2**60)), "claims to make"),
-    "negative": (lambda m: tensors(m / WEIGHTS, longest=torch.tensor(-1)), "claims to make"),
+    "a NUL": (lambda m: parts(m, encoder="en\0coder"), "is no place for a part"),
+    "a long name": (lambda m: parts(m, encoder="t" * 5000), "lacks its encoder|too long"),
+    "endless": (lambda m: tensors(m / WEIGHTS, longest=torch.tensor(2**60)), "claims a length of"),
+    "negative": (lambda m: tensors(m / WEIGHTS, longest=torch.tensor(-1)), "claims a length of"),
     "wide": (lambda m: edited(m / "prior/config.json", width=60_000_000), '"width" is 60000000'),
     "deep and wide": (lambda m: edited(m / "prior/config.json", width=8192, depth=128), "more than 1,000,000,000"),
     "slow": (lambda m: edited(m / "vocoder/config.json", rounds=10**9), '"rounds" is 1000000000'),
@@ -462,18 +465,18 @@ def test_captions_that_no_prompt_could_be_are_passed_over(cli, tiny_run, tmp_pat
         (["tones", "--recipe", "deep.yaml"], "deep.yaml is not valid YAML"),
         (["tones", "--recipe", "list.yaml"], "list.yaml holds a list"),
         (["tones", "--recipe", "code.yaml"], "code.yaml is not valid YAML"),
-        (["tones", "--recipe", "unknown.yaml"], 'unknown key "prior.widht"; did you mean "width"'),
+        (["tones", "--recipe", "unknown.yaml"], 'unknown key "stages.prior.part.widht"; did you mean "width"'),
         (["tones", "--recipe", "number.yaml"], "keys should be names"),
-        (["tones", "--set", "prior.widht=3"], 'unknown key "prior.widht"; did you mean "width"'),
+        (["tones", "--set", "prior.widht=3"], 'unknown key "stages.prior.part.widht"; did you mean "width"'),
         (["tones", "--set", "prior.width"], "is not of the form a.b=c"),
         (["tones", "--set", "prior.width=[1"], "is not a YAML value"),
-        (["tones", "--set", "prior.width=60000000"], '"prior.width" is 60000000'),
+        (["tones", "--set", "prior.width=60000000"], '"stages.prior.part.width" is 60000000'),
         (["tones", "--set", "prior.width=5"], "width 5 is not a multiple"),
         (
-            ["tones", "--set", "mel=sound-25k"],
-            "\"mel\" is 'sound-25k': input should be 'auto', 'sound-24k', 'voice-8k' or 'specvqgan-22k'",
+            ["tones", "--set", "prior.mel=sound-25k"],
+            '"stages.prior.part.mel" is .*: there is no mel "sound-25k"; did you mean "sound-24k"',
         ),
-        (["tones", "--set", "mel.rate=8000"], '"mel.n_fft" is missing'),
+        (["tones", "--set", "prior.mel={rate: 8000}"], '"stages.prior.part.mel.n_fft" is missing'),
         (["tones", "--set", "training.steps=1", "--set", "training.minutes=1"], "steps and minutes are both given"),
         (["--resume"], "no folder was given"),
         (["--resume", "-o", "nope"], "nope holds no run to resume"),
@@ -482,7 +485,7 @@ def test_captions_that_no_prompt_could_be_are_passed_over(cli, tiny_run, tmp_pat
         (["--resume", "-o", "run", "--from", "scratch"], "a resumed run keeps its recipe"),
         (["tones", "--from", "starter-sond"], 'no model "starter-sond" to start from .*did you mean "starter-sound"'),
         (["tones", "--from", "empty"], "empty is no model, for it holds no pipeline.json"),
-        (["tones", "--from", "starter-sound"], "starter-sound speaks of another mel than this recipe"),
+        (["tones", "--from", "starter-sound"], "starter-sound reads another target than this recipe"),
         (["tones", "--from", "run", "--set", "prior.depth=2"], r"prior\.depth is 2 and that of .* is 1; leave it out"),
         (["tones", "--set", "data.augment.gain=-1"], '"data.augment.gain" is -1'),
         (["tones", "--set", "data.augment.echo=1"], 'unknown key "data.augment.echo"'),

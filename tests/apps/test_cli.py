@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -164,7 +165,7 @@ def test_unusual_sounds_are_drawn_and_learned(cli, tmp_path, channels, rate):
     assert cli("plot", "clips/low tone 🎵.wav", "-o", "a.png").code == 0
     ran = cli("train", "clips", "--steps", 1, "-o", "run", *SETTINGS)
     assert ran.code == 0 and "skipped" not in ran.err, ran
-    assert "1 clips to train on" in ran.err
+    assert "1 items to train on" in ran.err
     assert json.loads((tmp_path / "run/pipeline.json").read_text())["captions"] == ["low tone 🎵"]
 
 
@@ -174,9 +175,9 @@ def test_train_says_the_plan_and_leaves_a_model(cli, tones, tmp_path):
     run = tmp_path / "runs" / "tones"
     plan = {line.split()[0]: line for line in ran.err.splitlines()}
     held_out = len(read_folder(tones).of("valid"))  # by content, which differs between versions of libsndfile
-    assert f"{8 - held_out} clips to train on" in plan["data"] and f"{held_out} held out" in plan["data"]
+    assert f"{8 - held_out} items to train on" in plan["data"] and f"{held_out} held out" in plan["data"]
     assert "2 captions" in plan["data"]
-    assert "8000 Hz" in plan["mel"]
+    assert "mels at 8000 Hz" in plan["reads"]
     assert f"M parameters, batches of {8 - held_out}" in plan["model"]
     assert "45 steps" in plan["time"]
     assert "MB" in plan["disk"]
@@ -185,12 +186,22 @@ def test_train_says_the_plan_and_leaves_a_model(cli, tones, tmp_path):
     first, *verdict, last = ran.out.splitlines()
     assert (run / "verdict.txt").read_text().splitlines() == verdict and "loss held out" in verdict[0]
     assert re.fullmatch(r"trained 45 steps in \d+\.\d min; runs/tones holds the weights of step \d+", first)
-    assert last == 'play it: cymatic sound "..." --model runs/tones -o out.wav'
+    assert last == 'make one: cymatic sound "..." --model runs/tones -o out.wav'
     events = b"".join(path.read_bytes() for path in (run / "logs").glob("events.out.tfevents.*"))
     assert b"train/loss" in events and b"valid/loss" in events
-    assert yaml.safe_load((run / "recipe.yaml").read_text())["training"]["steps"] == 45
+    assert yaml.safe_load((run / "recipe.yaml").read_text())["stages"]["prior"]["training"]["steps"] == 45
     assert not list(run.rglob("*.tmp"))
     assert cli("sound", "low tone", "--model", "runs/tones", "-o", "out.wav").code == 0
+
+
+def test_what_is_printed_for_a_medium_without_a_command_holds_for_any_folder():
+    from cymatic.media.picture import PICTURE
+    from cymatic.training.builders.prior import use_of
+
+    printed = use_of(PICTURE).removeprefix("make one: ").format(run=shlex.quote("it's a run"))
+    python, option, code, run = shlex.split(printed)
+    assert (python, option, run) == ("python", "-c", "it's a run")
+    compile(code, "printed", "exec")
 
 
 def test_resume_goes_on_to_the_same_weights(cli, tones, tiny_run, tmp_path):
@@ -208,7 +219,7 @@ def test_resume_goes_on_to_the_same_weights(cli, tones, tiny_run, tmp_path):
     ran = cli("train", "--resume", "-o", "run")
     assert ran.code == 0 and "trained 45 steps" in ran.out, ran
     assert re.findall(r"^step (\d+) of", ran.err, re.MULTILINE) == ["45"], "it went on at step 30"
-    for part in ("prior", "text", "vocoder"):
+    for part in ("prior", "encoder", "vocoder"):
         weights = f"{part}/model.safetensors"
         assert (tmp_path / "run" / weights).read_bytes() == (tiny_run / weights).read_bytes()
 
@@ -236,9 +247,10 @@ def test_recipes_by_name_by_path_and_overridden(cli, tones, tmp_path):
         == 0
     )
     a, b = (yaml.safe_load((tmp_path / name / "recipe.yaml").read_text()) for name in "ab")
-    assert (a["prior"]["width"], a["prior"]["patch"], a["training"]["steps"]) == (32, 4, 2)
-    assert (b["prior"]["width"], b["prior"]["patch"], b["vocoder"]["rounds"]) == (32, 4, 2)
-    assert b["training"]["steps"] == 2 and b["training"]["minutes"] is None
+    parts = [one["stages"]["prior"]["part"] for one in (a, b)]
+    assert [(part["width"], part["patch"]) for part in parts] == [(32, 4), (32, 4)]
+    assert a["stages"]["prior"]["training"]["steps"] == 2
+    assert b["vocoder"]["rounds"] == 2 and (b["steps"], b["minutes"]) == (2, None)
 
 
 def test_train_from_a_run(cli, tones, tiny_run, tmp_path):
@@ -247,10 +259,12 @@ def test_train_from_a_run(cli, tones, tiny_run, tmp_path):
     ran = cli("train", tones, *few, "--from", "first", "-o", "a")
     assert ran.code == 0, ran
     a = yaml.safe_load((tmp_path / "a/recipe.yaml").read_text())
+    a = a["stages"]["prior"]
     assert a["start"] == str(tmp_path / "first"), "it holds wherever the run is resumed"
-    assert (a["prior"]["width"], a["mel"]["rate"]) == (32, 8000), "its size and its mel are taken over"
+    assert (a["part"]["width"], a["part"]["mel"]["rate"]) == (32, 8000), "its size and its mel are taken over"
     ran = cli("train", tones, *few, "--from", "scratch", "-o", "b", *SETTINGS)
-    assert ran.code == 0 and yaml.safe_load((tmp_path / "b/recipe.yaml").read_text())["start"] is None, ran
+    assert ran.code == 0, ran
+    assert yaml.safe_load((tmp_path / "b/recipe.yaml").read_text())["stages"]["prior"]["start"] is None
 
 
 def test_train_names_and_counts_what_it_skips(cli, tones, tmp_path):

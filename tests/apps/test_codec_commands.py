@@ -219,14 +219,14 @@ def test_damage_is_said(coding, fails):
 def test_a_model_that_is_no_codec(cli, tiny_run):
     tone(440, 0.5).write("a.wav")
     ran = cli("encode", "a.wav", "-o", "c.cym", "--model", tiny_run)
-    assert ran.code == 2 and "makes sounds and is no codec" in ran.err
+    assert ran.code == 2 and "is no codec; give a model that turns sounds into codes" in ran.err
     ran = cli("encode", "a.wav", "-o", "c.cym", "--model", "no-model")
     assert ran.code == 2 and "there is no model" in ran.err
 
 
 def test_a_codec_makes_no_sounds_of_its_own(fails):
     tone(440, 0.5).write("a.wav")
-    said = "is a codec, which makes no sounds of its own"
+    said = "makes nothing of its own; give a model with a prior, or use cymatic encode and cymatic decode"
     assert said in fails("sound", "low tone", "-o", "b.wav")
     assert said in fails("extend", "a.wav", "-o", "b.wav")
 

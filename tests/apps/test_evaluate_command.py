@@ -12,6 +12,7 @@ import yaml
 from tests.helpers import tone, tone_folder
 
 from cymatic.apps.report_page import Cell, cell, histogram, page
+from cymatic.media.audio import AUDIO
 
 KEYS = {
     "format", "cymatic", "commit", "torch", "model", "data", "classifier", "embedding", "protocol", "reconstruction",
@@ -269,7 +270,7 @@ def test_codes_are_drawn_and_hostile_names_stay_text():
         "data": {"folders": ["<a>"], "train": 1, "train_read": 1, "valid": 1, "valid_read": 1, "sha256": "1"},
         "protocol": {"n": 1, "captions": {"<q>": 1}, "seeds": [0, 0], "held_out": 1, "reference": 1},
     }  # fmt: skip
-    text = page(report, [])
+    text = page(report, [], AUDIO)
     tags = {tag for tag, _ in check_page(text).found}
     assert not tags & {"b", "i", "u", "a", "q", "script"} and "svg" in tags
     assert "1 never used by 2 held-out clips" in text and "nats a code" in text

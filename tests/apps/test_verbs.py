@@ -47,7 +47,7 @@ def test_sound_takes_the_settings_of_its_model(tiny_codes_run, tiny_run, tmp_pat
     assert run(["sound", "low tone", "-o", out, "--model", str(tiny_run), "--top-k", "4"]) == 2
     assert "takes no --top-k; it takes --guidance, --steps" in capsys.readouterr().err
     assert run([*codes, "--temperature", "0"]) == 2
-    assert "the temperature is 0" in capsys.readouterr().err
+    assert '"temperature" is 0.0; give one that is greater than 0' in capsys.readouterr().err
 
 
 def test_import_needs_something_to_import(tmp_path, capsys):
@@ -98,7 +98,8 @@ def test_every_number_with_a_point_is_tried():
     assert float_options(app) == {
         *(("extend", f"--{name}") for name in ("keep", "seconds", "guidance", "temperature", "top-p")),
         *(("sound", f"--{name}") for name in ("seconds", "guidance", "temperature", "top-p")),
-        ("vary", "--amount"), ("train", "--minutes"), ("judge train", "--minutes"),
+        ("vary", "--amount"), ("train", "--minutes"),
+        *((f"{name} train", "--minutes") for name in ("classifier", "judge")),
         ("encode", "--kbps"), ("decode", "--kbps"),
     }  # fmt: skip
 
@@ -112,7 +113,7 @@ def test_numbers_that_no_command_takes(tiny_codes_run, tiny_run, audio, tmp_path
         *([*sound, str(model), f"--guidance={value}"] for model in (tiny_codes_run, tiny_run)),
         [*sound, str(tiny_run), f"--seconds={value}"],
         [*train, f"--minutes={value}"], [*train, "--set", f"training.minutes={value}"],
-        ["judge", "train", str(tmp_path), "-o", "judge", f"--minutes={value}"],
+        ["classifier", "train", str(tmp_path), "-o", "mine", f"--minutes={value}"],
     ]  # fmt: skip
     for command in commands:
         assert run(command) == 2, command

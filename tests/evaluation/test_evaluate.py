@@ -51,6 +51,8 @@ class StandIn:
 class Coded(StandIn):
     """With a codec of 40 codes: the mean log mel of each frame, rounded; and a likelihood."""
 
+    rows = None
+
     class codec:
         sizes = (40,)
 
@@ -231,6 +233,8 @@ class Painter:
 
     name, captions = "painter", ("left square", "right square")
 
+    rows = None
+
     class codec:
         sizes = (8,)
 
@@ -263,7 +267,7 @@ class Painter:
 class BlocksAlone:
     """The codec of `Painter`, which makes nothing of its own."""
 
-    name, captions, codec = "blocks", (), Painter.codec
+    name, captions, codec, rows = "blocks", (), Painter.codec, None
     target, reconstructions = Painter.target, Painter.reconstructions
 
 

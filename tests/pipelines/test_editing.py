@@ -47,6 +47,9 @@ def test_an_extension_has_the_notes_of_its_prompt(model):
 def test_bad_extensions(model):
     with pytest.raises(Error, match="give --keep in that range"):
         model.extend(SOUND, keep=0.0)
+    for keep in (float("nan"), float("inf"), 1e308, -1e308, -0.1):
+        with pytest.raises(Error, match="give --keep in that range"):
+            model.extend(SOUND, keep=keep)
     with pytest.raises(Error, match="no more than is kept"):
         model.extend(SOUND, keep=0.2, seconds=0.1)
 

@@ -198,7 +198,7 @@ def test_sounds_are_sounds(model):
         ("low tone", {"seed": -1}, "the seed is -1"),
         ("low tone", {"seed": 2**63 - 1, "n": 2}, "the seed is"),
         ("low tone", {"guidance": float("nan")}, '"guidance" is nan'),
-        ("low tone", {"guidance": -1.0}, '"guidance" is -1.0: input should be greater than or equal to 0'),
+        ("low tone", {"guidance": -1.0}, '"guidance" is -1.0; give one that is greater than or equal to 0'),
         ("low tone", {"seconds": float("inf")}, "inf seconds were asked for and this model makes 0.05 to"),
         ("low tone", {"seconds": -2.0}, "-2 seconds"),
         ("low tone", {"seconds": 9.0}, "9 seconds"),
@@ -223,7 +223,7 @@ def test_what_is_no_whole_number(seed, n, said):
     ("over", "settings", "said"),
     [
         ("mels", {"steps": 0}, '"steps" is 0'),
-        ("mels", {"sampler": "eular"}, "\"sampler\" is 'eular': input should be 'euler'"),
+        ("mels", {"sampler": "eular"}, "\"sampler\" is 'eular'; give one that is 'euler'"),
         ("mels", {"temperature": 1.0}, 'no setting "temperature"; known: guidance'),
         ("codes", {"temperature": 0.0}, '"temperature" is 0.0'),
         ("codes", {"top_k": 0}, '"top_k" is 0'),
@@ -238,7 +238,7 @@ def test_settings_of_each_prior(model, over_codes, over, settings, said):
 
 
 def test_something_else_than_words_is_refused(each):
-    with pytest.raises(Error, match=r"is conditioned on words; give that instead of '2 x 5 numbers'"):
+    with pytest.raises(Error, match=r"is conditioned on words; give these instead of '2 x 5 numbers'"):
         each(torch.zeros(2, 5))
 
 

@@ -154,7 +154,7 @@ def sound(
                 check_output(numbered(plot, i, n), PLOTS)
     make = load_generator(model, device=device)
     if strange := [name for name in given if name not in make.settings]:
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in make.settings)
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in how if name in make.settings)
         raise Error(f"{model} takes no --{strange[0].replace('_', '-')}; it takes {options}")
     # A few at a time, so that of ten thousand none is lost when the command is stopped.
     for start in range(0, n, AT_ONCE):

@@ -84,8 +84,9 @@ def evaluate_command(run: str, data: Path | None, classifier: Path | None, n: in
                 f"training a classifier on {len(corpus.train)} clips (about {OWN_SECONDS:.0f} s; "
                 "--classifier gives one)"
             )
-            recogniser = given = train_on(corpus.train, rate=rate, seconds=OWN_SECONDS)[0]
-            origin = f"trained for this report on {len(corpus.train)} training clips"
+            given, steps = train_on(corpus.train, rate=rate, seconds=OWN_SECONDS)
+            recogniser = given
+            origin = f"trained for this report on {len(corpus.train)} training clips, {steps} steps"
         elif given is None:
             recogniser = Probe(corpus.train, domain, corpus.valid.captions)
             origin = f"a probe of {domain.name}s, from {len(corpus.train)} training clips"

@@ -48,8 +48,10 @@ def through_codec(
     model: HasCodec, clips: Sequence[object], captions: Sequence[str], domain: Domain
 ) -> tuple[Losses, dict[str, CodeUse]]:
     """How far clips lie from what the model's codec makes of them, in its own distance; and how each of its codebooks
-    is used, by "codes" where there is one, else by "level 1" and so on. Both are empty where there are no clips, and
-    codes are where the codec has none."""
+    is used, in as many rows as the model uses: by "codes" where there is one codebook, else by "level 1" and so on.
+
+    Both are empty where there are no clips, and codes are where the codec has none.
+    """
     codec, far = model.codec, []
     if codec is None:
         return {}, {}
@@ -57,12 +59,17 @@ def through_codec(
     for clip in clips:
         target = domain.target(model, clip)[None]
         latent = codec.encode(target)
-        again = codec.decode(latent).to(target.device)
+        codes = latent.codes
+        if codes is not None and model.rows is not None and model.rows < codes.shape[1]:
+            codes = codes[:, : model.rows]
+            again = codec.decode_codes(codes, latent.lengths).to(target.device)
+        else:
+            again = codec.decode(latent).to(target.device)
         length = min(target.shape[-1], again.shape[-1])
         far.append(float(codec.distance(again[..., :length], target[..., :length])))
-        if latent.codes is not None:
-            for name, codes, size in _codebooks(latent.codes, latent.layout, codec.sizes):
-                rows.setdefault(name, []).append(torch.bincount(codes.flatten().cpu(), minlength=size))
+        if codes is not None:
+            for name, book, size in _codebooks(codes, latent.layout, codec.sizes):
+                rows.setdefault(name, []).append(torch.bincount(book.flatten().cpu(), minlength=size))
     if not far:
         return {}, {}
     use = {name: _use(torch.stack(counts), captions) for name, counts in rows.items()}

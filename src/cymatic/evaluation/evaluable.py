@@ -75,6 +75,9 @@ class CodecPart(Protocol):
     def decode(self, latent: Any) -> Tensor:
         """A latent -> a target [1, ...], as long as before or longer by less than a code or two."""
 
+    def decode_codes(self, codes: Tensor, lengths: Tensor) -> Tensor:
+        """The first rows of codes alone -> a target [1, ...] of that length."""
+
     def distance(self, made: Tensor, wanted: Tensor) -> Tensor:
         """How far apart two targets [1, ...] are, in the codec's own measure."""
 
@@ -85,6 +88,10 @@ class HasCodec(Protocol):
 
     @property
     def codec(self) -> CodecPart | None: ...
+
+    @property
+    def rows(self) -> int | None:
+        """How many of the codec's rows of codes it uses, from the first on; None: all, or the codec has no codes."""
 
     def target(self, value: Any) -> Tensor:
         """What the codec reads of a value, without a batch."""

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cymatic.errors import ModelError
 from cymatic.hub.parts import fingerprint, load_part
 from cymatic.hub.pipeline_file import PipelineFile
 from cymatic.hub.wave_codecs import ANY_CODEC, check_codes_suffice
@@ -43,6 +44,11 @@ class MediaCodec:
         return made
 
     @property
+    def rows(self) -> None:
+        """All rows of codes are used."""
+        return None
+
+    @property
     def captions(self) -> tuple[str, ...]:
         """None: a codec knows no captions."""
         return ()
@@ -62,6 +68,10 @@ class MediaCodec:
 
     def reconstruct(self, value: Any) -> Any:
         """The value through the codec. Raises ModelError for a codec whose target is heard only through a vocoder."""
+        if not self.heard_directly:
+            raise ModelError(
+                f"{self.name} gives mels, which are heard through a vocoder; use decode, or a model that has one"
+            )
         length = self.medium.prepare(value, self.spec).shape[-1]
         made = self.decode(self.encode(value))[..., :length]
         info = {"model": self.name, "sha256": self.sha256, "cymatic": __version__}

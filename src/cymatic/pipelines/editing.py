@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, SupportsIndex
 
 import numpy as np
@@ -75,13 +74,12 @@ def extend(
     column = model.spec.seconds(model.codec.length(2) - model.codec.length(1))
     if column is None:
         raise ModelError(f"{model.name} makes {model.medium.nouns}, which have no length in time to go on in")
-    if keep is not None and not math.isfinite(keep):
-        raise Error(f"{keep:g} s are to be kept; give a number of seconds, or leave it out to keep half")
-    kept = max(1, whole // 2) if keep is None else round(keep / column)
     most = min(whole, longest - 1)
+    wanted = max(1, whole // 2) if keep is None else keep / column
+    kept = round(wanted) if 0 <= wanted <= whole + 1 else 0  # neither NaN nor infinity can be rounded
     if not 1 <= kept <= most:
         raise Error(
-            f"{kept * column:.2f} s are to be kept; this model goes on from {column:.2f} to {most * column:.2f} s of "
+            f"{wanted * column:.4g} s are to be kept; this model goes on from {column:.2f} to {most * column:.2f} s of "
             "that sound; give --keep in that range"
         )
     columns, size = (None, None) if seconds is None else model.asked(seconds)

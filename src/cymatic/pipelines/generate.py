@@ -185,7 +185,8 @@ class Generator:
         try:
             return type(self.defaults).parse({**self.defaults.model_dump(), **given}, "the sampling")
         except ModelError as error:
-            raise Error(str(error)) from None
+            said = str(error).removeprefix("the sampling: ")
+            raise Error(said.replace(": input should be ", "; give one that is ")) from None
 
     def info(self, prompt: Prompt | None, how: Any) -> dict[str, Any]:
         """How something is made, for the info of the result."""
@@ -246,6 +247,11 @@ class Generator:
     def guidance(self) -> float:
         """As the model samples by default."""
         return float(self.defaults.guidance)
+
+    @property
+    def rows(self) -> int | None:
+        """How many of its codec's rows of codes the prior makes; None where there is no codec."""
+        return None if self.codec is None else int(self.prior.config.rows)
 
     def target(self, value: Any) -> Tensor:
         """What its codec, or its prior, reads of a value, without a batch."""

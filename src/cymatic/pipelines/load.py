@@ -58,6 +58,8 @@ def load_codec(model: str | Path, *, device: str = "cpu") -> SoundCodec:
     """A codec whose codes are kept in files. Raises ModelError for another kind of model, and as `load`."""
     if read_pipeline(find_model(model)).kind == "codec":
         made = cast(MediaCodec | SoundCodec, load(model, device=device))
+        if made.codec.kept_in_shards and not made.codec.sizes:
+            raise ModelError(f"{model} gives no codes but latents for a prior; give a codec with a quantizer")
         if made.codec.kept_in_shards:
             return cast(SoundCodec, made)
     raise ModelError(f"{model} is no codec; give a model that turns sounds into codes")

@@ -92,6 +92,11 @@ class SoundCodec:
         return self.codec.config.rate
 
     @property
+    def rows(self) -> int:
+        """How many levels of codes it spends if it is not told."""
+        return self.levels(None)
+
+    @property
     def captions(self) -> tuple[str, ...]:
         """None: a codec knows no captions."""
         return ()

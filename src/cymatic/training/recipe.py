@@ -13,7 +13,7 @@ from cymatic.config import Config, nearest
 from cymatic.data.settings import DataSettings
 from cymatic.errors import ModelError
 from cymatic.training.earlier import as_stages
-from cymatic.training.settings import TrainingSettings, VocoderSettings
+from cymatic.training.settings import MOST_MINUTES, TrainingSettings, VocoderSettings
 from cymatic.training.stages import STAGES, AnyStage, Stage
 
 DEFAULT = "text-to-sound"  # the preset of a recipe that names no stages
@@ -29,7 +29,7 @@ class Recipe(Config):
     data: DataSettings = DataSettings()
     stages: dict[str, AnyStage] = Field(min_length=1)
     vocoder: VocoderSettings = VocoderSettings()
-    minutes: float | None = Field(default=None, gt=0)
+    minutes: float | None = Field(default=None, gt=0, le=MOST_MINUTES)
     steps: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")

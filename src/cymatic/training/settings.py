@@ -9,12 +9,14 @@ from pydantic import Field, model_validator
 from cymatic.config import Config
 from cymatic.discriminators.kinds import DISCRIMINATORS
 
+MOST_MINUTES = 60 * 24 * 30  # a month
+
 
 class TrainingSettings(Config):
     """How long and how. Either `steps` or `minutes`; minutes become steps once the speed has been measured."""
 
     steps: int | None = Field(default=None, ge=1)
-    minutes: float | None = Field(default=None, gt=0)
+    minutes: float | None = Field(default=None, gt=0, le=MOST_MINUTES)
     most_steps: int | None = Field(default=None, ge=1)  # that minutes may become
     batch: int = Field(default=64, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)  # of AdamW's steps

@@ -205,7 +205,7 @@ def _domain(stage: PriorStage, spec: Any) -> Domain | None:
 def use_of(medium: Medium[Any]) -> str:
     """The command that plays or shows what a model makes."""
     if medium.command is None:
-        return "make one: python -c \"import cymatic; print(cymatic.load('{run}')('...'))\""
+        return "make one: python -c \"import cymatic, sys; print(cymatic.load(sys.argv[1])('...'))\" {run}"
     suffix = medium.command[1]
     return f'make one: cymatic {medium.command[0]} "..." --model {{run}} -o out{suffix}'
 
