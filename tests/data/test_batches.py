@@ -85,7 +85,7 @@ def test_processes_share_whole_examples():
 def test_a_part_of_a_batch_holds_its_own_items():
     whole = Bucketed(numbered([3, 5, 4, 6, 2]), 5, seed=1)[0]
     for number in range(2):
-        part = whole.part(number, 2)
+        part = whole.micro_batch(number, 2)
         assert part.captions == whole.captions[number::2] and part.shard.items == 5
         assert part.target.shape[-1] == int(part.lengths.max())
         assert torch.equal(part.inputs("features").values, whole.inputs("features").values[number::2])

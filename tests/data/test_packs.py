@@ -129,7 +129,7 @@ def test_all_clips_the_same_leave_one(base):
 
 
 def recipe_of(base, *settings):
-    return make_recipe(None, ["mel=voice-8k", f"data.folder={base}", *settings])
+    return make_recipe(None, [f"data.folder={base}", *settings])
 
 
 def load_data(recipe, **how):

@@ -54,16 +54,16 @@ PARTS = {
     "spectrogram": lambda: SpectrogramCodec(
         SpectrogramCodecConfig(mel=SPEC, quantizer=VECTOR, latent=6, blocks=1, width=8, multiples=(1, 2), groups=2)
     ),
-    "fast": lambda: WaveformCodec(WaveformCodecConfig(rate=2000, network=FAST, quantizer=RESIDUAL, tile=4)),
-    "soundstream": lambda: WaveformCodec(WaveformCodecConfig(rate=2000, network=STREAM, quantizer=RESIDUAL, tile=4)),
+    "fast": lambda: WaveformCodec(WaveformCodecConfig(rate=2000, network=FAST, quantizer=RESIDUAL, block=4)),
+    "soundstream": lambda: WaveformCodec(WaveformCodecConfig(rate=2000, network=STREAM, quantizer=RESIDUAL, block=4)),
     "finite": lambda: WaveformCodec(
         WaveformCodecConfig(
-            rate=2000, network=STREAM, quantizer=FiniteScalarQuantizerConfig(dim=8, steps=(5, 5)), tile=4
+            rate=2000, network=STREAM, quantizer=FiniteScalarQuantizerConfig(dim=8, steps=(5, 5)), block=4
         )
     ),
     "gaussian": lambda: WaveformCodec(
         WaveformCodecConfig(
-            rate=2000, network=STREAM, quantizer=GaussianBottleneckConfig(dim=8, latent=5, kl=1e-4), tile=4,
+            rate=2000, network=STREAM, quantizer=GaussianBottleneckConfig(dim=8, latent=5, kl=1e-4), block=4,
             energy=EnergyTransformerConfig(dim=8, heads=2, memories=16, steps=3, step=2.0),
         )
     ),

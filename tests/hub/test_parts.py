@@ -127,12 +127,12 @@ def test_another_kind_of_part_is_refused(folder):
 
 
 def test_pipeline_files(tmp_path):
-    file = PipelineFile(parts={"text": "text", "prior": "prior"}, captions=("a dog",), guidance=1.5)
+    file = PipelineFile(parts={"encoder": "text", "prior": "prior"}, captions=("a dog",), sampling={"guidance": 1.5})
     write_pipeline(tmp_path, file)
     assert read_pipeline(tmp_path) == file
-    assert file.folder(tmp_path, "text") == tmp_path / "text"
+    assert file.folder(tmp_path, "encoder") == tmp_path / "text"
     with pytest.raises(ModelError, match='names no "vocoder"'):
         file.folder(tmp_path, "vocoder")
-    outside = PipelineFile(parts={"text": "../elsewhere"})
+    outside = PipelineFile(parts={"encoder": "../elsewhere"})
     with pytest.raises(ModelError, match="outside the model"):
-        outside.folder(tmp_path, "text")
+        outside.folder(tmp_path, "encoder")

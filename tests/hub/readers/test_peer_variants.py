@@ -1,6 +1,7 @@
 """EnCodec, DAC and Mimi of other sizes and options than the fixtures': what transformers says of them, ours says."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -64,6 +65,12 @@ def sound(channels: int, samples: int) -> torch.Tensor:
     return 0.5 * torch.randn(2, channels, samples, generator=torch.Generator().manual_seed(3))
 
 
+def whole(codec, latent) -> torch.Tensor:
+    """All that the frames hold, since the references decode whole frames."""
+    held = codec.length(latent.codes.shape[-1])
+    return codec.decode(replace(latent, lengths=torch.full_like(latent.lengths, held)))
+
+
 def encodec(settings) -> nn.Module:
     usual = {"num_filters": 4, "hidden_size": 10, "upsampling_ratios": [4, 2], "codebook_size": 32,
              "target_bandwidths": [60.0, 75.0]}  # fmt: skip
@@ -78,7 +85,7 @@ def same_encodec(codec, model) -> None:
         assert torch.equal(latent.codes, wanted.audio_codes[0])
         assert latent.codes.unique().numel() > 5, "lively"
         sounds = model.decode(wanted.audio_codes, wanted.audio_scales).audio_values
-        torch.testing.assert_close(codec.decode(latent), sounds[..., : codec.hop * 8], atol=1e-5, rtol=0)
+        torch.testing.assert_close(whole(codec, latent), sounds[..., : codec.hop * 8], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("name", ENCODEC)
@@ -253,7 +260,7 @@ def test_a_folder_of_mimi(name, tmp_path):
     wanted = model.encode(wave).audio_codes
     latent = codec.encode(wave)
     assert torch.equal(latent.codes, wanted) and wanted.unique().numel() > 5
-    torch.testing.assert_close(codec.decode(latent), model.decode(wanted).audio_values, atol=1e-5, rtol=0)
+    torch.testing.assert_close(whole(codec, latent), model.decode(wanted).audio_values, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
