@@ -354,7 +354,14 @@ def other_mel(model):
 WEIGHTS = "prior/model.safetensors"
 BAD_MODELS = {
     # incomplete
-    "no pipeline": (lambda m: (m / "pipeline.json").unlink(), "model is no model, for it holds no pipeline.json"),
+    "no pipeline": (
+        lambda m: (m / "pipeline.json").unlink(),
+        "model is a run that is no model yet; finish it with cymatic train --resume",
+    ),
+    "neither pipeline nor recipe": (
+        lambda m: [(m / name).unlink() for name in ("pipeline.json", "recipe.yaml")],
+        "model is no model, for it holds no pipeline.json",
+    ),
     "no encoder": (
         lambda m: shutil.rmtree(m / "encoder"),
         r"model lacks its encoder \(encoder/config.json is missing\).*--resume",

@@ -89,7 +89,7 @@ def test_it_learns_eight_mels():
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"quantizer": {"size": 4}}, '"quantizer.vector.dim" is missing'),
+        ({"quantizer": {"size": 4}}, '"quantizer.dim" is missing'),
         ({"mel": None}, "mel"),
         ({"width": 0}, "width"),
         ({"widht": 4}, 'did you mean "width"'),

@@ -136,7 +136,7 @@ def test_clips_become_examples_with_what_is_given(vas):
     assert data.weights == [860**0.5] * 4 and data.seconds == pytest.approx(4 * 9.985, abs=0.01)
     assert said[0] == f"reading 6 mels of {vas} (by the lists of VAS)"
     other = PRESETS["sound-24k"]
-    assert load(other, auto=True).fingerprint == data.fingerprint
+    assert load(other, auto=True).fingerprint == data.fingerprint, said
     with pytest.raises(Error, match="holds mels at 22050 Hz as SpecVQGAN makes them; set mel to specvqgan-22k"):
         load(other)
 

@@ -9,7 +9,6 @@ whatever else it names becomes a `Foreign`, which keeps the name and does nothin
 from __future__ import annotations
 
 import pickle
-import warnings
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from cymatic.errors import ModelError
 from cymatic.files import IS_LFS_POINTER, is_lfs_pointer, reason
+from cymatic.quiet import quiet
 
 DTYPES = {
     "DoubleStorage": torch.float64,
@@ -77,8 +77,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if is_lfs_pointer(path):
         raise ModelError(f"{path} {IS_LFS_POINTER}")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch, about its own storage classes
+        with quiet():  # torch warns of its own storage classes
             held = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:  # something else than tensors is in it
         held = _read_around(path)

@@ -10,7 +10,6 @@ import io
 import json
 import os
 import stat
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from jaxtyping import Float, UInt8
 
 from cymatic.errors import Error, PictureError
 from cymatic.files import reason, write_atomically
+from cymatic.quiet import quiet
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -52,9 +52,10 @@ def read(path: str | os.PathLike[str]) -> tuple[Pixels, dict[str, Any]]:
             raise PictureError(f"{path} is empty (0 bytes); give a picture file")
         if status.st_size > MOST_BYTES:
             raise PictureError(f"{path} is larger than {MOST_BYTES >> 30} GB; give a smaller picture")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pillow's bomb warning: the limit is our own
-            with open(path, "rb") as file, Image.open(file, formats=sorted(set(FORMATS.values()))) as image:
+        with open(path, "rb") as file:
+            with quiet():  # pillow's bomb warning: the limit is our own
+                image = Image.open(file, formats=sorted(set(FORMATS.values())))
+            with image:
                 width, height = image.size
                 if width * height > MOST_PIXELS or max(width, height) > MOST_SIDE:
                     raise PictureError(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import math
 import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -19,6 +18,7 @@ from jaxtyping import Float
 
 from cymatic.errors import Error, SoundError
 from cymatic.files import write_atomically
+from cymatic.quiet import quiet
 from cymatic.signal.mel import MelSpec, filterbank, hz_to_mel
 
 if TYPE_CHECKING:
@@ -260,8 +260,7 @@ def _save(figure: Figure, path: str | os.PathLike[str]) -> Path:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # the font lacks some script: boxes are drawn
+    with quiet():  # the font lacks some script: boxes are drawn
         FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
     try:
         return write_atomically(path, buffer.getvalue())

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-import warnings
 
 import numpy as np
 import soxr
 from jaxtyping import Float
+
+from cymatic.quiet import quiet
 
 # BS.1770-4 measures in blocks of 0.4 s.
 BLOCK_SECONDS = 0.4
@@ -36,8 +37,8 @@ def integrated(samples: Float[np.ndarray, "channels samples"], rate: int) -> flo
         return -math.inf
     # "DeMan" is the filter of BS.1770-4 itself (pyloudnorm's default is 0.04 LU off at 1 kHz).
     # pyloudnorm takes the mean of no blocks and the logarithm of zero where every block lies below the gate.
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
+    # It also changes the filters of warnings by itself, which threads must not do at once.
+    with quiet(), np.errstate(all="ignore"):
         meter = pyloudnorm.Meter(rate, filter_class="DeMan", block_size=BLOCK_SECONDS)
         loudness = float(meter.integrated_loudness(samples.T))
     return loudness if math.isfinite(loudness) else -math.inf

@@ -76,12 +76,18 @@ def load_start(name: str, part: Any = None) -> Start:
     prior = load_part(places["prior"], PRIORS)
     if not prior.steps_trained:
         raise ModelError(f"{name} was never trained, so there is nothing to start from; leave it out")
-    if part is not None and part.kind != prior.config.kind:
-        raise ModelError(
-            f"the prior of {name} is of the kind {prior.config.kind}, and this recipe's of the kind {part.kind}; start "
-            "from another model, or train from scratch (--from scratch)"
-        )
+    if part is not None:
+        _check_same("prior", name, prior.config, part)
     return Start(name, load_part(places["encoder"], ENCODERS), prior, file.captions)
+
+
+def _check_same(part: str, name: str, has: Any, wanted: Any) -> None:
+    """Raises ModelError where a part of the start and that of the recipe are of different kinds."""
+    if type(has) is not type(wanted):
+        raise ModelError(
+            f"the {part} of {name} is of the kind {has.kind}, and this recipe's of the kind {wanted.kind}; start from "
+            "another model, or train from scratch (--from scratch)"
+        )
 
 
 def fits_spec(start: Start, recipe: Recipe, stage: str) -> bool:
@@ -115,11 +121,7 @@ def shaped(recipe: Recipe, stage: str, start: Start) -> Recipe:
             f"{start.name} reads another target than this recipe ({start.prior.config.reads!r}); leave mel out, or "
             "train from scratch (--from scratch)"
         )
-    if settings.encoder.kind != start.encoder.config.kind:
-        raise ModelError(
-            f"the encoder of {start.name} is of the kind {start.encoder.config.kind}, and this recipe's of the kind "
-            f"{settings.encoder.kind}; start from another model, or train from scratch (--from scratch)"
-        )
+    _check_same("encoder", start.name, start.encoder.config, settings.encoder)
     keys = given(recipe)
     updates: dict[str, Config] = {}
     for section, wanted, has in (
