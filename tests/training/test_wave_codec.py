@@ -134,6 +134,11 @@ WAYS = {
 REFUSED = {
     frozenset({"balanced", "discriminators alone"}): "adversarial_only leaves out; give one",
     frozenset({"balanced", "an adaptive weight"}): "both scale the adversarial loss; give one of them",
+    frozenset({"an adaptive weight", "discriminators alone"}): "adversarial_only leaves out; give one",
+    frozenset({"discriminators alone", "discriminators that teach nothing"}): "leaves nothing to learn from",
+    frozenset(
+        {"a pitch", "an adaptive weight"}
+    ): "has a pitch filter beside them; set discriminators.adaptive to false",
     frozenset({"a pitch", "continuous latents"}): "a pitch is codes, and a gaussian bottleneck has none",
 }
 
@@ -258,6 +263,29 @@ def test_what_can_not_be_is_said():
     deep = "codec.network={kind: soundstream, strides: [2, 2, 2, 2, 2, 2, 2], widths: [2, 2, 2, 2, 2, 2, 2, 2]}"
     with pytest.raises(Error, match=r"weights for 6 stages at most and network.strides has 7; give fewer strides"):
         small(deep, "codec.objective.stages=1")
+
+
+NOTHING = "codec.objective={}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ([NOTHING, "codec.discriminators=null"], "so nothing would be learned"),
+        ([NOTHING, f"{D}.weight=0", f"{D}.features=0"], "so nothing would be learned"),
+        ([NOTHING, f"{D}.start=3"], "in the 3 steps before the discriminators"),
+        ([NOTHING, f"{D}.start=0", f"{D}.adaptive=true"], "and objective has none"),
+    ],
+)
+def test_something_has_to_teach(settings, said):
+    with pytest.raises(Error, match=said):
+        small(*settings)
+
+
+def test_discriminators_may_teach_alone():
+    task = small(NOTHING, f"{D}.start=0")
+    task.train()(batch_of(0.1 * torch.randn(4, 1, round(8000 * task.stage.segment))), 0)["loss"].backward()
+    assert task.part.last.grad.abs().sum() > 0
 
 
 def test_six_stages_are_led():

@@ -106,6 +106,10 @@ class DiscriminatorSettings(Config):
             raise ValueError(f"discriminators of the kind {self.kind} know no captions; set conditional to false")
         if self.balanced and self.adversarial_only:
             raise ValueError("balanced shares the gradient with distances that adversarial_only leaves out; give one")
+        if self.adaptive and self.adversarial_only:
+            raise ValueError("adaptive weighs against distances that adversarial_only leaves out; give one")
+        if self.adversarial_only and not self.weight + self.features:
+            raise ValueError("adversarial_only with neither weight nor features leaves nothing to learn from; give one")
         if self.balanced and self.adaptive:
             raise ValueError("balanced and adaptive both scale the adversarial loss; give one of them")
         if self.adaptive_range[0] > self.adaptive_range[1] or self.adaptive_range[0] < 0:

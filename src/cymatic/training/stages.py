@@ -72,6 +72,25 @@ class AutoencoderStage(Stage):
     discriminators: DiscriminatorSettings | None = None
     training: TrainingSettings = TrainingSettings(batch=16, decay=0.6)
 
+    @model_validator(mode="after")
+    def _something_teaches(self) -> Self:
+        settings = self.discriminators
+        if self.objective.weights():
+            return self
+        if settings is None or not settings.weight + settings.features:
+            raise ValueError(
+                "neither objective nor discriminators have a weight, so nothing would be learned; give one, such as "
+                "objective: {l1: 1.0}"
+            )
+        if settings.start:
+            raise ValueError(
+                f"objective has no distance, so nothing would be learned in the {settings.start} steps before the "
+                "discriminators; give one, or set discriminators.start to 0"
+            )
+        if settings.adaptive:
+            raise ValueError("adaptive weighs discriminators against distances, and objective has none; give one")
+        return self
+
     @property
     def unused_gradients(self) -> bool:
         """Discriminators learn nothing in the reconstruction-only steps."""

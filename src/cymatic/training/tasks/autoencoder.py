@@ -89,6 +89,11 @@ class AutoencoderTask(nn.Module):
             )
         if "log_mel" in self.weights and not self.part.config.reads.vocoded:
             raise Error("objective.log_mel compares the mel that a vocoder reads; set objective.mel instead")
+        if self.adversary is not None and self.adversary.settings.adaptive and self.part.last is None:
+            raise Error(
+                "adaptive weighs gradients at the decoder's last weights, and this decoder has a pitch filter beside "
+                "them; set discriminators.adaptive to false"
+            )
         segment, window = self.stage.segment, 0 if self.adversary is None else self.adversary.window
         if segment is not None and window and segment * spec.rate <= window // 2:
             raise Error(
@@ -148,7 +153,8 @@ class AutoencoderTask(nn.Module):
         return terms
 
     def _weighted(self, terms: dict[str, Tensor]) -> Tensor:
-        return cast(Tensor, sum(self.weights[name] * value for name, value in terms.items()))
+        none = torch.zeros((), device=self.steps.device)
+        return sum((self.weights[name] * value for name, value in terms.items()), none)
 
     def _against(
         self,
@@ -166,7 +172,7 @@ class AutoencoderTask(nn.Module):
         """
         adversary, settings = self.adversary, self.stage.discriminators
         assert adversary is not None and settings is not None
-        own = self._weighted(terms) if terms else wanted.new_zeros(())
+        own = self._weighted(terms)
         if settings.adaptive:
             met: list[tuple[Tensor, Tensor, Tensor]] = []
 
