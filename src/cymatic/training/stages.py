@@ -82,11 +82,6 @@ class AutoencoderStage(Stage):
                 "neither objective nor discriminators have a weight, so nothing would be learned; give one, such as "
                 "objective: {l1: 1.0}"
             )
-        if settings.start:
-            raise ValueError(
-                f"objective has no distance, so nothing would be learned in the {settings.start} steps before the "
-                "discriminators; give one, or set discriminators.start to 0"
-            )
         if settings.adaptive:
             raise ValueError("adaptive weighs discriminators against distances, and objective has none; give one")
         return self

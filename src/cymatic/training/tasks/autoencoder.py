@@ -125,7 +125,7 @@ class AutoencoderTask(nn.Module):
         elif self.balancer is not None:
             loss = loss + self.balancer(terms, made)
         else:
-            loss = loss + self._weighted(terms)
+            loss = loss + self._weighted(terms, made)
         quantized = {} if result.quantized is None else result.quantized.losses
         loss = loss + sum(quantized.values())
         if objective.white and self.part.whitened:  # a Gaussian bottleneck has a term of its own
@@ -152,9 +152,10 @@ class AutoencoderTask(nn.Module):
                 terms[name] = DISTANCES[name](made, wanted, self.part.config)
         return terms
 
-    def _weighted(self, terms: dict[str, Tensor]) -> Tensor:
-        none = torch.zeros((), device=self.steps.device)
-        return sum((self.weights[name] * value for name, value in terms.items()), none)
+    def _weighted(self, terms: dict[str, Tensor], made: Tensor) -> Tensor:
+        if not terms:  # until the discriminators come nothing is learned, and a step is one all the same
+            return 0 * made.sum()
+        return cast(Tensor, sum(self.weights[name] * value for name, value in terms.items()))
 
     def _against(
         self,
@@ -172,7 +173,7 @@ class AutoencoderTask(nn.Module):
         """
         adversary, settings = self.adversary, self.stage.discriminators
         assert adversary is not None and settings is not None
-        own = self._weighted(terms)
+        own = self._weighted(terms, made)
         if settings.adaptive:
             met: list[tuple[Tensor, Tensor, Tensor]] = []
 
