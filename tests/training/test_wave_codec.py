@@ -167,12 +167,11 @@ def test_every_pair_of_options_takes_a_step(one, other):
             small(*settings)
         return
     task = small(*settings)
-    batch = 0.1 * torch.randn(4, task.part.config.channels, round(8000 * task.stage.segment))
-    for step in range(2):
-        loss = task.train()(batch_of(batch), step)["loss"]
-        loss.backward()
-        assert loss.isfinite()
-        assert all(p.grad.isfinite().all() for p in task.parameters() if p.grad is not None)
+    batch = 0.1 * torch.randn(2, task.part.config.channels, round(8000 * task.stage.segment))
+    loss = task.train()(batch_of(batch), 0)["loss"]
+    loss.backward()
+    assert loss.isfinite()
+    assert all(p.grad.isfinite().all() for p in task.parameters() if p.grad is not None)
 
 
 ALL = {
