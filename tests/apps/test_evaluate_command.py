@@ -138,8 +138,11 @@ def test_the_names_of_earlier_versions_still_work_and_say_so(cli, refuses, tiny_
     assert "judge" not in cli("--help").out and "judge" not in cli("evaluate", "--help").out
 
 
-def test_a_codec_alone_is_measured_on_what_it_loses(cli, codec_folder, many, trained):
-    ran = cli("evaluate", codec_folder, "--data", many, "--classifier", trained[0], "-o", "report")
+def test_a_codec_alone_is_measured_on_what_it_loses(cli, codec_folder, many, monkeypatch):
+    monkeypatch.setattr("cymatic.evaluation.folder_classifier.FEWEST_STEPS", 20)
+    monkeypatch.setattr("cymatic.evaluation.folder_classifier.EPOCHS", 1)
+    monkeypatch.setattr("cymatic.apps.evaluate_command.OWN_SECONDS", 0.5)
+    ran = cli("evaluate", codec_folder, "--data", many, "-o", "report")
     assert ran.code == 0, ran
     report = json.loads(read("report/report.json"))
     assert set(report) == KEYS and report["protocol"]["n"] == 0 and report["missing"]["generated"]
