@@ -13,8 +13,9 @@ import shutil
 import stat
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,14 @@ import soundfile
 import soxr
 from jaxtyping import Float
 
-from cymatic.errors import Error, SoundError
+from cymatic.errors import Error, Note, SoundError
 from cymatic.files import reason, write_atomically
-from cymatic.media import containers
+from cymatic.media import containers, joined
+from cymatic.signal.cancellation import one_channel
 
 MAX_RATE = 768_000  # Hz
 SHORTEST_SECONDS = 0.01
+CHECKED = ("WAV", "WAVEX", "RF64", "AIFF", "CAF", "AU")  # containers whose bytes `containers.lacking` counts
 FFMPEG_SECONDS = 300  # a decoder that takes longer hangs
 # Containers whose demuxers open nothing but the file they are given (playlists would reach out to other files).
 FFMPEG_FORMATS = (
@@ -51,29 +54,39 @@ Read = tuple[Float[np.ndarray, "channels samples"], int, dict[str, Any]]
 def read(path: str | os.PathLike[str], *, mono: bool = False) -> Read:
     """Samples `[channels, samples]` (float32, mixed to one channel if `mono`), rate in Hz and info of a sound file.
 
-    Whatever libsndfile can't read goes through ffmpeg if there is one on PATH. `info` is what `write` put there.
+    Whatever libsndfile can't read goes through ffmpeg if there is one on PATH. `info` is what `write` put there. Several
+    sounds in one file, one after the other, are one sound (see `blocks`).
 
     Raises FileNotFoundError for a path that does not exist, SoundError for a folder, a file that may not be read, is
     empty, holds less than 0.01 s, is no sound, is cut short, or holds NaN or infinity; each in one sentence.
     """
-    with _opened(path) as (file, stream):
-        samples = np.concatenate(list(_decode(stream, path, mono)), axis=1)
-        return samples, stream.samplerate, _info(file, stream.comment)
+    with _opened(path) as sounds:
+        samples = np.concatenate(list(sounds.blocks(_note(path))), axis=1)
+        return one_channel(samples, sounds.rate) if mono else samples, sounds.rate, sounds.info()
 
 
-def blocks(path: str | os.PathLike[str]) -> Iterator[tuple[Float[np.ndarray, "channels samples"], int]]:
+def blocks(
+    path: str | os.PathLike[str], say: Callable[[str], None] | None = None
+) -> Iterator[tuple[Float[np.ndarray, "channels samples"], int]]:
     """The sound of a file piece by piece, each with the rate in Hz, so that hours of it need no memory.
+
+    Where a file holds several sounds one after the other (chained Ogg, joined MP3s), they are given as one. Those at
+    another rate or of another number of channels than the first are left out: `say` is told, by default a Note is.
 
     Raises what `read` raises; damage comes to light when the pieces before it have been given.
     """
-    with _opened(path) as (_, stream):
-        for block in _decode(stream, path, mono=False):
-            yield block, stream.samplerate
+    with _opened(path) as sounds:
+        for block in sounds.blocks(say or _note(path)):
+            yield block, sounds.rate
+
+
+def _note(path: str | os.PathLike[str]) -> Callable[[str], None]:
+    return lambda what: warnings.warn(f"{path} {what}", Note, stacklevel=4)
 
 
 @contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[io.BufferedIOBase, _Stream]]:
-    """The file and its decoder; what goes wrong with either is said in one sentence."""
+def _opened(path: str | os.PathLike[str]) -> Iterator[_Sounds]:
+    """The sounds of a file; what goes wrong with it or its decoder is said in one sentence."""
     try:
         status = os.stat(path)  # before opening, since opening a pipe would wait for ever
         if stat.S_ISDIR(status.st_mode):
@@ -82,8 +95,8 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[io.BufferedIOBase, _
             raise SoundError(f"{path} is not a regular file; give a sound file")
         if status.st_size == 0:
             raise SoundError(f"{path} is empty (0 bytes); give a sound file of at least {SHORTEST_SECONDS} s")
-        with open(path, "rb") as file, _stream(file, path, status.st_size) as stream:
-            yield file, stream
+        with open(path, "rb") as file, ExitStack() as stack:
+            yield _Sounds(file, path, stack)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FileNotFoundError(f"{path} does not exist; give the path of a sound file") from error
     except OSError as error:
@@ -94,18 +107,85 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[io.BufferedIOBase, _
         raise SoundError(f"{str(path)!r} can't be read: {error}; give the path of a sound file") from error
 
 
-def _stream(file: io.BufferedIOBase, path: str | os.PathLike[str], size: int) -> _Stream:
-    missing = containers.lacking(file, size)
-    if missing > 0:
-        raise SoundError(
-            f"{path} is damaged or cut short ({missing} bytes of what it promises are missing); give a whole file"
-        )
-    try:
-        whole = containers.with_length(file)
-        whole.seek(0)
-        return _Stream(_Nameless(whole))
-    except (RuntimeError, TypeError, ValueError):  # soundfile's own errors are RuntimeErrors
-        return _Stream(_Nameless(_through_ffmpeg(path)))
+class _Sounds:
+    """The sounds of an open file, which are read as one. `rate` in Hz and `channels` are those of the first."""
+
+    def __init__(self, file: io.BufferedIOBase, path: str | os.PathLike[str], stack: ExitStack) -> None:
+        self._path, self._stack = path, stack
+        self._parts = joined.streams(file)
+        for part in self._parts:
+            missing = containers.lacking(part, part.seek(0, io.SEEK_END))
+            if missing > 0:
+                raise SoundError(
+                    f"{path} is damaged or cut short ({missing} bytes of what it promises are missing); give a whole "
+                    "file"
+                )
+        self._first = self._open(self._parts[0])
+        if self._first is None:
+            self._first, self._parts = self._through_ffmpeg(), self._parts[:1]
+        self.rate, self.channels = self._first.samplerate, self._first.channels
+        if not 1 <= self.rate <= MAX_RATE:
+            raise SoundError(f"{path} claims a rate of {self.rate} Hz; give a sound between 1 and {MAX_RATE} Hz")
+
+    def _open(self, part: io.BufferedIOBase) -> _Stream | None:
+        """None where libsndfile can't read it."""
+        try:
+            whole = containers.with_length(part)
+            whole.seek(0)
+            return self._stack.enter_context(_Stream(_Nameless(whole)))
+        except (RuntimeError, TypeError, ValueError):  # soundfile's own errors are RuntimeErrors
+            return None
+
+    def _through_ffmpeg(self) -> _Stream:
+        decoded = self._stack.enter_context(_through_ffmpeg(self._path))
+        stream = self._open(decoded)
+        if stream is None:
+            raise SoundError(f"{self._path} became no sound through ffmpeg; give a WAV, FLAC, Ogg, Opus or MP3")
+        return stream
+
+    def info(self) -> dict[str, Any]:
+        assert self._first is not None
+        return _info(self._parts[0], self._first.comment)
+
+    def blocks(self, say: Callable[[str], None]) -> Iterator[Float[np.ndarray, "channels samples"]]:
+        """All of it. `say` is told what is left out."""
+        samples = left = 0
+        stream = self._first
+        for place, part in enumerate(self._parts):
+            stream = self._first if place == 0 else self._open(part)
+            if stream is None or (stream.samplerate, stream.channels) != (self.rate, self.channels):
+                left += 1
+                continue
+            for block in self._decoded(stream):
+                samples += block.shape[1]
+                yield block
+        if samples == 0:
+            raise SoundError(f"{self._path} is empty (0 samples); give at least {SHORTEST_SECONDS} s")
+        if samples + 1 < SHORTEST_SECONDS * self.rate:  # a sample of grace, since resampling rounds
+            raise SoundError(
+                f"{self._path} is too short ({samples} sample{'' if samples == 1 else 's'}, "
+                f"{samples / self.rate:.2g} s); give at least {SHORTEST_SECONDS} s"
+            )
+        if left:
+            say(
+                f"holds {len(self._parts)} sounds one after the other, of which {left} at another rate or of another "
+                f"number of channels than the first {'is' if left == 1 else 'are'} left out"
+            )
+
+    def _decoded(self, stream: _Stream) -> Iterator[Float[np.ndarray, "channels samples"]]:
+        """One of the sounds; by ffmpeg, if there is one, where libsndfile opens it and can't decode it."""
+        started = False
+        try:
+            for block in _decode(stream, self._path):
+                started = True
+                yield block
+        except SoundError:
+            if started or len(self._parts) > 1 or shutil.which("ffmpeg") is None:
+                raise
+            stream = self._through_ffmpeg()
+            if (stream.samplerate, stream.channels) != (self.rate, self.channels):
+                raise
+            yield from _decode(stream, self._path)
 
 
 class _Nameless:
@@ -132,18 +212,16 @@ class _Stream(soundfile.SoundFile):
         return False
 
 
-def _decode(
-    stream: _Stream, path: str | os.PathLike[str], mono: bool
-) -> Iterator[Float[np.ndarray, "channels samples"]]:
-    rate, channels = stream.samplerate, stream.channels
-    if not 1 <= rate <= MAX_RATE:
-        raise SoundError(f"{path} claims a rate of {rate} Hz; give a sound between 1 and {MAX_RATE} Hz")
-    step = max(1, 2**18 // channels)
+def _decode(stream: _Stream, path: str | os.PathLike[str]) -> Iterator[Float[np.ndarray, "channels samples"]]:
+    rate, known = stream.samplerate, stream.frames < 2**62  # a count near 2**63 means "unknown"
+    step = max(1, 2**18 // stream.channels)
     frames, more = 0, True
     while more:  # block by block, since the number of frames in a header may be a lie that no memory could hold
         try:
             block = stream.read(step, dtype="float32", always_2d=True).T
         except (RuntimeError, ValueError) as error:
+            if frames == stream.frames:  # of what follows the end, such as a tag
+                return
             raise SoundError(
                 f"{path} is damaged or cut short after {frames / rate:.2f} s ({_said(error)}); give a whole file"
             ) from None
@@ -151,19 +229,17 @@ def _decode(
         frames += block.shape[1]
         if not np.isfinite(block).all():
             raise SoundError(f"{path} holds samples that are NaN or infinite; give a sound of finite samples")
-        yield block.mean(axis=0, keepdims=True) if mono else block
-    # A frame count near 2**63 means "unknown"; an MP3's is a guess (see `containers.with_length`).
-    if frames < stream.frames < 2**62 and stream.format != "MP3":
+        yield block
+    if known and frames < stream.frames and not _is_guess(stream):
         raise SoundError(
             f"{path} is damaged or cut short: it promises {stream.frames} samples and holds {frames}; give a whole file"
         )
-    if frames == 0:
-        raise SoundError(f"{path} is empty (0 samples); give at least {SHORTEST_SECONDS} s")
-    if frames + 1 < SHORTEST_SECONDS * rate:  # a sample of grace, since resampling rounds
-        plural = "" if frames == 1 else "s"
-        raise SoundError(
-            f"{path} is too short ({frames} sample{plural}, {frames / rate:.2g} s); give at least {SHORTEST_SECONDS} s"
-        )
+
+
+def _is_guess(stream: _Stream) -> bool:
+    """Whether the number of samples is reckoned from bytes, or somebody's word, and the bytes are known to be there."""
+    plain = stream.subtype.startswith(("PCM", "FLOAT", "DOUBLE", "ULAW", "ALAW"))
+    return stream.format == "MP3" or (stream.format in CHECKED and not plain)
 
 
 def _said(error: Exception) -> str:
@@ -178,8 +254,8 @@ def _info(file: io.BufferedIOBase, comment: str) -> dict[str, Any]:
     return info if isinstance(info, dict) else {}
 
 
-def _through_ffmpeg(path: str | os.PathLike[str]) -> io.BufferedIOBase:
-    """The first sound stream of a file as a float WAV, decoded by ffmpeg into a file without a name."""
+def _through_ffmpeg(path: str | os.PathLike[str]) -> Any:
+    """The first sound stream of a file as a float WAV, decoded by ffmpeg into an open file without a name."""
     program = shutil.which("ffmpeg")
     if program is None:
         raise SoundError(
@@ -189,14 +265,16 @@ def _through_ffmpeg(path: str | os.PathLike[str]) -> io.BufferedIOBase:
     where = f"file:{os.path.abspath(path)}"
     command = [program, "-nostdin", "-v", "error", "-protocol_whitelist", "file", "-format_whitelist", FFMPEG_FORMATS]
     command += ["-i", where, "-map", "0:a:0", "-c:a", "pcm_f32le", "-f", "wav", "pipe:1"]
-    decoded = tempfile.TemporaryFile()  # noqa: SIM115 (closed by whoever lets go of it)
+    decoded = tempfile.TemporaryFile()  # noqa: SIM115 (closed by the caller)
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, stdout=decoded, stderr=subprocess.PIPE, timeout=FFMPEG_SECONDS
         )
     except subprocess.TimeoutExpired:
+        decoded.close()
         raise SoundError(f"{path} took ffmpeg more than {FFMPEG_SECONDS} s; give a WAV or FLAC") from None
     if done.returncode != 0 or decoded.seek(0, io.SEEK_END) < 44:
+        decoded.close()
         lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["no sound in it"]
         said = lines[0].rpartition("] ")[2].strip(" .")  # without [which part of ffmpeg @ address]
         if "whitelist" in said or "matches no streams" in said:

@@ -1,7 +1,7 @@
 """What the structure of a sound file says about its length: more than it holds, or nothing at all.
 
-Just enough of RIFF (WAV, RF64), AIFF, CAF, AU, Ogg (RFC 3533) and MP3 (the Xing header) to tell a file that was cut
-short from one whose writer could not know the length, which libsndfile does not do.
+Just enough of RIFF (WAV, RF64), AIFF, CAF, AU, Ogg (RFC 3533) and MP3 (`mpeg`) to tell a file that was cut short from
+one whose writer could not know the length, which libsndfile does not do.
 """
 
 from __future__ import annotations
@@ -10,13 +10,28 @@ import io
 import struct
 from collections.abc import Iterator
 
+from cymatic.media import mpeg
+from cymatic.media.pieces import pieces
+
+_WAVES = (b"RIFF", b"RIFX", b"RF64", b"BW64")
+# Whoever writes into a pipe can't go back and say how long it was, so lengths stand for "unknown": 0, all ones (ffmpeg),
+# 0x7FFFF000 (SoX, espeak), 0x7FFFFFFF, 0x80000000 (arecord); each less what a header takes, or cut to whole samples.
+_SLACK = 2**16
+
+
+def unknown(length: int, long_length: int = 0) -> bool:
+    """Whether the length in bytes of a WAV's samples says that its writer did not know it; long: as RF64 has it."""
+    if length == 0xFFFFFFFF and long_length:
+        return long_length >= 2**62
+    return length == 0 or 0x7FFFF000 - _SLACK <= length <= 0x80000000 + _SLACK or length >= 2**32 - _SLACK
+
 
 def lacking(file: io.BufferedIOBase, size: int) -> int:
     """How many bytes a file is short of what it says: RIFF, RF64, AIFF, CAF, AU, Ogg's pages, MP3's Xing header."""
     file.seek(0)
     head = file.read(12)
-    if head[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64") and head[8:] == b"WAVE":
-        end = _end_of_chunk(file, b"data", _RIFX if head[:4] == b"RIFX" else _RIFF, size)
+    if head[:4] in _WAVES and head[8:] == b"WAVE":
+        end = _end_of_chunk(file, b"data", _layout(head[:4]), size)
     elif head[:4] == b"FORM" and head[8:] in (b"AIFF", b"AIFC"):
         end = _end_of_chunk(file, b"SSND", _RIFX, size)
     elif head[:4] == b"caff":
@@ -27,7 +42,7 @@ def lacking(file: io.BufferedIOBase, size: int) -> int:
     elif head[:4] == b"OggS":
         end = _end_of_pages(file, size)
     else:
-        end = _end_of_mp3(file)
+        end = mpeg.promised_end(file)
     return max(0, end - size)
 
 
@@ -52,14 +67,47 @@ def _end_of_chunk(file: io.BufferedIOBase, wanted: bytes, layout: str, size: int
     long_length = 0
     for name, start, length in _chunks(file, layout, first, size):
         if name == b"ds64":  # RF64's 64-bit lengths: RIFF's, then data's
-            body = file.read(16)
-            long_length = struct.unpack("<Q", body[8:])[0] if len(body) == 16 else 0
+            long_length = (_ds64(file, start) or (0, 0))[1]
         if name == wanted:
-            if length == 0xFFFFFFFF and long_length:
-                return start + int(long_length)
-            # What ffmpeg (0 or all ones), SoX and arecord write into a pipe; CAF says -1.
-            return 0 if length in (-1, 0, 0xFFFFFFFF, 0x7FFFF000, 0x80000000) else start + length
+            if length == -1 or unknown(length, long_length):  # CAF says -1
+                return 0
+            return start + (long_length if length == 0xFFFFFFFF else length)
     return 0
+
+
+def _layout(kind: bytes) -> str:
+    return _RIFX if kind == b"RIFX" else _RIFF
+
+
+def _ds64(file: io.BufferedIOBase, start: int) -> tuple[int, int] | None:
+    """RF64's 64-bit lengths: of the file, as RIFF has it, and of the samples."""
+    file.seek(start)
+    body = file.read(16)
+    return struct.unpack("<QQ", body) if len(body) == 16 else None
+
+
+def chunks_end(file: io.BufferedIOBase, at: int, size: int) -> int:
+    """Where the WAV, AIFF, CAF or AU that begins at `at` ends, as it says; 0 where it does not know."""
+    file.seek(at)
+    head = file.read(12)
+    if len(head) < 12:
+        return 0
+    if head[:4] == b".snd":
+        start, length = struct.unpack(">II", head[4:])
+        return 0 if length == 0xFFFFFFFF else int(at + start + length)
+    if head[:4] == b"caff":
+        end = 0
+        for name, start, length in _chunks(file, _CAF, at + 8, size):
+            if name[:4] == b"caff" or length < 0:
+                break
+            end = start + length
+        return end
+    layout = _RIFX if head[:4] == b"FORM" else _layout(head[:4])
+    (length,) = struct.unpack(layout[0] + "I", head[4:8])
+    first = next(_chunks(file, layout, at + 12, size), (b"", 0, 0))
+    if length == 0xFFFFFFFF and first[0] == b"ds64":
+        length = (_ds64(file, first[1]) or (0, 0))[0]
+    return 0 if unknown(length) else int(at + 8 + length + length % 2)
 
 
 def riff_comment(file: io.BufferedIOBase) -> bytes:
@@ -97,72 +145,46 @@ def _end_of_pages(file: io.BufferedIOBase, size: int) -> int:
     return end
 
 
-def _mp3_head(file: io.BufferedIOBase) -> tuple[int, bytes]:
-    """Where the first MPEG frame begins (behind an ID3 tag) and its first 64 bytes; empty where it is no layer III."""
-    file.seek(0)
-    head = file.read(10)
-    start = 0
-    if head[:3] == b"ID3" and len(head) == 10:
-        a, b, c, d = head[6:]
-        start = 10 + (a << 21 | b << 14 | c << 7 | d)
-    file.seek(start)
-    frame = file.read(64)
-    # Sync, a version, layer III, a bit rate and a sample rate that are not the reserved ones.
-    valid = len(frame) == 64 and frame[0] == 0xFF and frame[1] & 0xE6 == 0xE2 and frame[1] & 0x18 != 0x08
-    if not valid or frame[2] >> 4 in (0, 15) or frame[2] >> 2 & 3 == 3:
-        return 0, b""
-    return start, frame
-
-
-def _end_of_mp3(file: io.BufferedIOBase) -> int:
-    """Where an MP3 with a Xing header ends, as that says; 0 for others."""
-    start, frame = _mp3_head(file)
-    xing = max(frame.find(b"Xing", 0, 44), frame.find(b"Info", 0, 44))
-    if xing < 0 or frame[xing + 7] & 3 != 3:  # bit 0: number of frames, bit 1: number of bytes
-        return 0
-    return start + int(struct.unpack(">I", frame[xing + 12 : xing + 16])[0])
-
-
 def with_length(file: io.BufferedIOBase) -> io.BufferedIOBase:
-    """`file`, or a copy that tells libsndfile to read up to its end where the file itself does not know its length."""
+    """`file`, or one with a length that libsndfile understands where the file itself does not know its length."""
     file.seek(0)
     head = file.read(12)
-    if head[:4] == b"RIFF" and head[8:] == b"WAVE":
-        return _streamed_wav(file)
-    return _streamed_mp3(file)
+    if head[:4] in _WAVES and head[8:] == b"WAVE":
+        return _streamed_wav(file, head[:4])
+    if head[:4] == b"caff":
+        return _streamed_caf(file)
+    return mpeg.with_length(file)
 
 
-def _streamed_wav(file: io.BufferedIOBase) -> io.BufferedIOBase:
-    """A WAV file with the length that libsndfile takes for "unknown", where it has 0 and samples all the same."""
+def _streamed_wav(file: io.BufferedIOBase, kind: bytes) -> io.BufferedIOBase:
+    """A WAV file with the length that libsndfile takes for "unknown"; an RF64 file with its length."""
     size = file.seek(0, io.SEEK_END)
-    samples = next(
-        (start for name, start, length in _chunks(file, _RIFF, 12, size) if name == b"data" and not length), 0
-    )
-    if samples == 0:
-        return file
-    name, _, length = next(_chunks(file, _RIFF, samples, size), (b"", 0, 0))
-    if samples == size or (name.isalnum() and samples + 8 + length <= size):  # nothing, or a chunk, follows
-        return file
-    file.seek(0)
-    data = file.read()
-    return io.BytesIO(data[: samples - 4] + b"\xff" * 4 + data[samples:])
+    layout, long_at, long_length = _layout(kind), 0, 0
+    for name, start, length in _chunks(file, layout, 12, size):
+        if name == b"ds64" and (body := _ds64(file, start)) is not None:
+            long_at, long_length = start + 8, body[1]
+        if name != b"data":
+            continue
+        if not unknown(length, long_length) or start + length <= size and length:
+            return file
+        if start == size or (length == 0 and _is_chunk(file, layout, start, size)):
+            return file
+        if long_at:
+            new = struct.pack("<Q", size - start)
+            return pieces(file, [(0, long_at), new, (long_at + 8, start - 4), b"\xff" * 4, (start, size)])
+        return pieces(file, [(0, start - 4), b"\xff" * 4, (start, size)])
+    return file
 
 
-def _streamed_mp3(file: io.BufferedIOBase) -> io.BufferedIOBase:
-    """An MP3 file with a Xing header, where it has none.
+def _is_chunk(file: io.BufferedIOBase, layout: str, start: int, size: int) -> bool:
+    """Whether a chunk follows there, and not samples."""
+    name, _, length = next(_chunks(file, layout, start, size), (b"", 0, 0))
+    return name.isalnum() and start + 8 + length <= size
 
-    libsndfile guesses the length from the first bit rate and stops there, in the middle of a variable-rate file. This
-    header promises more frames than there can be, and reading ends with the file.
-    """
-    start, frame = _mp3_head(file)
-    if not frame or any(name in frame for name in (b"Xing", b"Info", b"VBRI")):
-        return file
-    file.seek(0)
-    data = file.read()
-    version, mono = frame[1] >> 3 & 3, frame[3] >> 6 == 3  # version 3: MPEG 1, 2: MPEG 2, 0: MPEG 2.5
-    rate = (44_100, 48_000, 32_000)[frame[2] >> 2 & 3] // {3: 1, 2: 2, 0: 4}[version]
-    length = 144 * 320_000 // rate if version == 3 else 72 * 160_000 // rate
-    side = (17 if mono else 32) if version == 3 else (9 if mono else 17)
-    header = bytes([0xFF, frame[1] | 1, 14 << 4 | frame[2] & 0x0C, frame[3]])  # no checksum, the highest bit rate
-    xing = header + bytes(side) + b"Xing" + struct.pack(">II", 1, len(data) // 24 + 1)
-    return io.BytesIO(data[:start] + xing.ljust(length, b"\0") + data[start:])
+
+def _streamed_caf(file: io.BufferedIOBase) -> io.BufferedIOBase:
+    size = file.seek(0, io.SEEK_END)
+    for name, start, length in _chunks(file, _CAF, 8, size):
+        if name == b"data" and length == -1:
+            return pieces(file, [(0, start - 8), struct.pack(">q", size - start), (start, size)])
+    return file

@@ -19,6 +19,7 @@ from cymatic.errors import SoundError
 from cymatic.media import audio_files as files
 from cymatic.media.audio_files import MAX_RATE
 from cymatic.signal import loudness
+from cymatic.signal.cancellation import one_channel
 
 MAX_CHANNELS = 1024  # what libsndfile reads; more is nearly always [samples, channels] the wrong way round
 
@@ -96,8 +97,9 @@ class Sound:
         return self._with(resampled, rate)
 
     def mono(self) -> Sound:
-        """The mean of all channels, `[1, samples]`."""
-        return self if self.channels == 1 else self._with(self.samples.mean(axis=0, keepdims=True))
+        """The mean of all channels, `[1, samples]`; where they would cancel each other, the loudest of them instead
+        (see `signal.cancellation`)."""
+        return self if self.channels == 1 else self._with(one_channel(self.samples, self.rate))
 
     def cut(self, start: float = 0.0, end: float | None = None) -> Sound:
         """The part from `start` to `end` in seconds (None or beyond the end: to the end), at least one sample.
