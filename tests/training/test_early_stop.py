@@ -57,7 +57,7 @@ def test_minutes_become_no_more_steps_than_are_wanted(tones, tmp_path):
 
 def test_what_is_planned_is_kept_and_used(tones, tmp_path):
     said: list[str] = []
-    outcome = train(tiny_recipe(tones, "training.minutes=1", "training.learning_rate=1e-4"), tmp_path, say=said.append)
+    outcome = train(tiny_recipe(tones, "training.minutes=5", "training.learning_rate=1e-4"), tmp_path, say=said.append)
     resolved = yaml.safe_load((tmp_path / "recipe.yaml").read_text())["stages"]["prior"]["training"]
     assert outcome.progress.step == resolved["most_steps"] == resolved["steps"]
     assert resolved["steps"] in (120, 240), "where the machine has time for them, twice as many"

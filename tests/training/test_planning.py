@@ -106,7 +106,7 @@ def test_a_stage_at_its_pace(tmp_path):
         return build(Context(recipe, "prior", fabric, Path("none"), resumed=False, strict=False, say=quiet))
 
     def at_pace(built: Built, seconds: float) -> tuple[Built, Pace]:
-        return built.at_pace(built, Pace(seconds, seconds))
+        return built.at_pace(built, Pace(seconds, seconds), 60.0)
 
     built = built_of()
     whole = built.batches.batch
@@ -121,7 +121,9 @@ def test_a_stage_at_its_pace(tmp_path):
     assert shorter.batches.batch == shorter.training.batch == whole // 2
     assert pace.early == pytest.approx(0.5, rel=0.05)
     assert f"chosen batches of {whole // 2}, since 60 steps of {whole} are few" in shorter.plan(pace)
-    assert any(line.startswith("time   1 minutes, some 60 steps") for line in shorter.plan(Pace(1.0, 1.0)))
+    assert any(line.startswith("time   1 minutes, some 58 steps") for line in shorter.plan(Pace(1.0, 1.0)))
     assert any(line.startswith("time   120 steps, some 0.2 of 1 minutes") for line in built.plan(Pace(0.1, 0.1)))
+    few, _ = built.at_pace(built, Pace(0.3, 0.3), 15.0)
+    assert few.batches.batch == whole // 2, "what is left of the minutes is what counts"
     given = built_of("training.batch=40")
     assert at_pace(given, 1.0) == (given, Pace(1.0, 1.0))

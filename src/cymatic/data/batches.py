@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from cymatic.batch_shard import BatchShard
 from cymatic.cond import Padded, padded
+from cymatic.data.budget import batch_sizes, budgeted, shuffled
 from cymatic.data.reading import Example
 from cymatic.errors import Error
 from cymatic.seeds import mixed
@@ -75,6 +77,9 @@ class Sequenced(Protocol):
 
     def __getitem__(self, step: int) -> Batch: ...
 
+    def typical(self, count: int) -> list[int]:
+        """Steps, `count` or fewer, whose batches cost on average what all do."""
+
 
 def collate(examples: Sequence[Example], turn: int = 0, shard: BatchShard | None = None) -> Batch:
     """A batch of the examples; of one with variants the one whose turn it is."""
@@ -85,14 +90,22 @@ def collate(examples: Sequence[Example], turn: int = 0, shard: BatchShard | None
     return Batch(values, target.lengths, [one.caption for one in examples], given, shard)
 
 
-def in_order(examples: Sequence[Example], batch: int) -> Iterable[Batch]:
-    """All examples once, shortest first: for measuring."""
+def in_order(examples: Sequence[Example], batch: int, frames: int | None = None) -> Iterable[Batch]:
+    """All examples once, shortest first: for measuring. batch, frames: see `Bucketed`."""
     ordered = sorted(examples, key=lambda one: one.target.shape[-1])
-    return (collate(ordered[i : i + batch]) for i in range(0, len(ordered), batch))
+    if frames is None:
+        return (collate(ordered[i : i + batch]) for i in range(0, len(ordered), batch))
+    sizes = batch_sizes([one.target.shape[-1] for one in ordered], batch, frames)
+    ends = accumulate(sizes)
+    return (collate(ordered[end - size : end]) for size, end in zip(sizes, ends, strict=True))
 
 
 class Bucketed:
     """Batches of examples of similar length; each epoch meets every example once, and the next variant of it.
+
+    batch: items in each; an epoch leaves out what is too few for one. With `frames` a batch holds `batch` items at
+    most, and so many steps along the open dimension with its padding (one item may be longer): many short items or few
+    long ones, so that steps cost about the same; then an epoch leaves out nothing.
 
     `change`: what an example becomes at a step and a place in the whole batch (see `data.augment`). Raises Error where
     a batch has fewer items than there are processes.
@@ -104,6 +117,7 @@ class Bucketed:
         batch: int,
         seed: int,
         *,
+        frames: int | None = None,
         change: Callable[[Example, int, int], Example] | None = None,
         rank: int = 0,
         ranks: int = 1,
@@ -112,17 +126,33 @@ class Bucketed:
         self.batch = shared(batch, len(examples), ranks)
         self.rank, self.ranks = rank, ranks
         self._lengths = [longest_of(one) for one in examples]
+        self._sizes = None if frames is None else budgeted(self._lengths, self.batch, frames, ranks)
         self._epoch: tuple[int, list[list[int]]] = (-1, [])
 
     @property
     def per_epoch(self) -> int:
-        return len(self.examples) // self.batch
+        return len(self.examples) // self.batch if self._sizes is None else len(self._sizes)
+
+    def _order(self, epoch: int) -> list[list[int]]:
+        if self._epoch[0] != epoch:
+            batches = (
+                order(self._lengths, self.batch, self.seed, epoch)
+                if self._sizes is None
+                else shuffled(self._lengths, self._sizes, self.seed, epoch)
+            )
+            self._epoch = (epoch, batches)
+        return self._epoch[1]
+
+    def typical(self, count: int) -> list[int]:
+        """Of the first epoch's batches sorted by their frames, those in the middle of each of `count` equal parts."""
+        costs = [len(batch) * max(self._lengths[i] for i in batch) for batch in self._order(0)]
+        steps = sorted(range(len(costs)), key=lambda step: (costs[step], step))
+        count = min(count, len(steps))
+        return [steps[int((i + 0.5) * len(steps) / count)] for i in range(count)]
 
     def __getitem__(self, step: int) -> Batch:
         epoch, position = divmod(step, self.per_epoch)
-        if self._epoch[0] != epoch:
-            self._epoch = (epoch, order(self._lengths, self.batch, self.seed, epoch))
-        examples = [self.examples[i] for i in self._epoch[1][position]]
+        examples = [self.examples[i] for i in self._order(epoch)[position]]
         if self.change is not None:  # of all, since their lengths weigh the shards
             examples = [self.change(one, step, place) for place, one in enumerate(examples)]
         if self.ranks == 1:
@@ -192,6 +222,10 @@ class RandomCrops:
         shard = BatchShard.of([self.segment] * self.batch, self.rank, self.ranks) if self.ranks > 1 else None
         return Batch(rows, torch.full((len(rows),), self.segment), captions, {}, shard)
 
+    def typical(self, count: int) -> list[int]:
+        """Any will do, since segments are of one length."""
+        return list(range(count))
+
     def _draw(self, draws: np.random.Generator) -> Example:
         return self.examples[int(np.searchsorted(self._bounds, draws.random() * self._bounds[-1], side="right"))]
 
@@ -256,6 +290,10 @@ class Streamed:
         lengths = [longest_of(one) for one in examples]
         shard = BatchShard.of(lengths, self.rank, self.ranks) if self.ranks > 1 else None
         return collate(examples[self.rank :: self.ranks], 0, shard)
+
+    def typical(self, count: int) -> list[int]:
+        """The first ones, which are in random order, since any other costs reading all before it."""
+        return list(range(min(count, self.per_epoch)))
 
     def _epoch(self, epoch: int) -> Iterator[list[Example]]:
         """The batches of an epoch, for all processes together."""

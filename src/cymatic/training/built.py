@@ -61,7 +61,7 @@ class Built:
     """One stage of `recipe`, called `name`.
 
     about: lines that say what it is. complete: writes into the run what a model needs beside the part. chosen: what the
-    recipe left open. at_pace: the same with what its minutes allow at a pace. domain: how what it makes is compared
+    recipe left open. at_pace: the same with what so many seconds allow at a pace. domain: how what it makes is compared
     with the data at the end; None: not at all. use: how the trained model is used, with {run} in the place of its
     folder; None: as a part of others.
     """
@@ -77,17 +77,17 @@ class Built:
     chosen: tuple[Choice, ...] = ()
     use: str | None = None
     domain: Domain | None = None
-    at_pace: Callable[[Built, Pace], tuple[Built, Pace]] = lambda built, pace: (built, pace)
+    at_pace: Callable[[Built, Pace, float], tuple[Built, Pace]] = lambda built, pace, seconds: (built, pace)
 
     @property
     def training(self) -> TrainingSettings:
         """How long and how this stage trains."""
         return self.recipe.lasting(self.name)
 
-    def plan(self, pace: Pace) -> list[str]:
-        """What it will do, in a few lines."""
+    def plan(self, pace: Pace, seconds: float | None = None, begun: int = 0) -> list[str]:
+        """What it will do, in a few lines. seconds: what is left of its minutes, from step `begun` on."""
         lines = [*self.about, *(f"chosen {one.why}" for one in self.chosen)]
-        lines += time_and_disk(self.training, self.task, pace)  # type: ignore[arg-type]
+        lines += time_and_disk(self.training, self.task, pace, seconds, begun)  # type: ignore[arg-type]
         if not self.valid:
             lines.append("note   no clip is held out, so the last weights are kept and overfitting can't be seen")
         return lines

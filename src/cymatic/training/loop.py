@@ -6,6 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -17,16 +18,18 @@ from torch import Tensor, nn
 from cymatic.data.batches import Sequenced
 from cymatic.errors import ModelError
 from cymatic.seeds import mixed
+from cymatic.training.clock import Clock
 from cymatic.training.muon import Muon, clip_each_side
 from cymatic.training.pace import Pace
 from cymatic.training.settings import TrainingSettings
-from cymatic.training.state import STATE, Progress, has_state, load_state, save_state
+from cymatic.training.state import STATE, Decided, Progress, has_state, load_state, save_state
 
-MEASURED = 30  # steps after which minutes become a number of steps
+MEASURED = 30  # steps after which the time between checkpoints becomes a number of steps
 BETWEEN_CHECKPOINTS = 120.0  # seconds aimed at
 AT_LEAST_EVERY = 240.0  # seconds after which the state is written whatever the step
 CHECKPOINTS = 15  # aimed at where they are quick, so that a short run that overfits is noticed, too
 MEASURING = 0.03  # share of the time that they may take then
+STAYS = 0.1  # of the steps to go: an end that the clock sees within it stays
 HARDLY_MORE = 0.05  # of the lowest loss held out: within it, later weights follow their captions more closely
 
 
@@ -35,7 +38,7 @@ class Report:
     """What a run says about itself: after each step, with `valid` at each checkpoint, with a `note` of what changed."""
 
     step: int
-    steps: int | None
+    steps: int
     losses: dict[str, float]
     seconds: float
     valid: dict[str, float] | None = None
@@ -51,14 +54,30 @@ class Outcome:
     use: str | None = None
 
 
-def schedule(settings: TrainingSettings, step: int, steps: int | None) -> float:
-    """The share of the learning rate at `step`: a linear rise, 1, then a linear fall to 0 over the last `decay` of all.
+def schedule(settings: TrainingSettings, step: int, steps: int, decided: Decided | None = None) -> float:
+    """The share of the learning rate at `step` of `steps`: a linear rise, 1, then a linear fall to 0 over the last
+    `decay` of all, or from where it was `decided` that they fall.
 
     The plateau needs no end to be known, and the fall does what a whole cosine does (Hägele et al., 2024, arXiv
     2405.18392).
     """
     rise = min(1.0, (step + 1) / settings.warmup)
-    return rise if steps is None else min(rise, (1 - step / steps) / settings.decay)
+    if decided is not None and decided.since is not None:
+        return min(rise, decided.share * (steps - step) / (steps - decided.since))
+    return min(rise, (1 - step / steps) / settings.decay)
+
+
+def with_end(decided: Decided, settings: TrainingSettings, step: int, steps: int) -> Decided:
+    """The same with another end, as is decided at `step`: rates that fall go on from where they are, to 0 there, and
+    those that should have begun to, begin now."""
+    falls = decided.since is not None or (decided.steps is not None and (1 - step / decided.steps) / settings.decay < 1)
+    if not falls and (1 - step / steps) / settings.decay >= 1:
+        return replace(decided, steps=steps)
+    share = 1.0
+    if falls:
+        assert decided.steps is not None
+        share = schedule(settings.model_copy(update={"warmup": 1}), step, decided.steps, decided)
+    return replace(decided, steps=steps, since=step, share=min(1.0, share))
 
 
 @torch.no_grad()
@@ -91,10 +110,11 @@ def fit(
 
     stage: the folder of `run` in which its state lies. expected: what steps cost, as far as was tried before.
 
-    `deadline` (of `time.monotonic`) stands for `settings.minutes`; after 30 steps it becomes a number of steps, which
-    each checkpoint before the rates fall counts anew, and `on_settings` is told. `stopped` is asked after each step. Of
-    several processes each has its share in `batches`;
-    rank 0 alone measures, writes and reports, and what it decides by the clock holds for all.
+    `deadline` (of `time.monotonic`) stands for `settings.minutes`: the number of steps is what the clock leaves time
+    for, counted anew wherever that has changed, and the rates fall with it. What was decided so is part of the state.
+    `on_settings` is told the steps between checkpoints, and at the end how many steps it made. `stopped` is asked after
+    each step. Of several processes each has its share in `batches`; rank 0 alone measures, writes and reports, and what
+    it decides by the clock holds for all.
 
     Raises ModelError if the loss is no longer a number; the last checkpoint stays.
     """
@@ -106,11 +126,26 @@ def fit(
     if at.step == 0 and fabric.is_global_zero:
         average.save_parts(run, 0)  # so that the folder is a model at once: one that says it was never trained
     model, optimizer = fabric.setup(task, optimizer)
-    steps, every, timed = settings.steps, settings.checkpoint_steps, settings.steps is None
-    task.total_steps = steps
+    every, timed = settings.checkpoint_steps, settings.steps is None
+    clock = Clock(at.step, deadline, expected)
     before = at.seconds
     started = written = time.monotonic()
-    measured_from, measured = max(at.step, 5), 0.0  # the first steps are slower than the rest
+
+    def end() -> int:
+        """What the clock leaves time for, the same in every process."""
+        most = min(settings.most_steps or math.inf, at.decided.most or math.inf)
+        return int(max(at.step + 1, min(fabric.broadcast(clock.end(at.step, every)), most)))
+
+    steps = settings.steps or at.decided.steps or end()
+    task.total_steps = steps
+    if timed:
+        at.decided.steps = steps
+
+    def ends_at(new: int) -> None:
+        nonlocal steps
+        if timed:
+            at.decided = with_end(at.decided, settings, at.step, new)
+        steps = task.total_steps = new
 
     def checkpoint() -> None:
         nonlocal written
@@ -119,7 +154,7 @@ def fit(
         written = time.monotonic()
 
     def evaluate() -> dict[str, float] | None:
-        scores = average.measure(valid, settings.batch) if valid else None
+        scores = average.measure(valid, settings.batch, settings.frames) if valid else None
         if scores is not None and not math.isfinite(scores["loss"]):
             raise ModelError(
                 f"the loss held out is {scores['loss']:g} at step {at.step}; train anew with a lower "
@@ -135,56 +170,48 @@ def fit(
         return scores
 
     stop = False
-    while not stop and (steps is None or at.step < steps):
-        if at.step == measured_from < MEASURED:
-            measured = time.monotonic()
-        terms = _step(fabric, model, optimizer, task, average, batches, settings, at.step, steps)
+    while not stop and at.step < steps:
+        share = schedule(settings, at.step, steps, at.decided)
+        terms = _step(fabric, model, optimizer, task, average, batches, settings, at.step, share)
         at.step += 1
-        if at.step == MEASURED and (steps is None or every is None):
-            pace = (time.monotonic() - measured) / (MEASURED - measured_from)
-            measured, measured_from = time.monotonic(), MEASURED
-            if steps is None:
-                assert deadline is not None
-                steps = max(MEASURED, steps_until(deadline, at.step, expected.at(at.step, pace), settings))
-            if every is None:
-                every = round(BETWEEN_CHECKPOINTS / pace)
-                fewest = seldom(steps, len(valid), settings, task.rounds)
-                every = max(MEASURED, min(every, fewest) if task.keeps_best else every)
-            steps, every = fabric.broadcast((steps, every))
-            settings = replace_settings(settings, steps, every)
-            task.total_steps = steps
+        if every is None and at.step == MEASURED:
+            pace = clock.pace(at.step)
+            each = pace.late if at.step >= pace.turn else pace.early
+            fewest = seldom(steps, len(valid), settings, task.rounds)
+            every = round(BETWEEN_CHECKPOINTS / each)
+            every = fabric.broadcast(max(MEASURED, min(every, fewest) if task.keeps_best else every))
+            settings = settings.model_copy(update={"checkpoint_steps": every})
             on_settings(settings)
         losses, stop = _agreed(fabric, terms, stopped())
         # The first checkpoint is early, so that a run killed within minutes is a model already.
         due = at.step == MEASURED or at.step == steps or (every is not None and at.step % every == 0)
-        scores = evaluate() if due and fabric.is_global_zero else None
-        if due and timed and steps is not None and MEASURED < at.step < (1 - settings.decay) * steps:
-            assert deadline is not None
-            # A machine gets busier, or less so. Measuring and writing count; once the rates fall, the end stands.
-            pace = (time.monotonic() - measured) / (at.step - measured_from)
-            measured, measured_from = time.monotonic(), at.step
-            left = steps_until(deadline, at.step, expected.at(at.step, pace), settings)
-            steps = max(at.step + 1, fabric.broadcast(left))
-            task.total_steps = steps
-            settings = replace_settings(settings, steps, every)
-            on_settings(settings)
-        note = None
-        if due and settings.patience is not None and steps is not None and valid:
-            fewer = fabric.broadcast(sooner(at, steps, settings))
-            if fewer < steps:
-                note = _shortened(at, fewer)
-                steps = task.total_steps = fewer
-                settings = replace_settings(settings, steps, every)
-                on_settings(settings)
-        if not fabric.is_global_zero:
-            continue
-        if due or stop or time.monotonic() - written > AT_LEAST_EVERY:
-            if at.best_step == 0:
-                scores = evaluate()
-            checkpoint()
-        on_report(Report(at.step, steps, losses, before + time.monotonic() - started, scores, note))
+        scores, note = None, None
+        with clock.paused() if due else nullcontext():
+            scores = evaluate() if due and fabric.is_global_zero else None
+            if due and settings.patience is not None and valid:
+                fewer = fabric.broadcast(sooner(at, steps, settings))
+                if fewer < steps:
+                    note = _shortened(at, fewer)
+                    ends_at(fewer)
+                    if timed:
+                        at.decided.most = fewer
+                    else:
+                        settings = settings.model_copy(update={"steps": fewer, "checkpoint_steps": every})
+                        on_settings(settings)
+            if fabric.is_global_zero and (due or stop or time.monotonic() - written > AT_LEAST_EVERY):
+                if at.best_step == 0:
+                    scores = evaluate()
+                checkpoint()
+        if fabric.is_global_zero:
+            on_report(Report(at.step, steps, losses, before + time.monotonic() - started, scores, note))
+        clock.tick(at.step)
+        if timed and at.step < steps and abs((new := end()) - steps) > max(1, STAYS * (steps - at.step)):
+            ends_at(new)
     fabric.barrier()  # until all is written
-    return Outcome(replace(at), finished=steps is not None and at.step >= steps)
+    finished = at.step >= steps
+    if finished and timed:
+        on_settings(settings.model_copy(update={"steps": at.step, "minutes": None, "checkpoint_steps": every}))
+    return Outcome(replace(at), finished=finished)
 
 
 def _step(
@@ -196,10 +223,10 @@ def _step(
     batches: Sequenced,
     settings: TrainingSettings,
     step: int,
-    steps: int | None,
+    share: float,
 ) -> dict[str, Tensor]:
+    """One step at a share of the learning rates."""
     task.train()
-    share = schedule(settings, step, steps)
     for group in optimizer.param_groups:
         group["lr"] = share * group["rate"]
     losses: dict[str, Tensor] = model(batches[step], mixed(settings.seed, 2, step))
@@ -227,12 +254,6 @@ def _agreed(fabric: Fabric, losses: dict[str, Tensor], stop: bool) -> tuple[dict
     return dict(zip(losses, values.tolist(), strict=False)), stop
 
 
-def steps_until(deadline: float, step: int, pace: Pace, settings: TrainingSettings) -> int:
-    """The steps of a run that is to end at `deadline` (of `time.monotonic`), from `step` on."""
-    steps = step + pace.steps_in(max(0.0, deadline - time.monotonic()), step)
-    return min(steps, settings.most_steps or steps)
-
-
 def sooner(at: Progress, steps: int, settings: TrainingSettings) -> int:
     """The steps of a run that is to end sooner because the loss held out has risen, else `steps`.
 
@@ -257,7 +278,3 @@ def seldom(steps: int, held_out: int, settings: TrainingSettings, rounds: int) -
     """Steps between checkpoints: there are several in any run, and measuring takes a small share of the time."""
     measuring = rounds * math.ceil(held_out / settings.batch) / 3  # in steps, which go backwards, too
     return max(math.ceil(steps / CHECKPOINTS), math.ceil(measuring / MEASURING))
-
-
-def replace_settings(settings: TrainingSettings, steps: int, checkpoint_steps: int | None) -> TrainingSettings:
-    return settings.model_copy(update={"steps": steps, "minutes": None, "checkpoint_steps": checkpoint_steps})

@@ -33,3 +33,7 @@ class Pace:
     def scaled(self, factor: float) -> Pace:
         """The same with every step taking `factor` times as long."""
         return replace(self, early=self.early * factor, late=self.late * factor)
+
+    def plus(self, seconds: float) -> Pace:
+        """The same with every step taking so many seconds longer."""
+        return replace(self, early=self.early + seconds, late=self.late + seconds)

@@ -5,15 +5,21 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from cymatic.data.batches import Sequenced
 from cymatic.data.examples import Data
 from cymatic.errors import Error
+from cymatic.training.loop import MEASURING
+from cymatic.training.muon import Muon, clip_each_side
 from cymatic.training.pace import Pace
 from cymatic.training.settings import TrainingSettings
+
+TRIED, TRIED_FOR, TRIED_SHARE = 8, 10.0, 0.03  # batches; seconds at most; of the time left
 
 
 def describe_data(data: Data) -> tuple[str, ...]:
@@ -27,40 +33,67 @@ def describe_data(data: Data) -> tuple[str, ...]:
     )
 
 
-def time_and_disk(settings: TrainingSettings, task: nn.Module, pace: Pace) -> list[str]:
-    """How long it takes at this pace, and how much of the disk."""
+def time_and_disk(
+    settings: TrainingSettings, task: nn.Module, pace: Pace, seconds: float | None = None, begun: int = 0
+) -> list[str]:
+    """How long it takes at this pace, and how much of the disk. seconds: what is left of the minutes at step `begun`;
+    None: all of them."""
     if settings.steps is not None:
-        length = f"{settings.steps} steps, some {pace.seconds(settings.steps) / 60:.1f} minutes on this machine"
+        took = pace.seconds(settings.steps, begun) * (1 + MEASURING)
+        length = f"{settings.steps} steps, some {took / 60:.1f} minutes on this machine"
     else:
         assert settings.minutes is not None
         minutes, most = settings.minutes, settings.most_steps
-        fit = pace.steps_in(minutes * 60)
+        left = 60 * minutes if seconds is None else seconds
+        fit = begun + max(1, pace.steps_in(left / (1 + MEASURING), begun))
         length = f"{minutes:.3g} minutes, some {fit} steps on this machine"
         if most is not None and most < fit:
-            length = f"{most} steps, some {pace.seconds(most) / 60:.1f} of {minutes:.3g} minutes on this machine"
+            took = pace.seconds(most, begun) * (1 + MEASURING)
+            length = f"{most} steps, some {took / 60:.1f} of {minutes:.3g} minutes on this machine"
     return [f"time   {length}, seed {settings.seed}", f"disk   {disk_bytes(task) / 1e6:.0f} MB at most"]
 
 
-def measured_pace(task: Any, batch: Any) -> Pace:
-    """How long the gradient of one batch takes, each at its second time: of a first step, and of one with all that the
-    task has later. Leaves weights and buffers as they are."""
-    turn = task.full_from
-    early = _seconds(task, batch, 0)
-    return Pace(early, _seconds(task, batch, turn) if turn else early, turn)
-
-
-def _seconds(task: Any, batch: Any, step: int) -> float:
+def measured_pace(task: Any, batches: Sequenced, settings: TrainingSettings, seconds: float = TRIED_FOR) -> Pace:
+    """How long a step takes, of the first ones and of those with all that the task has later: the mean over batches
+    that stand for all, in about `seconds`. Leaves weights and buffers as they are."""
+    optimizer = Muon(task.parameter_groups(settings), betas=settings.betas)  # at a rate of 0
     buffers = [buffer.clone() for buffer in task.buffers()]
-    task.steps.fill_(step)
-    began = 0.0
-    for _ in range(2):
-        began = time.monotonic()
-        task(batch, 0)["loss"].backward()
+    turn = task.full_from
+    some = in_pairs(batches.typical(TRIED))
+
+    def mean(step: int, seconds: float) -> float:
+        task.steps.fill_(step)
+        _step(task, batches[some[0]], optimizer, settings)  # the first takes longer
+        began, taken = time.monotonic(), 0
+        for number in some:
+            _step(task, batches[number], optimizer, settings)
+            taken += 1
+            if taken % 2 == 0 and time.monotonic() - began > seconds:
+                break
+        return (time.monotonic() - began) / taken
+
+    try:
+        early = mean(0, seconds / 2 if turn else seconds)
+        return Pace(early, mean(turn, seconds / 2) if turn else early, turn)
+    finally:
         task.zero_grad(set_to_none=True)
-    seconds = time.monotonic() - began
-    for buffer, before in zip(task.buffers(), buffers, strict=True):
-        buffer.copy_(before)
-    return seconds
+        for buffer, before in zip(task.buffers(), buffers, strict=True):
+            buffer.copy_(before)
+
+
+def in_pairs(some: Sequence[int]) -> list[int]:
+    """The last and the first, the last but one and the second and so on: the first few of them stand for all, too."""
+    half = len(some) // 2
+    pairs = [one for pair in zip(reversed(some), some[:half], strict=False) for one in pair]
+    return [*pairs, *some[half : len(some) - half]]
+
+
+def _step(task: Any, batch: Any, optimizer: Muon, settings: TrainingSettings) -> None:
+    loss = task(batch, 0)["loss"]
+    loss.backward()
+    float(clip_each_side(optimizer, settings.clip))  # waits for the device
+    optimizer.step()
+    optimizer.zero_grad()
 
 
 def parameters(task: nn.Module) -> int:

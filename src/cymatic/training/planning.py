@@ -5,18 +5,22 @@ The rules were chosen by experiments; docs/planning.md has them all. Nothing tha
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from cymatic.config import Config
+from cymatic.data.budget import budgeted
 
 C = TypeVar("C", bound=Config)
 
 CHANGES = {"data.augment.gain": 1.0, "data.augment.shift": 0.02, "data.augment.filter": 2.0}
 ENOUGH_TO_CHANGE = 200  # clips, from which on a starter learns new words better than a new network does
-STEPS_A_CLIP, FEWEST_STEPS = 2, 120
+STEPS_A_CLIP, FEWEST_STEPS = 2, 120  # in batches of PER_CLIP
+PER_CLIP = 64
 ENOUGH_STEPS, SMALLEST_BATCH = 400, 16
+FRAMES = 1.5  # times what a batch of clips of the mean length holds: what any batch may
 PATIENCE = 3
 ENOUGH_HELD_OUT = 8  # clips whose loss says when it rises
 
@@ -27,7 +31,7 @@ class PlanFacts:
 
     clips, captions, seconds: what is trained on; held_out: clips that are not. pitched: clips whose captions speak of
     pitch. start: a starter that fits the recipe, if there is one; known: captions that it was trained on. ends: whether
-    the number of steps was given.
+    the number of steps was given. lengths: of the clips in frames, where those of a batch are open; batch: its clips.
     """
 
     clips: int
@@ -38,6 +42,16 @@ class PlanFacts:
     pitched: int
     start: str | None
     ends: bool
+    lengths: Sequence[int] = ()
+    batch: int = PER_CLIP
+
+    @property
+    def frames(self) -> int | None:
+        """A budget for batches; None where lengths differ so little that any batch would keep to it."""
+        if not self.lengths:
+            return None
+        budget = math.ceil(FRAMES * self.batch * sum(self.lengths) / len(self.lengths))
+        return budget if self.batch * max(self.lengths) > budget else None
 
 
 @dataclass(frozen=True)
@@ -83,7 +97,7 @@ def _with(held: Any, path: list[str], value: Any) -> Any:
 
 def choices(facts: PlanFacts, keys: Collection[str], stage: str) -> list[Choice]:
     """What to train the stage with, but for `keys` that were given."""
-    rules = (_start, _most_steps, _patience)
+    rules = (_start, _frames, _most_steps, _patience)
     wanted = [of_stage(choice, stage) for rule in rules if (choice := rule(facts)) is not None]
     return [one for one in wanted if not any(is_given(key, keys) for key in one.values)]
 
@@ -94,16 +108,21 @@ def of_stage(choice: Choice, stage: str) -> Choice:
     return Choice(values, choice.why)
 
 
-def smaller_batch(batch: int, steps: float, most: int | None, stage: str, *, least: int = 1) -> Choice | None:
-    """A batch halved until `ENOUGH_STEPS`, or as many as are wanted at `most`, fit where `steps` of the whole one
-    would, but not below `SMALLEST_BATCH` or `least`; None where enough fit."""
+def smaller_batch(
+    batch: int, steps: float, most: int | None, stage: str, *, least: int = 1, frames: int | None = None
+) -> Choice | None:
+    """A batch halved, and its frames with it, until `ENOUGH_STEPS`, or as many as are wanted at `most`, fit where
+    `steps` of the whole one would, but not below `SMALLEST_BATCH` or `least`; None where enough fit."""
     half, wanted, enough = batch, max(SMALLEST_BATCH, least), min(ENOUGH_STEPS, most or ENOUGH_STEPS)
     while steps * batch / half < enough and half // 2 >= wanted:
         half //= 2
     if half == batch:
         return None
     why = f"batches of {half}, since {steps:,.0f} steps of {batch} are few"
-    return of_stage(Choice({"training.batch": half}, why), stage)
+    values = {"training.batch": half}
+    if frames is not None:
+        values["training.frames"] = math.ceil(frames * half / batch)
+    return of_stage(Choice(values, why), stage)
 
 
 def changed_clips(clips: int, steps: float, most: int, stage: str) -> Choice | None:
@@ -127,10 +146,21 @@ def _start(facts: PlanFacts) -> Choice | None:
     return Choice({"start": facts.start}, f"from {facts.start}, {why}")
 
 
+def _frames(facts: PlanFacts) -> Choice | None:
+    if (frames := facts.frames) is None:
+        return None
+    least, longest = min(facts.lengths), max(facts.lengths)
+    why = f"{frames:,} frames a batch at most, since clips of {least:,} to {longest:,} frames should cost alike"
+    return Choice({"training.frames": frames}, why)
+
+
 def _most_steps(facts: PlanFacts) -> Choice | None:
     if facts.ends:
         return None
-    most = max(FEWEST_STEPS, STEPS_A_CLIP * facts.clips)
+    steps = STEPS_A_CLIP * facts.clips
+    if (frames := facts.frames) is not None:  # batches hold fewer clips then, and each is to be met as often
+        steps = STEPS_A_CLIP * PER_CLIP * len(budgeted(facts.lengths, min(facts.batch, facts.clips), frames))
+    most = max(FEWEST_STEPS, steps)
     why = f"{most:,} steps at most, since {facts.clips:,} clips are known by heart after that"
     return Choice({"training.most_steps": most}, why)
 

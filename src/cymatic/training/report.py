@@ -32,10 +32,16 @@ from cymatic.training.state import Progress
 
 VERDICT_TEXT, VERDICT_JSON, TRACEBACK = "verdict.txt", "verdict.json", "verdict-error.txt"
 SHARE, LEAST, MOST = 0.06, 10.0, 60.0  # of the training time; seconds
+MOST_SHARE = 0.25  # of the time that is left for both
 MADE, TAKES = 48, 8  # clips made at most, and of one caption
 TESTED = 300  # held-out clips looked at, at most
 # What may go wrong outside of cymatic's own code; anything else is a bug.
 EXPECTED = (Error, OSError, MemoryError, torch.OutOfMemoryError, KeyboardInterrupt)
+
+
+def for_verdict(seconds: float) -> float:
+    """Of so many seconds those that the verdict may take."""
+    return min(max(SHARE * seconds, LEAST), MOST, MOST_SHARE * seconds)
 
 
 def report_on(
@@ -64,7 +70,7 @@ def report_on(
     try:
         for name in (VERDICT_TEXT, VERDICT_JSON, TRACEBACK):
             (run / name).unlink(missing_ok=True)
-        budget = min(max(SHARE * progress.seconds, LEAST), MOST) if seconds is None else seconds
+        budget = min(max(SHARE * progress.seconds, LEAST) if seconds is None else seconds, MOST)
         say(f"trained; evaluating what it makes ({budget:.0f} s at most)")
         model: Any = load(run, device=str(device))
         began = time.monotonic()

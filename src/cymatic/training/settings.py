@@ -18,7 +18,8 @@ class TrainingSettings(Config):
     steps: int | None = Field(default=None, ge=1)
     minutes: float | None = Field(default=None, gt=0, le=MOST_MINUTES)
     most_steps: int | None = Field(default=None, ge=1)  # that minutes may become
-    batch: int = Field(default=64, ge=1)
+    batch: int = Field(default=64, ge=1)  # items; with `frames` at most
+    frames: int | None = Field(default=None, ge=1)  # that a batch may hold, padding included; None: any
     learning_rate: float = Field(default=1e-3, gt=0)  # of AdamW's steps
     matrix_rate: float = Field(default=0.02, gt=0)  # of Muon's steps
     betas: tuple[float, float] = (0.9, 0.99)  # of AdamW

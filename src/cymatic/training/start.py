@@ -143,6 +143,8 @@ def shaped(recipe: Recipe, stage: str, start: Start) -> Recipe:
 def facts(data: Data, recipe: Recipe, stage: str, start: Start | None) -> PlanFacts:
     """What a plan for this stage rests on; `start`: a starter that fits it."""
     captions = {normalise(one.caption) for one in data.train}
+    keys = given(recipe)
+    open_frames = not any(is_given(f"stages.{stage}.training.{key}", keys) for key in ("batch", "frames"))
     return PlanFacts(
         clips=len(data.train),
         captions=len(captions),
@@ -152,6 +154,8 @@ def facts(data: Data, recipe: Recipe, stage: str, start: Start | None) -> PlanFa
         pitched=sum(speaks_of_pitch(one.caption) for one in data.train),
         start=start.name if start is not None else None,
         ends=recipe.lasting(stage).steps is not None,
+        lengths=tuple(one.target.shape[-1] for one in data.train) if open_frames else (),
+        batch=recipe.stages[stage].training.batch,
     )
 
 

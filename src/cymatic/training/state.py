@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -25,6 +25,17 @@ STATE = "state"  # the folder, in that of the part that gives a stage its name
 
 
 @dataclass
+class Decided:
+    """What a run by minutes has made of them so far: the `steps` that it makes, at `most` so many since the loss held
+    out has risen, and from which step (`since`) the rates fall from which `share` of theirs."""
+
+    steps: int | None = None
+    most: int | None = None
+    since: int | None = None
+    share: float = 1.0
+
+
+@dataclass
 class Progress:
     """How far a run has come. `best` is the lowest validation loss so far, `best_step` that of the weights kept,
     `worse` how many checkpoints in a row were clearly above it, `seconds` the time spent training."""
@@ -34,6 +45,7 @@ class Progress:
     best_step: int = 0
     worse: int = 0
     seconds: float = 0.0
+    decided: Decided = field(default_factory=Decided)
 
 
 def save_state(
@@ -80,7 +92,7 @@ def read_progress(folder: Path) -> Progress:
             f"{path.parents[3]} --out NEW"
         )
     try:
-        return Progress(**values)
+        return Progress(**{**values, "decided": Decided(**values.get("decided", {}))})
     except TypeError as error:
         raise ModelError(f"{folder} does not fit this version: {error}") from None
 

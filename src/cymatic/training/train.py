@@ -24,9 +24,10 @@ from cymatic.training.data import changes, remember_data
 from cymatic.training.hardware import check_compiler, check_precision, compile_blocks, make_fabric
 from cymatic.training.history import History
 from cymatic.training.loop import Outcome, Report, fit
-from cymatic.training.plan import check_disk, check_place, measured_pace
+from cymatic.training.pace import Pace
+from cymatic.training.plan import TRIED_FOR, TRIED_SHARE, check_disk, check_place, measured_pace
 from cymatic.training.recipe import Recipe, parse_recipe, write_recipe
-from cymatic.training.report import report_on
+from cymatic.training.report import for_verdict, report_on
 from cymatic.training.settings import TrainingSettings
 from cymatic.training.state import STATE, Progress, has_state, read_progress
 from cymatic.training.stop import stop_on_signal
@@ -108,7 +109,8 @@ def _spent(run: Path, name: str) -> float:
 def deadline_of(recipe: Recipe, name: str, run: Path, began: float, *, resume: bool) -> float | None:
     """When a stage is to end (of `time.monotonic`), where minutes say so; what was spent before a stop counts.
 
-    The last stage of a run by minutes ends with the whole run, so that reading and encoding are in its minutes.
+    The first stage's minutes begin with the run (at `began`), and the last stage of a run by minutes ends with it, so
+    that reading and encoding are in them.
     """
     minutes = recipe.lasting(name).minutes
     if minutes is None:
@@ -116,9 +118,8 @@ def deadline_of(recipe: Recipe, name: str, run: Path, began: float, *, resume: b
     if name == recipe.last and recipe.minutes is not None and recipe.stages[name].training.minutes is None:
         spent = sum(_spent(run, other) for other in recipe.stages) if resume else 0.0
         return began + 60 * recipe.minutes - spent
-    return (
-        (began if len(recipe.stages) == 1 else time.monotonic()) + 60 * minutes - (_spent(run, name) if resume else 0)
-    )
+    from_now = began if name == next(iter(recipe.stages)) else time.monotonic()
+    return from_now + 60 * minutes - (_spent(run, name) if resume else 0.0)
 
 
 def _train_on(
@@ -189,12 +190,30 @@ def _fit(
     task.to(fabric.device)
     if compiled:
         compile_blocks(task)
-    with fabric.autocast():
-        pace = fabric.broadcast(measured_pace(task, built.batches[0]))
-    if not begun:
-        built, pace = built.at_pace(built, pace)
+    verdict = verdict and built.domain is not None
+    reserve = 0.0 if deadline is None or not verdict else for_verdict(deadline - time.monotonic())
+    if deadline is not None:
+        deadline -= reserve
+
+    def left() -> float | None:
+        """Seconds for training."""
+        return None if deadline is None else fabric.broadcast(deadline - time.monotonic())
+
+    def measured() -> Pace:
+        seconds = left()
+        limit = TRIED_FOR if seconds is None else min(TRIED_FOR, TRIED_SHARE * seconds)
+        with fabric.autocast():
+            return fabric.broadcast(measured_pace(task, built.batches, built.training, limit))
+
+    pace, seconds = measured(), left()
+    if not begun and seconds is not None:
+        before = built.batches
+        built, pace = built.at_pace(built, pace, seconds)
+        if built.batches is not before:
+            pace = measured()
     recipe = built.recipe
-    for line in built.plan(pace):
+    done = read_progress(run / built.name / STATE).step if begun else 0
+    for line in built.plan(pace, left(), done):
         say(line)
 
     def keep(settings: TrainingSettings) -> None:
@@ -248,7 +267,8 @@ def _fit(
     finally:
         fabric.logger.finalize("done")  # writes what it still holds
     if verdict and first and outcome.finished:
-        report_on(run, built, outcome.progress, history, device=fabric.device, say=say)
+        budget = None if deadline is None else max(reserve, deadline + reserve - time.monotonic())
+        report_on(run, built, outcome.progress, history, device=fabric.device, seconds=budget, say=say)
     return recipe, replace(outcome, use=built.use)
 
 

@@ -40,7 +40,8 @@ def build_alignment(context: Context, stage: AlignmentStage) -> Built:
     torch.manual_seed(mixed(stage.training.seed, 0))
     encoders: dict[str, Any] = {role: ENCODER_OF[type(config)](config) for role, config in parts.items()}
     task = AlignmentTask(stage, encoders)
-    batches = Bucketed(data.epoch, stage.training.batch, mixed(stage.training.seed, 1), **context.ranks)
+    settings = stage.training
+    batches = Bucketed(data.epoch, settings.batch, mixed(settings.seed, 1), frames=settings.frames, **context.ranks)
     about = (
         *describe_data(data),
         f"model  {parameters(task) / 1e6:.1f} M parameters, batches of {batches.batch}",

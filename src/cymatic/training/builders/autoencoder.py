@@ -65,7 +65,9 @@ def _batches(context: Context, stage: AutoencoderStage, data: Data, part: Any) -
     settings = stage.training
     seed = mixed(settings.seed, 1)
     if stage.segment is None:
-        return Bucketed(data.epoch, settings.batch, seed, **context.ranks)
+        return Bucketed(data.epoch, settings.batch, seed, frames=settings.frames, **context.ranks)
+    if settings.frames is not None:
+        raise Error("training.frames bounds batches of whole items, and segments are of one length; leave it out")
     cell = part.cell
     size = max(1, round(size_of(data, stage.segment) / cell)) * cell
     return RandomCrops(

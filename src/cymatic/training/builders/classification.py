@@ -34,7 +34,8 @@ def build_classification(context: Context, stage: ClassificationStage) -> Built:
     torch.manual_seed(mixed(stage.training.seed, 0))
     classifier = Classifier(ClassifierConfig(labels={"caption": captions}, trunk=stage.part))
     task = ClassificationTask(context.name, classifier, Disturbance(longest=stage.longest, mix=stage.mix))
-    batches = Bucketed(data.epoch, stage.training.batch, mixed(stage.training.seed, 1), **context.ranks)
+    settings = stage.training
+    batches = Bucketed(data.epoch, settings.batch, mixed(settings.seed, 1), frames=settings.frames, **context.ranks)
     about = (
         *describe_data(data),
         f"model  {parameters(task) / 1e6:.2f} M parameters, batches of {batches.batch}",

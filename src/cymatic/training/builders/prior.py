@@ -15,6 +15,7 @@ from cymatic.data.augment import Augmenter
 from cymatic.data.batches import Bucketed, Sequenced, Streamed, longest_of
 from cymatic.data.examples import Data, Example, Reading, at_other_pitches, load_examples
 from cymatic.encoders import ENCODERS
+from cymatic.errors import Error
 from cymatic.evaluation.domain import MELS, Domain
 from cymatic.evaluation.values import targets_of
 from cymatic.hub.parts import load_part, save_part
@@ -112,26 +113,28 @@ def _batches(context: Context, recipe: Recipe, examples: list[Example], spec: An
     settings = recipe.stages[context.name].training
     augment = recipe.data.augment
     change = Augmenter(augment, examples, spec, mixed(settings.seed, 3)) if augment.changes else None
-    return Bucketed(examples, settings.batch, mixed(settings.seed, 1), change=change, **context.ranks)
+    return Bucketed(
+        examples, settings.batch, mixed(settings.seed, 1), frames=settings.frames, change=change, **context.ranks
+    )
 
 
 def _at_pace(
     context: Context, examples: list[Example], data: Data, spec: Any
-) -> Callable[[Built, Pace], tuple[Built, Pace]]:
-    """What the minutes of a plan allow at a pace, where its recipe leaves that open; and the pace then."""
+) -> Callable[[Built, Pace, float], tuple[Built, Pace]]:
+    """What so many seconds allow at a pace, where the recipe leaves that open; and the pace then."""
 
-    def at_pace(built: Built, pace: Pace) -> tuple[Built, Pace]:
+    def at_pace(built: Built, pace: Pace, seconds: float) -> tuple[Built, Pace]:
         recipe, name, settings = built.recipe, built.name, built.training
-        if settings.minutes is None:
-            return built, pace
         keys, most = given(recipe), settings.most_steps
-        fit, before = pace.steps_in(60 * settings.minutes), min(settings.batch, len(examples))
-        planned = any(key.endswith("training.most_steps") for one in built.chosen for key in one.values)
+        fit, before, frames = pace.steps_in(seconds), min(settings.batch, len(examples)), settings.frames
+        chosen = {key for one in built.chosen for key in one.values}
+        planned = f"stages.{name}.training.most_steps" in chosen
         choice = None
         if planned and most is not None and not is_given("data.augment", keys):
             choice = changed_clips(len(data.train), fit, most, name)
-        if choice is None and not is_given(f"stages.{name}.training.batch", keys):
-            choice = smaller_batch(before, fit, most, name, least=context.fabric.world_size)
+        open_batch = not is_given(f"stages.{name}.training.batch", keys)
+        if choice is None and open_batch and (frames is None or f"stages.{name}.training.frames" in chosen):
+            choice = smaller_batch(before, fit, most, name, least=context.fabric.world_size, frames=frames)
         if choice is None:
             return built, pace
         recipe = with_choices(recipe, [choice])
@@ -158,7 +161,8 @@ def _over_codes(context: Context, stage: PriorStage, codec: Any, own: bool) -> B
     task = _parts(context, stage, TargetFacts(codec.config.reads, sizes, longest), data.train)
     if stage.start is not None and not context.resumed:
         load_start(stage.start, stage.part).give(task.encoder, task.prior, longest)
-    batches = Bucketed(epoch, stage.training.batch, mixed(stage.training.seed, 1), **context.ranks)
+    settings = stage.training
+    batches = Bucketed(epoch, settings.batch, mixed(settings.seed, 1), frames=settings.frames, **context.ranks)
     about = (
         *_about(data, task, stage),
         f"codes  {max(sizes)} of them, {len(sizes)} in a column, at most {longest} columns",
@@ -176,6 +180,8 @@ def _over_shards(context: Context, stage: PriorStage, codec: Any, own: bool) -> 
     sizes = codec.sizes[: streams.wanted.levels]
     task = _parts(context, stage, TargetFacts(codec.config.reads, sizes, streams.longest), ())
     settings = stage.training
+    if settings.frames is not None:
+        raise Error("training.frames is for data in memory, and these are read from shards; leave it out")
     batches: Sequenced = Streamed(
         streams.shards, streams.wanted, streams.count, settings.batch, mixed(settings.seed, 1), **context.ranks
     )
@@ -215,8 +221,9 @@ def _codec(codec: Any, own: bool) -> dict[str, Any]:
 
 
 def _about(data: Data, task: Any, stage: PriorStage) -> tuple[str, ...]:
-    batch = min(stage.training.batch, len(data.epoch))
-    return (*describe_data(data), f"model  {parameters(task) / 1e6:.1f} M parameters, batches of {batch}")
+    batch, frames = min(stage.training.batch, len(data.epoch)), stage.training.frames
+    of = f"{batch}" if frames is None else f"{batch} at most, in {frames:,} frames"
+    return (*describe_data(data), f"model  {parameters(task) / 1e6:.1f} M parameters, batches of {of}")
 
 
 def _complete(

@@ -68,12 +68,12 @@ class AlignmentTask(nn.Module):
         return {**terms, "loss": torch.stack(list(terms.values())).mean()}
 
     @torch.no_grad()
-    def measure(self, held_out: Sequence[Example], batch: int) -> dict[str, float]:
+    def measure(self, held_out: Sequence[Example], batch: int, frames: int | None = None) -> dict[str, float]:
         """The loss among items held out, and the recall in the first ten of each pair of roles, both ways."""
         some = held_out[:: max(1, len(held_out) // MOST_MEASURED)][:MOST_MEASURED]
         vectors: dict[str, list[Tensor]] = {role: [] for role in self.roles}
         captions: list[str] = []
-        for part in in_order(some, batch):
+        for part in in_order(some, batch, frames):
             captions += part.captions
             for role, found in self._vectors(part).items():
                 vectors[role].append(found)

@@ -209,7 +209,7 @@ class AutoencoderTask(nn.Module):
         return low_pass(batch, cutoff, rate)
 
     @torch.no_grad()
-    def measure(self, held_out: Sequence[Any], batch: int) -> dict[str, float]:
+    def measure(self, held_out: Sequence[Any], batch: int, frames: int | None = None) -> dict[str, float]:
         """On items held out: the part's own distance between an item and its reconstruction, `half` the same with half
         of the levels, and how evenly codes are used: the perplexity of the level that is used least, as a share of its
         size; how many discriminators have collapsed."""

@@ -53,7 +53,7 @@ class ClassificationTask(nn.Module):
         return {"loss": loss}
 
     @torch.no_grad()
-    def measure(self, held_out: Sequence[Example], batch: int) -> dict[str, float]:
+    def measure(self, held_out: Sequence[Example], batch: int, frames: int | None = None) -> dict[str, float]:
         """Cross-entropy and the share of right answers, over items whose caption is one of the answers."""
         known = [one for one in held_out if one.caption in self.number]
         if not known:

@@ -67,7 +67,7 @@ class PriorTask(nn.Module):
         return self.prior.loss(target, lengths, cond, generator, shard, step=int(self.steps))
 
     @torch.no_grad()
-    def measure(self, held_out: Sequence[Example], batch: int) -> dict[str, float]:
+    def measure(self, held_out: Sequence[Example], batch: int, frames: int | None = None) -> dict[str, float]:
         """Mean terms over items held out, with the same noise and times at every call.
 
         The loss is the prior's `measured` term alone: how likely the lengths are gets worse within steps on few items,
@@ -77,7 +77,7 @@ class PriorTask(nn.Module):
         sums: dict[str, float] = {}
         total = 0.0
         device = self.steps.device
-        for some in in_order(held_out, batch):
+        for some in in_order(held_out, batch, frames):
             weight = self.prior.weight_of(some.lengths)
             cond = self.encoder(some.inputs(self.stage.given))
             for _ in range(self.rounds):

@@ -31,8 +31,9 @@ class Task(Protocol):
     def __call__(self, batch: Any, seed: int) -> dict[str, Tensor]:
         """`{"loss": ..., and its terms}` of one batch."""
 
-    def measure(self, held_out: Sequence[Any], batch: int) -> dict[str, float]:
-        """Mean terms over items held out, `loss` among them; the same at every call. In eval mode."""
+    def measure(self, held_out: Sequence[Any], batch: int, frames: int | None = None) -> dict[str, float]:
+        """Mean terms over items held out, `loss` among them; the same at every call. In eval mode. batch, frames: as in
+        training, where items are measured side by side."""
 
     def parameter_groups(self, settings: TrainingSettings) -> list[dict[str, Any]]:
         """Groups for `muon.Muon`, each with its `rate`."""
