@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from threading import RLock, Timer
 from types import TracebackType
-from typing import TextIO
+from typing import Any, TextIO
 
 from cymatic.apps.terminal import printable
 
@@ -116,6 +116,42 @@ class Progress:
                 self._next = now + self._gap
                 with suppress(OSError, ValueError):  # nobody reads on; the work is worth more than its progress
                     print(self.line, file=stream, flush=True)
+
+
+class Phases:
+    """One `Progress` after another: a call that names another work ends the one before.
+
+        with Phases() as show:
+            show("generating", 0, 100)
+    """
+
+    def __init__(self, unit: str = "") -> None:
+        self._unit = unit
+        self._now: Progress | None = None
+
+    def __enter__(self) -> Phases:
+        return self
+
+    def __exit__(self, *how: Any) -> None:
+        if self._now is not None:
+            self._now.__exit__(None, None, None)
+
+    def __call__(self, what: str, done: float, total: float | None = None, words: str = "") -> None:
+        """See `Progress`."""
+        if self._now is None or self._now.what != what:
+            self.__exit__()
+            self._now = Progress(what, self._unit).__enter__()
+        self._now(done, total, words)
+
+
+def by_items(progress: Progress, begin: int, some: int, n: int) -> Callable[[int, int], None]:
+    """What follows the steps of items `begin` to `begin + some` of `n`, which are made side by side."""
+    progress(begin, n, f"{begin} of {n}" if n > 1 else "")
+
+    def follow(step: int, steps: int) -> None:
+        progress(begin + some * step / steps, n, f"{begin} of {n}" if n > 1 else f"step {step} of {steps}")
+
+    return follow
 
 
 class _Bar:
