@@ -1,4 +1,4 @@
-"""How far a long work is and how long it will take, on stderr: a bar on a terminal, a plain line now and then elsewhere.
+"""How far a long work is and how long it will take, on stderr: a bar on a terminal, plain lines elsewhere.
 
 What is done within two seconds shows nothing. Standard output is left alone, whatever it is.
 """
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from threading import RLock, Timer
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any
 
 from cymatic.apps.terminal import printable
 
@@ -25,7 +25,8 @@ class Progress:
         with Progress("encoding", "files") as progress:
             progress(0, 400)
 
-    what: the work. unit: of the numbers, where a call gives no words of its own.
+    what: the work. unit: of the numbers, where a call gives no words of its own. stream: text goes there, by default to
+    stderr.
     """
 
     def __init__(
@@ -33,7 +34,7 @@ class Progress:
         what: str,
         unit: str = "",
         *,
-        stream: TextIO | None = None,
+        stream: Any = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.what, self.unit = what, unit
@@ -121,8 +122,8 @@ class Progress:
 class Phases:
     """One `Progress` after another: a call that names another work ends the one before.
 
-        with Phases() as show:
-            show("generating", 0, 100)
+    with Phases() as show:
+        show("generating", 0, 100)
     """
 
     def __init__(self, unit: str = "") -> None:
@@ -133,13 +134,18 @@ class Phases:
         return self
 
     def __exit__(self, *how: Any) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Nothing is shown until the next call, so that something may be said."""
         if self._now is not None:
             self._now.__exit__(None, None, None)
+            self._now = None
 
     def __call__(self, what: str, done: float, total: float | None = None, words: str = "") -> None:
         """See `Progress`."""
         if self._now is None or self._now.what != what:
-            self.__exit__()
+            self.end()
             self._now = Progress(what, self._unit).__enter__()
         self._now(done, total, words)
 
@@ -157,7 +163,7 @@ def by_items(progress: Progress, begin: int, some: int, n: int) -> Callable[[int
 class _Bar:
     """The display on a terminal, gone without a trace at its end."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: Any) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
 
