@@ -1,4 +1,4 @@
-"""The command line: `cymatic sound`, `train`, `evaluate`, `plot`, `encode`, `decode`, `codec`, `data`, `classifier`.
+"""The command line: `cymatic sound`, `train`, `evaluate`, `plot`, `encode`, `decode`, `models`, `codec`, `data`, ...
 
 Only typer is imported at the top: `cymatic --help` is instant because torch is loaded by the command that needs it.
 Whatever a user can mend is one line on stderr and exit code 2.
@@ -21,6 +21,7 @@ from cymatic.apps.codec_commands import decode, encode
 from cymatic.apps.codec_map_command import codec
 from cymatic.apps.data_command import data
 from cymatic.apps.import_command import import_command
+from cymatic.apps.models_command import models
 from cymatic.apps.progress import Progress, by_items
 from cymatic.apps.terminal import say_note, say_notes
 from cymatic.apps.verbs import VERBS, numbered
@@ -280,3 +281,4 @@ for verb in VERBS:
 app.command()(encode)
 app.command()(decode)
 app.command("import")(import_command)
+app.command()(models)

@@ -48,7 +48,7 @@ def revocode(model: Any, value: Any) -> Any:
 def revoiced(model: Any, value: Any, target: Tensor) -> Any:
     """`target`, which stands for `value`, in the medium again, as long as `value`; nothing is faded or limited."""
     size = model.medium.prepare(value, model.gives).shape[-1]
-    return model.restored([target], [{"model": model.name, "sha256": model.sha256}], size)[0]
+    return model.restored([target], [model.stamp], size)[0]
 
 
 def extend(
