@@ -2,7 +2,7 @@
 
     python benchmarks/ship.py runs/NAME src/cymatic/starters/NAME
 
-The card is written by hand beside them.
+The card is written by hand beside them. The version is one more than that of the starter which lies there.
 """
 
 import sys
@@ -11,7 +11,7 @@ from pathlib import Path
 import cymatic
 from cymatic.encoders import ENCODERS
 from cymatic.hub.parts import load_part, save_part
-from cymatic.hub.pipeline_file import read_pipeline, write_pipeline
+from cymatic.hub.pipeline_file import PIPELINE, read_pipeline, write_pipeline
 from cymatic.hub.wave_codecs import ANY_CODEC
 from cymatic.priors import PRIORS
 from cymatic.vocoders import VOCODERS
@@ -24,7 +24,13 @@ def ship(run: Path, starter: Path) -> None:
     for name, place in file.places(run).items():
         save_part(starter / name, load_part(place, (*ENCODERS, *PRIORS, *ANY_CODEC, *VOCODERS)), half=True)
         print(f"{name}: {(starter / name / 'model.safetensors').stat().st_size / 1e6:.2f} MB")
-    write_pipeline(starter, file.model_copy(update={"parts": {name: name for name in file.parts}}))
+    before = read_pipeline(starter) if (starter / PIPELINE).exists() else None
+    update = {
+        "parts": {name: name for name in file.parts},
+        "version": 1 if before is None else (before.version or 0) + 1,
+        "licence": file.licence if before is None else before.licence,
+    }
+    write_pipeline(starter, file.model_copy(update=update))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from tests.conftest import absent
 
+from cymatic.apps import progress
+
 
 @dataclass(frozen=True)
 class Ran:
@@ -30,6 +32,7 @@ def cli(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
     from cymatic.apps.cli import run
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(progress, "PATIENCE", 600.0)  # what a busy machine makes last must not show in what is compared
 
     def call(*arguments: object) -> Ran:
         capsys.readouterr()

@@ -6,10 +6,8 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
 from cymatic.apps.evaluate_command import check_folder
+from cymatic.apps.progress import Progress
 from cymatic.apps.terminal import printable
 from cymatic.data.facts import usual_rate
 from cymatic.data.packs import read_packs, whole_folder
@@ -37,17 +35,13 @@ def classifier_training_command(
         raise Error(f"{output} already holds a part; a classifier stays as it is, so give another folder with -o")
     sources = read_packs((whole_folder(str(folder)),), None, role=AUDIO.name)
     rate = classifier_rate(usual_rate(sources.of("train")), HIGHEST)
-    corpus = read_sounds(sources, rate, long="cut")
+    with Progress("reading", "clips") as progress:
+        corpus = read_sounds(sources, rate, long="cut", on_clip=progress)
     asked(corpus.train, questions)  # before minutes pass
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
-    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("training", total=None)
-
-        def show(step: int, steps: int) -> None:
-            progress.update(bar, completed=step, total=steps)
-
-        classifier, steps = train_on(corpus.train, questions, rate=rate, seconds=60 * minutes, seed=seed, progress=show)
+    with Progress("training", "steps") as progress:
+        classifier, steps = train_on(
+            corpus.train, questions, rate=rate, seconds=60 * minutes, seed=seed, progress=progress
+        )
     save_part(output, classifier)
     found = tried(classifier, corpus.valid, classifier.truth((corpus.train, corpus.valid)))
     for line in lines_of(found, len(corpus.valid)):

@@ -1,4 +1,4 @@
-"""The command line: `cymatic sound`, `train`, `evaluate`, `plot`, `encode`, `decode`, `codec`, `data`, `classifier`.
+"""The command line: `cymatic sound`, `train`, `evaluate`, `plot`, `encode`, `decode`, `models`, `codec`, `data`, ...
 
 Only typer is imported at the top: `cymatic --help` is instant because torch is loaded by the command that needs it.
 Whatever a user can mend is one line on stderr and exit code 2.
@@ -21,6 +21,8 @@ from cymatic.apps.codec_commands import decode, encode
 from cymatic.apps.codec_map_command import codec
 from cymatic.apps.data_command import data
 from cymatic.apps.import_command import import_command
+from cymatic.apps.models_command import models
+from cymatic.apps.progress import Progress, by_items
 from cymatic.apps.terminal import say_note, say_notes
 from cymatic.apps.verbs import VERBS, numbered
 from cymatic.errors import Error, Note
@@ -157,16 +159,18 @@ def sound(
         options = ", ".join(f"--{name.replace('_', '-')}" for name in how if name in make.settings)
         raise Error(f"{model} takes no --{strange[0].replace('_', '-')}; it takes {options}")
     # A few at a time, so that of ten thousand none is lost when the command is stopped.
-    for start in range(0, n, AT_ONCE):
-        some = min(AT_ONCE, n - start)
-        made = make(prompt, n=some, seed=seed + start, seconds=seconds, **given)
-        if start == 0:
-            say_notes(made)
-        for i, one in enumerate(made, start + 1):
-            written = one.write(numbered(output, i, n))
-            print(f"{written}  {one.seconds:.2f} s, {one.rate} Hz, seed {seed + i - 1}")
-            if plot is not None:
-                print(one.plot(numbered(plot, i, n)))
+    with Progress("making sounds" if n > 1 else "making a sound") as progress:
+        for start in range(0, n, AT_ONCE):
+            some = min(AT_ONCE, n - start)
+            follow = by_items(progress, start, some, n)
+            made = make(prompt, n=some, seed=seed + start, seconds=seconds, on_step=follow, **given)
+            if start == 0:
+                say_notes(made)
+            for i, one in enumerate(made, start + 1):
+                written = one.write(numbered(output, i, n))
+                print(f"{written}  {one.seconds:.2f} s, {one.rate} Hz, seed {seed + i - 1}")
+                if plot is not None:
+                    print(one.plot(numbered(plot, i, n)))
 
 
 @app.command()
@@ -277,3 +281,4 @@ for verb in VERBS:
 app.command()(encode)
 app.command()(decode)
 app.command("import")(import_command)
+app.command()(models)

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cymatic.apps.progress import Progress
+
 if TYPE_CHECKING:
+    from cymatic.media.audio_streams import Blocks
     from cymatic.media.pipes import ByteSource
     from cymatic.pipelines.sound_codec import SoundCodec, Written
 
@@ -75,19 +78,19 @@ def encode(
         _folder(
             audio, sources, output, ".cym", workers, lambda one, to: codec.encode_file(one, to, kbps, entropy=entropy)
         )
-    elif output == PIPE or audio == PIPE:
+    else:
         from cymatic.files import writing
         from cymatic.media import audio_files as files
 
-        blocks = pipes.blocks(_input()) if audio == PIPE else files.blocks(audio)
-        if output == PIPE:
-            codec.encode_blocks(blocks, _Output(), kbps, entropy=entropy)
-            return
-        with writing(output) as file:
-            written = codec.encode_blocks(blocks, file, kbps, entropy=entropy)
+        with Progress("encoding", "s") as progress:
+            blocks = pipes.blocks(_input()) if audio == PIPE else files.blocks(audio)
+            blocks = _timed(blocks, progress, None if audio == PIPE else _seconds(audio))
+            if output == PIPE:
+                codec.encode_blocks(blocks, _Output(), kbps, entropy=entropy)
+                return
+            with writing(output) as file:
+                written = codec.encode_blocks(blocks, file, kbps, entropy=entropy)
         _say(output, written)
-    else:
-        _say(output, codec.encode_file(audio, output, kbps, entropy=entropy))
 
 
 def decode(
@@ -132,7 +135,11 @@ def _decode_one(codes: Path, output: Path, known: _Models, kbps: float | None) -
     from cymatic.media.pipes import WavPipe
     from cymatic.pipelines.sound_codec import opened
 
-    with nullcontext(_input()) if codes == PIPE else opened(codes) as stream:  # once, for it may be a pipe, too
+    with (
+        nullcontext(_input()) if codes == PIPE else opened(codes) as stream,  # once, for it may be a pipe, too
+        Progress("decoding", "bytes") as progress,
+    ):
+        stream = _Counted(stream, progress, os.path.getsize(codes) if codes.is_file() else None)
         reader = CymReader(stream, pipes.NAME if codes == PIPE else str(codes))
         codec = known.named(reader.header.model)
         _say_if_whole(codec, codes)
@@ -241,12 +248,16 @@ def _folder(
             return str(error)
 
     seconds, size, skipped = 0.0, 0, 0
+    sizes = [source.stat().st_size if source.is_file() else 0 for source in sources]  # a long file takes longer
+    what = "encoding" if suffix == ".cym" else "decoding"
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, cores // workers))
     try:
-        with ThreadPoolExecutor(workers) as pool:
+        with ThreadPoolExecutor(workers) as pool, Progress(what) as progress:
+            progress(0, sum(sizes), f"0 of {len(sources)} files")
             try:
-                for source, written in zip(sources, pool.map(one, sources), strict=True):
+                for i, (source, written) in enumerate(zip(sources, pool.map(one, sources), strict=True), 1):
+                    progress(sum(sizes[:i]), sum(sizes), f"{i} of {len(sources)} files")
                     if isinstance(written, str):
                         skipped += 1
                         print(printable(f"skipped   {source}: {written.removeprefix(f'{source} ')}"), file=sys.stderr)
@@ -277,6 +288,39 @@ def _places(folder: Path, sources: Sequence[Path], output: Path, suffix: str) ->
 
 def _input() -> ByteSource:
     return sys.stdin.buffer
+
+
+class _Counted:
+    """A stream whose reader is seen to go on, `size` bytes at most."""
+
+    def __init__(self, stream: ByteSource, progress: Progress, size: int | None) -> None:
+        self._stream, self._progress, self._size, self._done = stream, progress, size, 0
+
+    def read(self, size: int, /) -> bytes:
+        self._progress(self._done, self._size)
+        data = self._stream.read(size)
+        self._done += len(data)
+        return data
+
+
+def _timed(blocks: Blocks, progress: Progress, seconds: float | None) -> Blocks:
+    """The same blocks, which are seen to go on."""
+    done = 0.0
+    for block, rate in blocks:
+        progress(round(done, 1), seconds)
+        yield block, rate
+        done += block.shape[1] / rate
+
+
+def _seconds(audio: Path) -> float | None:
+    """How long a file says that it is; None where it can't be asked."""
+    import soundfile
+
+    try:
+        seconds = soundfile.info(str(audio)).duration
+    except (soundfile.SoundFileError, OSError, ValueError):
+        return None
+    return round(seconds, 1) if 0 < seconds < 10**6 else None
 
 
 class _Output:

@@ -6,9 +6,7 @@ import shlex
 import textwrap
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
+from cymatic.apps.progress import Phases
 from cymatic.apps.terminal import printable
 from cymatic.data.published.catalogue import EFFECTS, PACKS
 
@@ -30,20 +28,20 @@ def data_get_command(name: str, folder: Path, given: Path | None) -> None:
     from cymatic.data.published.dataset_writer import splits_of
     from cymatic.data.published.get import Watch, get  # brings in numpy and soundfile
 
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        bars: dict[str, TaskID] = {}
+    with Phases() as show:
 
-        def show(what: str, done: int, total: int | None, words: str) -> None:
-            if what not in bars:
-                bars[what] = progress.add_task(words, total=total)
-            progress.update(bars[what], completed=done, total=total, description=words)
+        def say(line: str) -> None:
+            show.end()
+            print(printable(line))
+
+        def fetched(have: int, total: int | None) -> None:
+            of = "" if total is None else f" of {total / 1e6:.1f}"
+            show("fetching", have, total, f"{have / 1e6:.1f}{of} MB")
 
         watch = Watch(
-            say=lambda line: print(printable(line)),
-            on_sound=lambda done, total: show("sounds", done, total, f"{done} of {total} sounds"),
-            on_bytes=lambda have, total: show("fetching", have, total, f"fetched {have / 1e6:.1f} MB"),
+            say=say,
+            on_sound=lambda done, total: show("writing", done, total, f"{done} of {total} sounds"),
+            on_bytes=fetched,
         )
         made = get(name, folder, given, watch)
     minutes = sum(row["seconds"] for row in made.rows) / 60

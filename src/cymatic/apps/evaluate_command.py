@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -11,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from cymatic.apps.clips import clips_of
+from cymatic.apps.progress import Phases
 from cymatic.apps.report_page import page
 from cymatic.apps.terminal import printable
 from cymatic.data.facts import usual_rate
@@ -52,10 +53,19 @@ def evaluate_command(run: str, data: Path | None, classifier: Path | None, n: in
     if seed < 0:
         raise Error(f"the seed is {seed}; give a whole number from 0")
     check_folder(output)
-    console = Console(stderr=True)
+    with Phases("clips") as show:
+        _evaluate(run, data, classifier, n, seed, output, began, show)
 
+
+def _evaluate(
+    run: str, data: Path | None, classifier: Path | None, n: int, seed: int, output: Path, began: float, show: Phases
+) -> None:
     def say(line: str) -> None:
-        console.out(printable(line), highlight=False)
+        show.end()
+        print(printable(line), file=sys.stderr)
+
+    def reading(done: int, total: int) -> None:
+        show("reading", done, total)
 
     model: Any = load(run)
     given = load_part(classifier, (Classifier,)) if classifier is not None else None
@@ -63,10 +73,10 @@ def evaluate_command(run: str, data: Path | None, classifier: Path | None, n: in
     sounds, rate = model.medium is AUDIO, 0
     if sounds:
         rate = classifier_rate(usual_rate(sources.of("train")), model.rate)
-        corpus = read_sounds(sources, model.rate, longest=longest, long=long)
+        corpus = read_sounds(sources, model.rate, longest=longest, long=long, on_clip=reading)
         domain = sounds_by(model.spec if model.spec.vocoded else FRONT_ENDS[rate])
     else:
-        corpus, domain = read_values(sources, model.medium), values_of(model.medium)
+        corpus, domain = read_values(sources, model.medium, on_clip=reading), values_of(model.medium)
     if isinstance(model, Generates):
         check_corpus(model, corpus)  # type: ignore[arg-type]
     if given is not None and classifier is not None:
@@ -84,7 +94,10 @@ def evaluate_command(run: str, data: Path | None, classifier: Path | None, n: in
                 f"training a classifier on {len(corpus.train)} clips (about {OWN_SECONDS:.0f} s; "
                 "--classifier gives one)"
             )
-            given, steps = train_on(corpus.train, rate=rate, seconds=OWN_SECONDS)
+            given, steps = train_on(
+                corpus.train, rate=rate, seconds=OWN_SECONDS,
+                progress=lambda step, steps: show("training a classifier", step, steps, f"step {step} of {steps}"),
+            )  # fmt: skip
             recogniser = given
             origin = f"trained for this report on {len(corpus.train)} training clips, {steps} steps"
         elif given is None:
@@ -98,7 +111,8 @@ def evaluate_command(run: str, data: Path | None, classifier: Path | None, n: in
         place = output / CLASSIFIER
         save_part(place, given)
     name = classifier.name if classifier is not None else f"{model.name}'s own classifier"
-    found = evaluate(model, corpus, recogniser, domain, n=n, seed=seed, name=name, say=say)
+    found = evaluate(model, corpus, recogniser, domain, n=n, seed=seed, name=name, say=say, on_clip=show)
+    show.end()
     if why is not None:
         found.missing["accuracy"] = found.missing["distances"] = f"there is no classifier, for {why}"
     report = report_of(model, corpus, found, n)

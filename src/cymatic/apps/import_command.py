@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from cymatic.apps.progress import Progress
+
 
 def import_command(
     output: Annotated[Path, typer.Option("--output", "-o", help="A new folder for the model.")],
@@ -51,16 +53,18 @@ def import_command(
             raise Error(f"{classes} is not UTF-8 text; give one class a line") from None
         except OSError as error:
             raise Error(f"{classes} can't be read: {reason(error)}") from None
-    import_model(
-        output,
-        mel=PRESETS[mel],
-        source=source,
-        codec=codec,
-        codec_config=codec_config,
-        prior=prior,
-        prior_config=prior_config,
-        classes=names,
-        vocoder=vocoder,
-        vocoder_args=vocoder_args,
-    )
+    with Progress("importing") as progress:
+        import_model(
+            output,
+            mel=PRESETS[mel],
+            source=source,
+            codec=codec,
+            codec_config=codec_config,
+            prior=prior,
+            prior_config=prior_config,
+            classes=names,
+            vocoder=vocoder,
+            vocoder_args=vocoder_args,
+            on_file=progress,
+        )
     print(f"{output} holds the model")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cymatic.apps.progress import Progress, by_items
 from cymatic.apps.terminal import say_notes
 
 if TYPE_CHECKING:
@@ -42,10 +43,12 @@ def extend(
 ) -> None:
     """Go on from the beginning of a sound."""
     sound, make = _ready("extend", model, device, output, n, audio)
-    made = make.extend(
-        sound[0], prompt=prompt, keep=keep, seconds=seconds, seed=seed, n=n, guidance=guidance,
-        temperature=temperature, top_k=top_k, top_p=top_p, greedy=greedy or None,
-    )  # fmt: skip
+    with Progress("extending") as progress:
+        made = make.extend(
+            sound[0], prompt=prompt, keep=keep, seconds=seconds, seed=seed, n=n, guidance=guidance,
+            temperature=temperature, top_k=top_k, top_p=top_p, greedy=greedy or None,
+            on_step=by_items(progress, 0, 1, 1),
+        )  # fmt: skip
     _write(made, output)
 
 
@@ -63,7 +66,10 @@ def vary(
 ) -> None:
     """Make sounds that are like a sound."""
     sound, make = _ready("vary", model, device, output, n, audio)
-    _write(make.vary(sound[0], n=n, amount=amount, seed=seed, prompt=prompt), output)
+    with Progress("varying") as progress:
+        follow = by_items(progress, 0, 1, 1)
+        made = make.vary(sound[0], n=n, amount=amount, seed=seed, prompt=prompt, on_step=follow)
+    _write(made, output)
 
 
 def blend(
@@ -77,7 +83,9 @@ def blend(
 ) -> None:
     """Walk from one sound to another."""
     sounds, make = _ready("blend", model, device, output, steps, first, second)
-    _write(make.blend(*sounds, steps=steps, prompt=prompt), output)
+    with Progress("blending") as progress:
+        made = make.blend(*sounds, steps=steps, prompt=prompt, on_step=by_items(progress, 0, 1, 1))
+    _write(made, output)
 
 
 VERBS = (extend, vary, blend)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,8 +72,11 @@ class Inspection:
         return os.path.relpath(item.path(), self.folder.root)
 
 
-def inspect_folder(path: str | Path, cache: Cache | None = None) -> Inspection:
-    """Reads and decodes everything in a folder once; what it learns of each file is cached.
+def inspect_folder(
+    path: str | Path, cache: Cache | None = None, *, on_clip: Callable[[int, int], None] = lambda done, total: None
+) -> Inspection:
+    """Reads and decodes everything in a folder once; what it learns of each file is cached. on_clip: told how many
+    clips are done, and how many there are.
 
     Raises Error where `read_folder` does.
     """
@@ -93,7 +97,8 @@ def inspect_folder(path: str | Path, cache: Cache | None = None) -> Inspection:
 
     alike: dict[str, dict[Path, Item]] = defaultdict(dict)
     with ThreadPoolExecutor() as pool:
-        for item, facts in zip(folder.items, pool.map(look, folder.items), strict=True):
+        for done, (item, facts) in enumerate(zip(folder.items, pool.map(look, folder.items), strict=True), 1):
+            on_clip(done, len(folder.items))
             if isinstance(facts, str):
                 found.broken.append(Skipped(found.name(item), facts))
                 continue

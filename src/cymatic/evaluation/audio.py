@@ -15,7 +15,7 @@ from cymatic.data.folder import Item
 from cymatic.data.packs import Sources
 from cymatic.data.settings import Long, Pack
 from cymatic.errors import Error
-from cymatic.evaluation.corpus import Corpus, read_corpus
+from cymatic.evaluation.corpus import Corpus, OnClip, read_corpus, silently
 from cymatic.evaluation.domain import Domain, Losses
 from cymatic.evaluation.intervals import bootstrap
 from cymatic.evaluation.outlines import mel_statistics, sound_outline
@@ -41,7 +41,15 @@ def classifier_rate(usual: int, most: int) -> int:
     return max((rate for rate in FRONT_ENDS if rate <= min(usual, most)), default=min(FRONT_ENDS))
 
 
-def read_sounds(sources: Sources, rate: int, *, longest: float = LONGEST, long: Long = "skip", seed: int = 0) -> Corpus:
+def read_sounds(
+    sources: Sources,
+    rate: int,
+    *,
+    longest: float = LONGEST,
+    long: Long = "skip",
+    seed: int = 0,
+    on_clip: OnClip = silently,
+) -> Corpus:
     """`read_corpus` of sounds, as mono at `rate` Hz.
 
     A recording longer than `longest` seconds (or than its pack says) is left out, or gives its first window where long
@@ -62,7 +70,7 @@ def read_sounds(sources: Sources, rate: int, *, longest: float = LONGEST, long: 
             sound = AUDIO.windows.read(path, AUDIO.windows.find(facts, most))[0]
         return (sound or Sound.read(path)).mono().resample(rate)
 
-    corpus = read_corpus(sources, read, seed=seed)
+    corpus = read_corpus(sources, read, seed=seed, on_clip=on_clip)
     say_trouble(cache)
     return corpus
 

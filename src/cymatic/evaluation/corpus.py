@@ -60,7 +60,16 @@ class Corpus:
         return cls(["the clips"], train, valid, (len(train), len(valid)), [], "")
 
 
-def read_corpus(sources: Sources, read: Callable[[Item, Pack], Any], *, seed: int = 0) -> Corpus:
+OnClip = Callable[[int, int], None]  # told how many clips are done, and how many there are
+
+
+def silently(done: int, total: int) -> None:
+    """For whoever does not follow a work."""
+
+
+def read_corpus(
+    sources: Sources, read: Callable[[Item, Pack], Any], *, seed: int = 0, on_clip: OnClip = silently
+) -> Corpus:
     """Up to 2,000 clips trained on and 500 held out, of every caption about as many, their captions normalised.
 
     read: the value of an item of a pack, or a text that says why it is left out; what it raises as Error or OSError
@@ -77,12 +86,19 @@ def read_corpus(sources: Sources, read: Callable[[Item, Pack], Any], *, seed: in
     skipped: list[str] = []
     clips: dict[str, Clips] = {}
     there: dict[str, int] = {}
+    chosen: dict[str, list[tuple[Item, Pack]]] = {}
     for split, most in (("train", MOST_TRAIN), ("valid", MOST_HELD_OUT)):
         listed = [(item, source.pack) for source in sources.packs for item in source.of(split)]
         there[split] = len(listed)
-        chosen = [listed[row] for row in balanced([item.caption for item, _ in listed], most, seed)]
+        chosen[split] = [listed[row] for row in balanced([item.caption for item, _ in listed], most, seed)]
+    done, total = 0, sum(map(len, chosen.values()))
+    for split, some in chosen.items():
+        found = []
         with ThreadPoolExecutor() as pool:
-            found = list(pool.map(lambda one: load(*one), chosen))
+            for one in pool.map(lambda one: load(*one), some):
+                on_clip(done, total)
+                found.append(one)
+                done += 1
         good = [one for one in found if not isinstance(one, str)]
         skipped += [one for one in found if isinstance(one, str)]
         clips[split] = Clips([one[0] for one in good], [one[1] for one in good], [one[2] for one in good])

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cymatic.errors import Error, Note
+from cymatic.evaluation.corpus import OnClip, silently
 from cymatic.evaluation.evaluable import Draws, Generates
 from cymatic.evaluation.intervals import Estimate
 from cymatic.evaluation.outlines import mel_outline, mel_statistics
@@ -50,11 +51,16 @@ class Domain:
         return isinstance(model, Draws if self.targets else Generates)
 
     def make(
-        self, model: Any, prompts: Sequence[str], seeds: Sequence[int], guidance: float | None = None
+        self,
+        model: Any,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        guidance: float | None = None,
+        on_clip: OnClip = silently,
     ) -> list[Any]:
         """A clip for each prompt and seed. Raises Error where targets are not finite, and as the model does."""
         if not self.targets:
-            return _values(model, prompts, seeds)
+            return _values(model, prompts, seeds, on_clip)
         made = model.draw(prompts, seeds, guidance)
         if not all(one.isfinite().all() for one in made):
             raise Error("it makes NaN or infinity instead of clips")
@@ -69,12 +75,13 @@ class Domain:
 MELS = Domain("mel", mel_outline, targets=True, features=lambda mel: (mel_outline(mel), mel_statistics(mel)))
 
 
-def _values(model: Generates, prompts: Sequence[str], seeds: Sequence[int]) -> list[Any]:
+def _values(model: Generates, prompts: Sequence[str], seeds: Sequence[int], on_clip: OnClip) -> list[Any]:
     """Values; takes of one prompt with seeds in a row come from one call."""
     made: list[Any] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Note)  # that a caption is new to the model would be said of each
         while (start := len(made)) < len(prompts):
+            on_clip(start, len(prompts))
             end = start + 1
             while end < len(prompts) and prompts[end] == prompts[start] and seeds[end] == seeds[end - 1] + 1:
                 end += 1

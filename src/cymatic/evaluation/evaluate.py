@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from cymatic.errors import Error
 from cymatic.evaluation.accuracy import Accuracy, failing, labels_of
 from cymatic.evaluation.captions import balanced, by_caption
 from cymatic.evaluation.code_use import CodeUse, through_codec
-from cymatic.evaluation.corpus import Clips, Corpus
+from cymatic.evaluation.corpus import Clips, Corpus, OnClip
 from cymatic.evaluation.distributions import FEW, Distances, compared
 from cymatic.evaluation.diversity import diversities
 from cymatic.evaluation.domain import Domain, Losses
@@ -115,12 +116,14 @@ def evaluate(
     name: str = "the classifier",
     until: float | None = None,
     say: Callable[[str], None] = lambda line: None,
+    on_clip: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> Evaluation:
     """All measures of `model` on `n` clips generated with its defaults, no selection.
 
     Captions are asked for as `plan` says, take i with seed + i. The recogniser must not have learned from what is held
     out. until: a time (of `time.monotonic`) about which it ends: then fewer clips are made where that is needed, what
-    takes hundreds of clips is left out, and captions that fail are tried with more guidance.
+    takes hundreds of clips is left out, and captions that fail are tried with more guidance. on_clip: told what is done
+    to clips, with how many, and how many there are.
 
     Raises Error as `check_count`, `check_corpus`, `check_labels` and the model do.
     """
@@ -141,7 +144,7 @@ def evaluate(
 
         asked = plan(check_corpus(model, corpus), rank, n, seed, takes=1 if until is not None else TAKES)
         say(f"generating {n} clips of {len(asked)} captions")
-        made = generate(model, domain, asked, seed, until)
+        made = generate(model, domain, asked, seed, until, partial(on_clip, "generating"))
         found.seeds = (seed, seed + max(asked.values()) - 1)
     else:
         for what in ("generated", "distances", "neighbours", "diversity"):
@@ -154,7 +157,7 @@ def evaluate(
     sets = {REAL: held, MADE: made}
     if until is None:
         say(f"passing {len(held)} held-out clips through the model")
-        through = _through(model, held, domain, found)
+        through = _through(model, held, domain, found, partial(on_clip, "passing clips through the model"))
         sets = {REAL: held, THROUGH: held if through is None else through, MADE: made}
         _inside(model, corpus, domain, found)
         if not len(held):
@@ -191,12 +194,15 @@ def _sense(model: HasLoss, corpus: Corpus, domain: Domain, found: Evaluation) ->
         return
 
 
-def _through(model: Named, held: Clips, domain: Domain, found: Evaluation) -> Clips | None:
+def _through(model: Named, held: Clips, domain: Domain, found: Evaluation, on_clip: OnClip) -> Clips | None:
     """The held-out clips through the whole model, and what each way loses; None where nothing can pass through."""
     if not isinstance(model, Reconstructs):
         found.missing["reconstruction"] = "no clip can pass through this model"
         return None
-    each = [model.reconstructions(value) for value in held.values]
+    each = []
+    for value in held.values:
+        on_clip(len(each), len(held))
+        each.append(model.reconstructions(value))
     for way in each[0] if each else ():
         if domain.losses is not None:
             found.reconstruction[way] = domain.losses(held.values, [one[way] for one in each])

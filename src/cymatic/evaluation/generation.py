@@ -10,7 +10,7 @@ import numpy as np
 
 from cymatic.errors import Error
 from cymatic.evaluation.captions import by_caption, readable
-from cymatic.evaluation.corpus import Clips, Corpus
+from cymatic.evaluation.corpus import Clips, Corpus, OnClip, silently
 from cymatic.evaluation.domain import Domain
 from cymatic.evaluation.evaluable import Named
 
@@ -56,12 +56,19 @@ def beside(clips: Clips, asked: Mapping[str, int]) -> Clips:
     return clips.at(sorted(rows))
 
 
-def generate(model: Named, domain: Domain, asked: Mapping[str, int], seed: int, until: float | None = None) -> Clips:
+def generate(
+    model: Named,
+    domain: Domain,
+    asked: Mapping[str, int],
+    seed: int,
+    until: float | None = None,
+    on_clip: OnClip = silently,
+) -> Clips:
     """What the model makes of each caption as often as asked, caption by caption; where time is short take by take, as
     many as can be begun in 0.7 of it, the first in any case."""
     wanted = [(caption, seed + take) for caption, takes in asked.items() for take in range(takes)]
     if until is None:
-        return Clips.of(_make(model, domain, wanted, None), [caption for caption, _ in wanted])
+        return Clips.of(_make(model, domain, wanted, None, on_clip), [caption for caption, _ in wanted])
     wanted.sort(key=lambda one: one[1])
     now = time.monotonic()
     end = now + 0.7 * max(until - now, 0.0)
@@ -79,10 +86,16 @@ def make_until(
     return Clips.of(made, [caption for caption, _ in wanted[: len(made)]])
 
 
-def _make(model: Named, domain: Domain, wanted: Sequence[tuple[str, int]], guidance: float | None) -> list[Any]:
+def _make(
+    model: Named,
+    domain: Domain,
+    wanted: Sequence[tuple[str, int]],
+    guidance: float | None,
+    on_clip: OnClip = silently,
+) -> list[Any]:
     spelling = _spelling(model)
     prompts = [spelling.get(readable(caption) or "", caption) for caption, _ in wanted]
-    return domain.make(model, prompts, [seed for _, seed in wanted], guidance)
+    return domain.make(model, prompts, [seed for _, seed in wanted], guidance, on_clip)
 
 
 def _spelling(model: Named) -> dict[str, str]:

@@ -9,13 +9,13 @@ from cymatic.data.facts import facts_of, say_trouble
 from cymatic.data.folder import Item
 from cymatic.data.packs import Sources
 from cymatic.data.settings import Pack
-from cymatic.evaluation.corpus import Corpus, read_corpus
+from cymatic.evaluation.corpus import Corpus, OnClip, read_corpus, silently
 from cymatic.evaluation.domain import Domain
 from cymatic.media.medium import Medium
 from cymatic.signal.spec import Spec
 
 
-def read_values(sources: Sources, medium: Medium[Any], *, seed: int = 0) -> Corpus:
+def read_values(sources: Sources, medium: Medium[Any], *, seed: int = 0, on_clip: OnClip = silently) -> Corpus:
     """`read_corpus` of files of `medium`; what is blank is left out."""
     cache = Cache()
 
@@ -26,7 +26,7 @@ def read_values(sources: Sources, medium: Medium[Any], *, seed: int = 0) -> Corp
             return f"{path} is empty"
         return medium.read(path) if value is None else value
 
-    corpus = read_corpus(sources, read, seed=seed)
+    corpus = read_corpus(sources, read, seed=seed, on_clip=on_clip)
     say_trouble(cache)
     return corpus
 

@@ -37,6 +37,7 @@ def import_model(
     vocoder: Path | None = None,
     vocoder_args: Path | None = None,
     say: Callable[[str], None] = print,
+    on_file: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
     """Writes the parts that were given into `folder`; with a codec and a prior that is a model, heard by Griffin-Lim
     where no vocoder was given. All is read before anything is written.
@@ -44,7 +45,7 @@ def import_model(
     source: a waveform codec, as `read_peer` reads it: a folder or file of EnCodec, DAC or Mimi, which is a model of its
     own for `cymatic encode` and `decode`. codec, prior: checkpoints of SpecVQGAN or MelSpec_GPT_VQVAE, with their YAML
     where there is one; classes: the names of the prior's classes, in the order of their numbers; vocoder: MelGAN's
-    `best_netG.pt`, with its `args.yml`.
+    `best_netG.pt`, with its `args.yml`; on_file: told how many of the files that were given are read, and their number.
 
     Raises Error for a folder that is in the way and where nothing was given, ModelError for what does not fit.
     """
@@ -53,6 +54,8 @@ def import_model(
     if source is not None and (codec or prior) is not None:
         raise Error(f"{source} is a waveform codec, and priors over its codes can't be imported; give it alone")
     parts: dict[str, nn.Module] = {}
+    files = sum(file is not None for file in (source, codec, prior, vocoder))
+    on_file(0, files)
     if source is not None:
         peer = parts["codec"] = read_peer(source)
         try:
@@ -63,6 +66,7 @@ def import_model(
         imported = read_codec(codec, mel, codec_config)
         parts["codec"] = imported.codec
         say(_left_out(codec, imported.left_out))
+        on_file(1, files)
     names: tuple[str, ...] = ()
     if prior is not None:
         gpt = read_gpt(prior, prior_config, names=classes)
@@ -77,8 +81,10 @@ def import_model(
         names = gpt.classes.config.names if gpt.classes is not None else ()
         parts |= {"prior": gpt.prior, "encoder": encoder}
         say(_left_out(prior, gpt.left_out))
+        on_file(1 + (codec is not None), files)
     if vocoder is not None:
         parts["vocoder"] = import_melgan(vocoder, vocoder_args, mel=mel)
+        on_file(files, files)
     if not parts:
         raise Error(
             "nothing was given to import; give a codec's folder or file, or --codec, --prior, --vocoder or several"

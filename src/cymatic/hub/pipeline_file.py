@@ -24,12 +24,21 @@ class PipelineFile(Config):
     """The parts of a model by folder, the captions that it knows, and how it is used where the user says nothing.
 
     sampling: settings of its prior. kbps: how many thousand bits a second a codec spends (None: all that it can).
+    version: of a model that is published again and again; licence: of its weights, in a few words. No hash of a model
+    is over this file, so neither changes what a `.cym` file says of its codec.
     """
 
     parts: dict[str, str] = Field(min_length=1)
     captions: tuple[str, ...] = Field(default=(), max_length=MOST_CAPTIONS)
     sampling: dict[str, Any] = Field(default_factory=dict)
     kbps: float | None = Field(default=None, gt=0)
+    version: int | None = Field(default=None, ge=1)
+    licence: str | None = Field(default=None, min_length=1, max_length=200)
+
+    def stamp(self, name: str, sha256: str) -> dict[str, Any]:
+        """What the info of something made says of the model that made it."""
+        version = {} if self.version is None else {"version": self.version}
+        return {"model": name, **version, "sha256": sha256}
 
     @property
     def kind(self) -> Kind:

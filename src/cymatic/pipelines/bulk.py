@@ -76,12 +76,13 @@ def encode_in_bulk(
     strict: bool = False,
     device: str = "cpu",
     say: Callable[[str], None] = print,
+    on_shard: Callable[[int, int], None] = lambda done, total: None,
 ) -> Totals:
     """Encodes a folder of sounds, or tar archives of them, into shards of codes in `out`; goes on where it stopped.
 
     workers: processes of this machine, or of the cluster. What is broken is named, skipped and counted; with `strict`
-    it stops the work. Raises Error for an output that holds the codes of another plan, ModelError for a model that is
-    no codec, and what `read_inputs` raises.
+    it stops the work. on_shard: told how many shards are there, and how many there will be. Raises Error for an output
+    that holds the codes of another plan, ModelError for a model that is no codec, and what `read_inputs` raises.
     """
     if out.absolute() in (source.absolute(), source.absolute().parent if source.is_file() else None):
         raise Error(f"{out} holds the sounds; give another folder for their codes")
@@ -100,12 +101,13 @@ def encode_in_bulk(
     name = str(model) if folder.name == str(model) and not Path(model).exists() else str(folder.absolute())
     job = BulkJob(name, codec.sha256, kbps, work.root.absolute(), out.absolute(), entropy, strict, device)
     del codec
-    return _work(work, job, plan, engine, workers, say)
+    return _work(work, job, plan, engine, workers, say, on_shard)
 
 
 def _work(
-    work: BulkInputs, job: BulkJob, plan: Plan, engine: Engine, workers: int, say: Callable[[str], None]
-) -> Totals:
+    work: BulkInputs, job: BulkJob, plan: Plan, engine: Engine, workers: int, say: Callable[[str], None],
+    on_shard: Callable[[int, int], None],
+) -> Totals:  # fmt: skip
     totals = Totals(skipped=list(work.skipped))
     open_units = []
     for unit in work.units:
@@ -117,8 +119,10 @@ def _work(
     if totals.before:
         say(f"{totals.before} of {plan.shards} shards are there already")
     if open_units:
+        on_shard(totals.shards, plan.shards)
         for summary in _engine(engine)(open_units, job, workers):
             totals.add(summary)
+            on_shard(totals.shards, plan.shards)
             for name, why, _ in summary.skipped:
                 say(f"skipped {name}: {why}")
             say(f"{summary.shard}  {summary.sounds} sounds, {summary.seconds:.1f} s, {summary.bytes} bytes")

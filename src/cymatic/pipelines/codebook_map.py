@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,13 +80,14 @@ class CodebookMap:
 
 
 def codebook_map(
-    codec: WaveformCodec, sounds: Sequence[Float[np.ndarray, " samples"]], level: int = 1, *, seconds: float = HELD
-) -> CodebookMap:
+    codec: WaveformCodec, sounds: Sequence[Float[np.ndarray, " samples"]], level: int = 1, *, seconds: float = HELD,
+    on_sound: Callable[[int, int], None] = lambda done, total: None,
+) -> CodebookMap:  # fmt: skip
     """The map of level number `level` (from 1), measured on `sounds` of one channel at the codec's rate.
 
     A code sounds as the codec decodes it, held for `seconds` from silence on. A code of a deeper level is an addition,
     so it is heard on top of what is typical before it: the codes of the frame of `sounds` that is nearest to their
-    mean. Topographic error and use are those of the frames of `sounds`.
+    mean. Topographic error and use are those of the frames of `sounds`. on_sound: told how many of them are encoded.
 
     Raises Error for a level that the codec has not, too many codes, or no sounds; ModelError for a codec without codes.
     """
@@ -96,7 +97,11 @@ def codebook_map(
     rate, size = codec.config.rate, codec.sizes[level - 1]
     if not sounds:
         raise Error("there are no sounds to measure the map on; give some")
-    z = torch.cat([_latent(codec, sound) for sound in sounds], -1)
+    latents = []
+    for sound in sounds:
+        on_sound(len(latents), len(sounds))
+        latents.append(_latent(codec, sound))
+    z = torch.cat(latents, -1)
     own = level - codec.side_codes  # the quantizer's levels come after the side codes
     z, side = codec.split_side(z)
     codes = quantizer.encode(z, own)[0]

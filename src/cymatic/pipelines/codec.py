@@ -25,8 +25,12 @@ class MediaCodec:
     raises ModelError.
     """
 
-    def __init__(self, codec: Any, *, name: str = "unnamed", sha256: str = "") -> None:
+    def __init__(
+        self, codec: Any, *, name: str = "unnamed", sha256: str = "", stamp: dict[str, Any] | None = None
+    ) -> None:
+        """stamp: what the info of what it makes says of it (by default its name and hash)."""
         self.codec, self.name, self.sha256 = codec.eval(), name, sha256
+        self.stamp = {"model": name, "sha256": sha256} if stamp is None else stamp
         self.spec = codec.config.reads
         self.medium = MEDIA[self.spec.medium]
 
@@ -74,7 +78,7 @@ class MediaCodec:
             )
         length = self.medium.prepare(value, self.spec).shape[-1]
         made = self.decode(self.encode(value))[..., :length]
-        info = {"model": self.name, "sha256": self.sha256, "cymatic": __version__}
+        info = {**self.stamp, "cymatic": __version__}
         return self.medium.restore(made, self.codec.config.gives, info)
 
 
@@ -89,6 +93,6 @@ def load_codec_pipeline(
     codec: Any = load_part(place, ANY_CODEC).to(device)
     name, sha256 = name or folder.name, fingerprint([place])
     if not (codec.kept_in_shards and codec.sizes):  # a codec without codes gives latents for a prior
-        return MediaCodec(codec, name=name, sha256=sha256)
+        return MediaCodec(codec, name=name, sha256=sha256, stamp=file.stamp(name, sha256))
     check_codes_suffice(codec, str(place))
-    return SoundCodec(codec, kbps=file.kbps, name=name, sha256=sha256)
+    return SoundCodec(codec, kbps=file.kbps, name=name, sha256=sha256, stamp=file.stamp(name, sha256))

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cymatic.errors import Error, ModelError
 from cymatic.pipelines.asked import Prompt, check_count
+from cymatic.priors.progress import OnStep
 
 IMPORTANCE = 32  # draws of a latent for a likelihood
 
@@ -47,7 +48,7 @@ def revocode(model: Any, value: Any) -> Any:
 def revoiced(model: Any, value: Any, target: Tensor) -> Any:
     """`target`, which stands for `value`, in the medium again, as long as `value`; nothing is faded or limited."""
     size = model.medium.prepare(value, model.gives).shape[-1]
-    return model.restored([target], [{"model": model.name, "sha256": model.sha256}], size)[0]
+    return model.restored([target], [model.stamp], size)[0]
 
 
 def extend(
@@ -59,13 +60,14 @@ def extend(
     seconds: float | None = None,
     seed: SupportsIndex = 0,
     n: SupportsIndex = 1,
+    on_step: OnStep | None = None,
     **settings: Any,
 ) -> list[Any]:
     """`n` values that begin as `value` does and go on as the prior would.
 
     keep: how many seconds of it are kept (otherwise half). seconds: the whole length (otherwise the model ends when it
-    likes). prompt: what is wanted; without one, guidance is off. Raises Error where nothing would be left to keep or to
-    add.
+    likes). prompt: what is wanted; without one, guidance is off. on_step: see `priors.progress`. Raises Error where
+    nothing would be left to keep or to add.
     """
     n, seed = check_count(seed, n)
     how = model.sampling(settings if prompt is not None else {**settings, "guidance": 1.0})
@@ -92,14 +94,23 @@ def extend(
             range(seed, seed + n),
             lengths=None if columns is None else torch.full((n,), columns),
             start=codes[:, :kept].expand(n, -1, -1),
+            on_step=on_step,
             **how.model_dump(),
         )
     info = {**model.info(prompt, how), "extends": f"{kept * column:.2f} s"}
     return model.finished(model.decoded(found, lengths), seed, info, size)
 
 
-def blend(model: Any, first: Any, second: Any, *, steps: int = 5, prompt: Prompt | None = None) -> list[Any]:
-    """`steps` values from one to the other, evenly spaced in the latent of a GPT-VAE.
+def blend(
+    model: Any,
+    first: Any,
+    second: Any,
+    *,
+    steps: int = 5,
+    prompt: Prompt | None = None,
+    on_step: OnStep | None = None,
+) -> list[Any]:
+    """`steps` values from one to the other, evenly spaced in the latent of a GPT-VAE. on_step: see `priors.progress`.
 
     Raises ModelError where the prior has no latent, Error for fewer than 2 steps.
     """
@@ -110,7 +121,7 @@ def blend(model: Any, first: Any, second: Any, *, steps: int = 5, prompt: Prompt
     with torch.inference_mode():
         a, b = (codes_of(model, value)[0] for value in (first, second))
         cond = None if prompt is None else model.condition(prompt)
-        found, lengths = model.prior.blend(a, b, steps, cond=cond, **how.model_dump())
+        found, lengths = model.prior.blend(a, b, steps, cond=cond, on_step=on_step, **how.model_dump())
     info = {"blend": steps, **model.info(prompt, how)}
     return model.finished(model.decoded(found, lengths), 0, info)
 
@@ -123,8 +134,10 @@ def vary(
     amount: float = 0.5,
     seed: SupportsIndex = 0,
     prompt: Prompt | None = None,
+    on_step: OnStep | None = None,
 ) -> list[Any]:
-    """`n` values near `value` in the latent of a GPT-VAE; `amount`: 0 stays there, 1 forgets it.
+    """`n` values near `value` in the latent of a GPT-VAE; `amount`: 0 stays there, 1 forgets it. on_step: see
+    `priors.progress`.
 
     Raises ModelError where the prior has no latent, Error for another amount.
     """
@@ -136,7 +149,7 @@ def vary(
     with torch.inference_mode():
         cond = None if prompt is None else model.condition(prompt)
         found, lengths = model.prior.vary(
-            codes_of(model, value)[0], n, amount, cond=cond, seed=seed, **how.model_dump()
+            codes_of(model, value)[0], n, amount, cond=cond, seed=seed, on_step=on_step, **how.model_dump()
         )
     info = {"varies": amount, **model.info(prompt, how)}
     return model.finished(model.decoded(found, lengths), seed, info)

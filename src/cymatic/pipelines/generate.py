@@ -61,6 +61,7 @@ class Generator:
         self.codec: Any = None if codec is None else codec.eval()
         self.vocoder: Any = None if vocoder is None else vocoder.eval()
         self.name, self.sha256, self.captions = name, sha256, file.captions
+        self.stamp = file.stamp(name, sha256)  # in the info of what it makes
         self.defaults = prior.sampling.parse(file.sampling, f"{name}: sampling")
         self._check_fit()
         self.spec = prior.config.reads if codec is None else codec.config.gives
@@ -193,7 +194,7 @@ class Generator:
         values = {name: value for name, value in how.model_dump(mode="json").items() if value is not None}
         notes = [note] if isinstance(prompt, str) and (note := self.familiarity.note(prompt)) else []
         return {
-            "prompt": described(prompt), "model": self.name, "sha256": self.sha256, **values,
+            "prompt": described(prompt), **self.stamp, **values,
             **({"notes": notes} if notes else {}),
         }  # fmt: skip
 

@@ -79,8 +79,18 @@ class SoundCodec:
     make a sound, `kbps` is what it spends if it is not told.
     """
 
-    def __init__(self, codec: WaveCodec, *, kbps: float | None = None, name: str = "unnamed", sha256: str = "") -> None:
+    def __init__(
+        self,
+        codec: WaveCodec,
+        *,
+        kbps: float | None = None,
+        name: str = "unnamed",
+        sha256: str = "",
+        stamp: dict[str, Any] | None = None,
+    ) -> None:
+        """stamp: what the info of what it makes says of it (by default its name and hash)."""
         self.codec, self.name, self.sha256 = codec.eval(), name, sha256 or "0" * 64
+        self.stamp = {"model": name, "sha256": self.sha256} if stamp is None else stamp
         if not codec.levels:
             raise ModelError(f"{name} gives no codes but latents for a prior; load its codec part to use these")
         self.rates = tuple(bits * self.rate / codec.hop / 1000 for bits in accumulate(widths(codec.sizes)))
@@ -182,7 +192,7 @@ class SoundCodec:
     def info(self, levels: int) -> dict[str, Any]:
         """What a sound made from so many levels says about itself."""
         kbps = round(self.rates[levels - 1], 3)
-        return {"model": self.name, "sha256": self.sha256, "kbps": kbps, "cymatic": __version__}
+        return {**self.stamp, "kbps": kbps, "cymatic": __version__}
 
     def check(self, header: CymHeader) -> None:
         """Raises ModelError where codes are not this model's."""
