@@ -59,6 +59,28 @@ def load_part(folder: Path, kinds: tuple[type[P], ...]) -> P:
     unexpected, of another shape or not finite. What the config claims is bounded by the tensors that the file holds:
     a config of a far larger network ends in a sentence, too, before memory or time is spent on it.
     """
+    part_class, config = _described(folder, kinds)
+    where = str(folder / CONFIG)
+    with Bounded(read_shapes(folder / WEIGHTS), where):
+        try:
+            part = part_class(config)
+        except Error:
+            raise
+        except (ValueError, TypeError, ArithmeticError, LookupError, RuntimeError, MemoryError) as error:
+            said = " ".join(str(error).split())[:200]
+            raise ModelError(f"{where} describes a part that can't be built ({said}); copy the model again") from error
+    load_weights(part, folder / WEIGHTS)
+    loaded: P = part.eval()
+    return loaded
+
+
+def read_config(folder: Path, kinds: tuple[type[nn.Module], ...]) -> Any:
+    """The config of the part in `folder`, which must be one of `kinds`. Raises ModelError as `load_part` does."""
+    return _described(folder, kinds)[1]
+
+
+def _described(folder: Path, kinds: tuple[type[nn.Module], ...]) -> tuple[Any, Any]:
+    """The class and the config of a part."""
     values = read_json(folder / CONFIG, MOST_CONFIG)
     check_format(values, folder / CONFIG)
     values = todays_config(values, str(folder / CONFIG))
@@ -73,17 +95,7 @@ def load_part(folder: Path, kinds: tuple[type[P], ...]) -> P:
     part_class: Any = by_kind[kind]
     where = str(folder / CONFIG)
     check_plain(values, where)
-    config = part_class.config_class.parse(values, where)
-    with Bounded(read_shapes(folder / WEIGHTS), where):
-        try:
-            part = part_class(config)
-        except Error:
-            raise
-        except (ValueError, TypeError, ArithmeticError, LookupError, RuntimeError, MemoryError) as error:
-            said = " ".join(str(error).split())[:200]
-            raise ModelError(f"{where} describes a part that can't be built ({said}); copy the model again") from error
-    load_weights(part, folder / WEIGHTS)
-    return part.eval()
+    return part_class, part_class.config_class.parse(values, where)
 
 
 def _said(dtype: torch.dtype) -> str:

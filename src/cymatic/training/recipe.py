@@ -71,6 +71,10 @@ class Recipe(Config):
             recipe = recipe.with_stage(self.last, training=open_ended)
         return recipe
 
+    def at(self, folder: str) -> Recipe:
+        """The recipe with its data in another place."""
+        return self.model_copy(update={"data": self.data.model_copy(update={"folder": folder})})
+
     def with_stage(self, name: str, **changes: Any) -> Recipe:
         """The recipe with other values in one of its stages."""
         stage = self.stages[name].model_copy(update=changes)

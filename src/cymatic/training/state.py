@@ -27,13 +27,15 @@ STATE = "state"  # the folder, in that of the part that gives a stage its name
 @dataclass
 class Progress:
     """How far a run has come. `best` is the lowest validation loss so far, `best_step` that of the weights kept,
-    `worse` how many checkpoints in a row were clearly above it, `seconds` the time spent training."""
+    `worse` how many checkpoints in a row were clearly above it, `seconds` the time spent training, `data` the
+    fingerprint of the data that all this is about (empty in states of earlier versions)."""
 
     step: int = 0
     best: float | None = None
     best_step: int = 0
     worse: int = 0
     seconds: float = 0.0
+    data: str = ""
 
 
 def save_state(
