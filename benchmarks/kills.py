@@ -2,11 +2,11 @@
 
     python benchmarks/kills.py --moments 50
 
-A tiny codec and a prior over its codes are trained on tones, each time in a process of its own that is killed (SIGKILL):
-half of the times after a random while, half of the times right before a random one of its changes to the run's folder
-(a file opened to be written, renamed or removed, a folder made or removed), so that checkpoints and the steps between
-stages are met often. One in three is killed once more as it goes on. After each kill the run must be a model or say in
-one sentence why it is none; in the end its parts must be those of the uninterrupted run, byte for byte.
+A tiny codec and a prior over its codes are trained on tones, each time in a process of its own that is killed
+(SIGKILL): half of the times after a random while, half of the times right before a random one of its changes to the
+run's folder (a file opened to be written, renamed or removed, a folder made or removed), so that checkpoints and the
+steps between stages are met often. One in three is killed once more as it goes on. After each kill the run must be a
+model or say in one sentence why it is none; in the end its parts must be those of the uninterrupted run, byte for byte.
 """
 
 from __future__ import annotations

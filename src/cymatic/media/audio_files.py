@@ -71,6 +71,12 @@ def blocks(path: str | os.PathLike[str]) -> Iterator[tuple[Float[np.ndarray, "ch
             yield block, stream.samplerate
 
 
+def info_of(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The info of a sound file alone, of which no sample is read. Raises what `read` raises."""
+    with _opened(path) as (file, stream):
+        return _info(file, stream.comment)
+
+
 @contextmanager
 def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[io.BufferedIOBase, _Stream]]:
     """The file and its decoder; what goes wrong with either is said in one sentence."""

@@ -338,6 +338,17 @@ class _Sounding:
                 yield codec.decode_codes(codes[None].to(self.model.device))[0].cpu().numpy()
 
 
+def made_by_a_codec(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is one of codes, or a sound that was made of codes."""
+    try:
+        if Path(path).suffix.lower() == ".cym":
+            with open(path, "rb") as file:
+                return CymReader(file, str(path)).header is not None
+        return {"model", "kbps", "cymatic"} <= files.info_of(path).keys()
+    except (Error, OSError):
+        return False
+
+
 def opened(path: str | os.PathLike[str]) -> Any:
     """An open file to read codes from. Raises FileNotFoundError, and Error for what can't be read."""
     try:

@@ -89,6 +89,14 @@ def located(recipe: Recipe, run: Path, folder: Path | None) -> Recipe:
     )
 
 
+def check_apart(recipe: Recipe, run: Path) -> None:
+    """Raises Error where a run would be written into the very folder that it is trained on."""
+    base = Path(recipe.data.folder or ".")
+    for folder in [base / pack.folder for pack in recipe.data.packs] or [base]:
+        if run.exists() and folder.exists() and os.path.samefile(run, folder):
+            raise Error(f"{run} holds what is trained on, and a run is a folder of its own; give another with --out")
+
+
 def _relative(run: Path, folder: str | None) -> str | None:
     try:
         return None if folder is None else os.path.relpath(folder, run.resolve())

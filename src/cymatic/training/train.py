@@ -21,7 +21,7 @@ from cymatic.hub.pipeline_file import PIPELINE, RECIPE
 from cymatic.training import ranks
 from cymatic.training.build import build
 from cymatic.training.built import Built, Context
-from cymatic.training.data import located, noticed, remember_data, remember_place, remembered
+from cymatic.training.data import check_apart, located, noticed, remember_data, remember_place, remembered
 from cymatic.training.hardware import check_compiler, check_precision, compile_blocks, make_fabric
 from cymatic.training.history import History
 from cymatic.training.loop import Outcome, Report, fit
@@ -69,6 +69,7 @@ def train(
         if settings.steps is None and settings.minutes is None:
             raise Error("how long to train is not said; give --minutes or --steps")
     check_place(run)
+    check_apart(recipe, run)
     with only_writer(run):
         _check_vacant(run, resume)
     logger = TensorBoardLogger(root_dir=run, name="logs", version="")
