@@ -6,12 +6,13 @@ import errno
 import os
 import secrets
 import stat
+import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from cymatic.errors import Error
+from cymatic.errors import Error, TemporaryError
 
 _TEMPORARY = ".cymatic-"
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
@@ -89,13 +90,29 @@ def remove_leftovers(folder: Path) -> None:
             left.unlink()
 
 
-def is_lfs_pointer(path: Path) -> bool:
+def is_lfs_pointer(path: str | os.PathLike[str]) -> bool:
     """Whether `path` is what Git LFS leaves in a file's place until the file itself was fetched."""
     try:
-        with path.open("rb") as file:
+        with open(path, "rb") as file:
             return file.read(len(LFS_POINTER)) == LFS_POINTER
     except OSError:
         return False
+
+
+@contextmanager
+def into_temporary() -> Iterator[None]:
+    """Where writing to a temporary file fails in this block, a TemporaryError blames its folder, and no other file."""
+    try:
+        yield
+    except OSError as error:
+        try:
+            place = tempfile.gettempdir()
+        except OSError:  # none is usable
+            place = os.environ.get("TMPDIR", "")
+        raise TemporaryError(
+            f"the folder for temporary files{f', {place},' if place else ''} can't be written: {reason(error)}; free "
+            "some space there, or let the variable TMPDIR name another folder"
+        ) from error
 
 
 def reason(error: OSError) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cymatic.errors import Error, ModelError
 from cymatic.pipelines.asked import Prompt, check_count
+from cymatic.scalars import Number, number, whole
 
 IMPORTANCE = 32  # draws of a latent for a likelihood
 
@@ -55,8 +56,8 @@ def extend(
     value: Any,
     *,
     prompt: Prompt | None = None,
-    keep: float | None = None,
-    seconds: float | None = None,
+    keep: Number | None = None,
+    seconds: Number | None = None,
     seed: SupportsIndex = 0,
     n: SupportsIndex = 1,
     **settings: Any,
@@ -68,6 +69,8 @@ def extend(
     add.
     """
     n, seed = check_count(seed, n)
+    keep = None if keep is None else number(keep, "what is kept")
+    seconds = None if seconds is None else number(seconds, "the length in seconds")
     how = model.sampling(settings if prompt is not None else {**settings, "guidance": 1.0})
     codes, _ = codes_of(model, value)
     whole, longest = codes.shape[-1], int(model.prior.longest)
@@ -98,12 +101,13 @@ def extend(
     return model.finished(model.decoded(found, lengths), seed, info, size)
 
 
-def blend(model: Any, first: Any, second: Any, *, steps: int = 5, prompt: Prompt | None = None) -> list[Any]:
+def blend(model: Any, first: Any, second: Any, *, steps: SupportsIndex = 5, prompt: Prompt | None = None) -> list[Any]:
     """`steps` values from one to the other, evenly spaced in the latent of a GPT-VAE.
 
     Raises ModelError where the prior has no latent, Error for fewer than 2 steps.
     """
     _check_latent(model, "blend")
+    steps = whole(steps, "the number of steps")
     if not 2 <= steps <= 1000:
         raise Error(f"{steps} steps were asked for; give a number from 2 to 1000")
     how = model.sampling({} if prompt is not None else {"guidance": 1.0})
@@ -120,7 +124,7 @@ def vary(
     value: Any,
     *,
     n: SupportsIndex = 4,
-    amount: float = 0.5,
+    amount: Number = 0.5,
     seed: SupportsIndex = 0,
     prompt: Prompt | None = None,
 ) -> list[Any]:
@@ -130,6 +134,7 @@ def vary(
     """
     _check_latent(model, "vary")
     n, seed = check_count(seed, n)
+    amount = number(amount, "the amount")
     if not 0 <= amount <= 1:
         raise Error(f"the amount is {amount:g}; give a number from 0 (stay there) to 1 (forget it)")
     how = model.sampling({} if prompt is not None else {"guidance": 1.0})
