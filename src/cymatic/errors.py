@@ -25,6 +25,10 @@ class PromptError(Error):
     """A prompt that can't be understood."""
 
 
+class TemporaryError(Error):
+    """The folder for temporary files, which can't be written."""
+
+
 class Cancelled(Error):
     """Raised by a callback between two steps of a long work, and passed on by it, to say that nobody waits for it."""
 

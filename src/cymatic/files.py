@@ -6,13 +6,15 @@ import errno
 import os
 import secrets
 import stat
+import tempfile
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from cymatic.errors import Error
+from cymatic.errors import Error, TemporaryError
 
+_TEMPORARY = ".cymatic-"
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 # What a reader says of one, after the file's name.
 IS_LFS_POINTER = "is a Git LFS pointer, which stands for the file and is not it; fetch the file with `git lfs pull`"
@@ -81,13 +83,36 @@ def check_output(path: str | os.PathLike[str], extensions: Collection[str]) -> N
         raise Error(f"{path} can't be written: permission denied; give a folder that you may write to")
 
 
-def is_lfs_pointer(path: Path) -> bool:
+def remove_leftovers(folder: Path) -> None:
+    """Removes what writers that were killed left below `folder`; nobody else may be writing there."""
+    for left in folder.rglob(f"{_TEMPORARY}*.tmp"):
+        with suppress(OSError):
+            left.unlink()
+
+
+def is_lfs_pointer(path: str | os.PathLike[str]) -> bool:
     """Whether `path` is what Git LFS leaves in a file's place until the file itself was fetched."""
     try:
-        with path.open("rb") as file:
+        with open(path, "rb") as file:
             return file.read(len(LFS_POINTER)) == LFS_POINTER
     except OSError:
         return False
+
+
+@contextmanager
+def into_temporary() -> Iterator[None]:
+    """Where writing to a temporary file fails in this block, a TemporaryError blames its folder, and no other file."""
+    try:
+        yield
+    except OSError as error:
+        try:
+            place = tempfile.gettempdir()
+        except OSError:  # none is usable
+            place = os.environ.get("TMPDIR", "")
+        raise TemporaryError(
+            f"the folder for temporary files{f', {place},' if place else ''} can't be written: {reason(error)}; free "
+            "some space there, or let the variable TMPDIR name another folder"
+        ) from error
 
 
 def reason(error: OSError) -> str:
@@ -122,7 +147,7 @@ def _flush(handle: int) -> None:
 @contextmanager
 def _replacing(target: Path, durable: bool) -> Iterator[BinaryIO]:
     # A short name of its own, since the target's name may already be as long as the file system allows.
-    temporary = target.with_name(f".cymatic-{secrets.token_hex(6)}.tmp")
+    temporary = target.with_name(f"{_TEMPORARY}{secrets.token_hex(6)}.tmp")
     try:
         with open(temporary, "xb") as file:  # not tempfile: the file should get the user's usual permissions
             yield file

@@ -10,7 +10,7 @@ from cymatic.data.examples import Reading, load_examples
 from cymatic.data.packs import Pack, fingerprint, read_packs, whole_folder
 from cymatic.errors import Error, ModelError
 from cymatic.signal.mel import PRESETS
-from cymatic.training.data import changes, remember_data
+from cymatic.training.data import noticed, remember_data, remembered
 from cymatic.training.recipe import make_recipe
 
 ROWS = [
@@ -174,16 +174,20 @@ def test_a_fingerprint_tells_what_a_run_was_trained_on(base, tmp_path):
     data = load()
     run = tmp_path / "run"
     run.mkdir()
-    assert changes(run, data) is None, "an older run says nothing about its data"
+    assert remembered(run) is None, "an older run says nothing about its data"
     remember_data(run, data)
-    assert changes(run, load()) is None
+
+    def changes():
+        return noticed(remembered(run), load(), "prior", None)
+
+    assert changes() == []
     (base / "second/five.wav").rename(base / "second/five_2.wav")
-    assert changes(run, load()) is None, "the same content under the same caption"
+    assert changes() == [], "the same content under the same caption"
     tone(700).write(base / "second/seven.wav")
-    assert changes(run, load()) == (
+    assert changes() == [
         "the clips have changed since this run began with 2 clips to train on and 0 held out; it goes on with the 3 "
         "and 0 that are there now"
-    )
+    ]
     (run / "data.json").write_text("[")
-    assert changes(run, load()) is None
+    assert remembered(run) is None
     assert len(fingerprint([])) == 64

@@ -16,7 +16,7 @@ PACKAGE = REPOSITORY / "src" / "cymatic"
 # A room may import from any layer before its own.
 LAYERS = (
     ("errors", "starters", "recipes", "version"),
-    ("files", "config", "seeds", "batch_shard", "quiet"),
+    ("files", "folder_lock", "scalars", "config", "seeds", "batch_shard", "quiet"),
     ("signal", "nn", "cond"),
     ("media",),
     ("quantizers", "latent"),

@@ -16,6 +16,7 @@ from cymatic.evaluation.accuracy import Accuracy
 from cymatic.evaluation.audio import classifier_rate, read_sounds
 from cymatic.evaluation.folder_classifier import train_on
 from cymatic.evaluation.questions import asked, tried
+from cymatic.folder_lock import only_writer
 from cymatic.hub.parts import CONFIG, fingerprint, save_part
 from cymatic.media.audio import AUDIO
 
@@ -31,8 +32,13 @@ def classifier_training_command(
     if seed < 0:
         raise Error(f"the seed is {seed}; give a whole number from 0")
     check_folder(output)
-    if (output / CONFIG).exists():
-        raise Error(f"{output} already holds a part; a classifier stays as it is, so give another folder with -o")
+    with only_writer(output):
+        if (output / CONFIG).exists():
+            raise Error(f"{output} already holds a part; a classifier stays as it is, so give another folder with -o")
+        _train_into(output, folder, questions, minutes, seed)
+
+
+def _train_into(output: Path, folder: Path, questions: Sequence[str], minutes: float, seed: int) -> None:
     sources = read_packs((whole_folder(str(folder)),), None, role=AUDIO.name)
     rate = classifier_rate(usual_rate(sources.of("train")), HIGHEST)
     with Progress("reading", "clips") as progress:

@@ -23,7 +23,7 @@ from cymatic.apps.data_command import data
 from cymatic.apps.import_command import import_command
 from cymatic.apps.models_command import models
 from cymatic.apps.progress import Progress, by_items
-from cymatic.apps.terminal import say_note, say_notes
+from cymatic.apps.terminal import open_closed_streams, say_note, say_notes
 from cymatic.apps.verbs import VERBS, numbered
 from cymatic.errors import Error, Note
 from cymatic.files import reason
@@ -49,6 +49,7 @@ app.add_typer(codec)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits: 0, 2 for what the user can mend, 130 for an interrupt."""
+    open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a file's name may hold what the terminal can't show
@@ -179,10 +180,12 @@ def plot(
     output: Annotated[Path, typer.Option("--output", "-o", help="PNG to write.")],
 ) -> None:
     """Draw the waveform and the mel spectrogram of a sound file."""
+    from cymatic.apps.outputs import check_not_source
     from cymatic.files import check_output
     from cymatic.media.sound import Sound
 
     check_output(output, PLOTS)
+    check_not_source(output, audio)
     print(Sound.read(audio).plot(output, title=audio.name))
 
 

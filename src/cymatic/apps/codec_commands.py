@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
@@ -27,6 +27,7 @@ Workers = Annotated[
     int | None, typer.Option(help="How many files of a folder at once.", show_default="one for each core")
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that are there and not of its making.")]
 
 
 def encode(
@@ -41,6 +42,7 @@ def encode(
     ] = False,
     model: Model = STARTER,
     workers: Workers = None,
+    overwrite: Overwrite = False,
     device: Device = "cpu",
     engine: Annotated[
         str | None,
@@ -68,6 +70,8 @@ def encode(
     sources = _found(audio, _sounds(), "sound") if audio.is_dir() else []
     if output != PIPE and not audio.is_dir():
         check_output(output, (".cym",))
+        _check_source(output, audio, overwrite)
+    places = _places(audio, sources, output, ".cym", overwrite)
     from cymatic.media import pipes
     from cymatic.pipelines.load import load_codec
 
@@ -75,9 +79,7 @@ def encode(
     codec.levels(kbps)  # says before the work what would fail in it
     _say_if_whole(codec, audio)
     if audio.is_dir():
-        _folder(
-            audio, sources, output, ".cym", workers, lambda one, to: codec.encode_file(one, to, kbps, entropy=entropy)
-        )
+        _folder(audio, places, output, workers, lambda one, to: codec.encode_file(one, to, kbps, entropy=entropy))
     else:
         from cymatic.files import writing
         from cymatic.media import audio_files as files
@@ -111,6 +113,7 @@ def decode(
         str | None, typer.Option(help="What encoded it, if that is no starter: its folder.", show_default="as it says")
     ] = None,
     workers: Workers = None,
+    overwrite: Overwrite = False,
     device: Device = "cpu",
 ) -> None:
     """Turn .cym files into sounds again."""
@@ -121,9 +124,11 @@ def decode(
     sources = _found(codes, (".cym",), ".cym") if codes.is_dir() else []
     if output != PIPE and not codes.is_dir():
         check_output(output, FORMATS)
+        _check_source(output, codes, overwrite)
+    places = _places(codes, sources, output, ".wav", overwrite)
     known = _Models(model, device)
     if codes.is_dir():
-        _folder(codes, sources, output, ".wav", workers, lambda one, to: known.of(one).decode_file(one, to, kbps))
+        _folder(codes, places, output, workers, lambda one, to: known.of(one).decode_file(one, to, kbps))
     else:
         _decode_one(codes, output, known, kbps)
 
@@ -196,8 +201,13 @@ def _sounds() -> Collection[str]:
 
 def _check_kinds(source: Path, output: Path) -> None:
     """Raises Error where one is a folder and the other is not, or binary data would go to a terminal."""
+    from cymatic.apps.terminal import is_closed
     from cymatic.errors import Error
 
+    if source == PIPE and is_closed("stdin"):
+        raise Error("a pipe is to be read, and the standard input is closed; give a file, or pipe something in")
+    if output == PIPE and is_closed("stdout"):
+        raise Error("the output is to go into a pipe, and the standard output is closed; give -o FILE, or open it")
     if output == PIPE and sys.stdout.isatty():
         raise Error("the output would go to the terminal; give -o FILE, or pipe it into a program")
     if source.is_dir() and (output == PIPE or output.is_file()):
@@ -220,15 +230,37 @@ def _found(folder: Path, suffixes: Collection[str], what: str) -> list[Path]:
     return found
 
 
+def _check_source(output: Path, source: Path, overwrite: bool) -> None:
+    from cymatic.apps.outputs import check_not_source
+
+    if not overwrite:
+        check_not_source(output, source, hint="give another name, or --overwrite")
+
+
+def _places(folder: Path, sources: Sequence[Path], output: Path, suffix: str, overwrite: bool) -> dict[Path, Path]:
+    """Where each file of a folder goes. Raises Error where an original is in the way, unless that is to be replaced."""
+    from cymatic.apps.outputs import check_originals, places_of
+    from cymatic.pipelines.sound_codec import made_by_a_codec
+
+    places = places_of(folder, sources, output, suffix)
+    if not overwrite:
+        check_originals(places, made_by_a_codec)
+    return places
+
+
 def _folder(
-    folder: Path,
-    sources: Sequence[Path],
-    output: Path,
-    suffix: str,
-    workers: int | None,
-    work: Callable[[Path, Path], Written],
+    folder: Path, places: Mapping[Path, Path], output: Path, workers: int | None, work: Callable[[Path, Path], Written]
 ) -> None:
     """Each file to its place below `output`. What is broken is named, skipped and counted."""
+    from cymatic.folder_lock import only_writer
+
+    with only_writer(output):
+        _through(folder, places, workers, work)
+
+
+def _through(
+    folder: Path, places: Mapping[Path, Path], workers: int | None, work: Callable[[Path, Path], Written]
+) -> None:
     import torch
 
     from cymatic.apps.terminal import printable
@@ -238,7 +270,7 @@ def _folder(
     workers = cores if workers is None else workers
     if not 1 <= workers <= 256:
         raise Error(f"{workers} workers were asked for; give a number from 1 to 256")
-    places = _places(folder, sources, output, suffix)
+    sources = list(places)
 
     def one(source: Path) -> Written | str:
         try:
@@ -272,15 +304,6 @@ def _folder(
     if skipped == len(sources):
         raise Error(f"none of the {skipped} files of {folder} could be used; see what is said of each")
     print(f"{len(sources) - skipped} files, {seconds:.2f} s, {size} bytes of codes; {skipped} skipped")
-
-
-def _places(folder: Path, sources: Sequence[Path], output: Path, suffix: str) -> dict[Path, Path]:
-    """Where each file goes; where two differ in their extension only, they keep it: `a.wav.cym`, `a.flac.cym`."""
-    plain = [source.relative_to(folder).with_suffix(suffix) for source in sources]
-    return {
-        source: output / (place if plain.count(place) == 1 else f"{source.relative_to(folder)}{suffix}")
-        for source, place in zip(sources, plain, strict=True)
-    }
 
 
 # --- pipes

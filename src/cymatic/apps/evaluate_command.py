@@ -30,6 +30,7 @@ from cymatic.evaluation.plain import as_json, plain
 from cymatic.evaluation.probe import Probe
 from cymatic.evaluation.values import read_values, values_of
 from cymatic.files import reason, write_atomically
+from cymatic.folder_lock import only_writer
 from cymatic.hub.parts import fingerprint, load_part, save_part
 from cymatic.media.audio import AUDIO
 from cymatic.pipelines.load import load
@@ -53,7 +54,7 @@ def evaluate_command(run: str, data: Path | None, classifier: Path | None, n: in
     if seed < 0:
         raise Error(f"the seed is {seed}; give a whole number from 0")
     check_folder(output)
-    with Phases("clips") as show:
+    with only_writer(output), Phases("clips") as show:
         _evaluate(run, data, classifier, n, seed, output, began, show)
 
 

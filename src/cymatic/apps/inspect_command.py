@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
+from cymatic.apps.outputs import check_not_source
 from cymatic.apps.progress import Progress
 from cymatic.apps.terminal import printable
 from cymatic.data.cache import Cache
@@ -29,6 +30,8 @@ def inspect_command(folder: Path, output: Path | None, strict: bool) -> None:
     with Progress("reading", "clips") as progress:
         found = inspect_folder(folder, cache, on_clip=progress)
     say_trouble(cache)
+    if output is not None:
+        check_not_source(output, *(path for item in found.folder.items for path in item.files.values()))
     if strict:
         check_strictly(found.broken)
     for line in report(found):

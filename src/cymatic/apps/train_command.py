@@ -71,9 +71,7 @@ def train_command(
                 "a resumed run keeps its recipe, minutes and steps; leave out --recipe, --set, --minutes, --steps, "
                 "--from"
             )
-        plan = read_run(out)
-        if folder is not None and plan.data.folder != str(folder.resolve()):
-            raise Error(f"{out} was trained on {plan.data.folder}, not on {folder}; give that folder or none")
+        plan = read_run(out, folder)
     else:
         plan = make_recipe(recipe, settings)
         if folder is None and not plan.data.packs:

@@ -98,12 +98,14 @@ def numbered(path: Path, i: int, n: int) -> Path:
 
 def _ready(verb: str, model: str, device: str, output: Path, n: int, *audio: Path) -> tuple[list[Sound], Any]:
     """The sounds and the model. Raises Error for an output that can't be written, ModelError for a lack of the verb."""
+    from cymatic.apps.outputs import check_not_source
     from cymatic.errors import ModelError
     from cymatic.files import check_output
     from cymatic.media.audio_files import FORMATS
 
     for i in range(1, min(n, 10_000) + 1):
         check_output(numbered(output, i, n), FORMATS)
+        check_not_source(numbered(output, i, n), *audio)
     from cymatic.media.sound import Sound
     from cymatic.pipelines.load import load_generator
 

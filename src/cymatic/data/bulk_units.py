@@ -22,8 +22,8 @@ from cymatic.data.layouts import CAPTION_BYTES, caption_of
 from cymatic.data.manifests import CAPTION_FIELDS
 from cymatic.data.rows import SPLITS, Skipped
 from cymatic.data.tar import Member, TarReader
-from cymatic.errors import Error
-from cymatic.files import reason
+from cymatic.errors import Error, TemporaryError
+from cymatic.files import IS_LFS_POINTER, into_temporary, is_lfs_pointer, reason
 from cymatic.media.audio import AUDIO
 
 MOST_BYTES = 2**30  # of the sounds of a unit, unless it has one sound only
@@ -124,12 +124,18 @@ def samples_of(root: Path, unit: Unit, skipped: list[Skipped]) -> Iterator[Shard
         return
     path = root / unit.archive.name
     try:
-        with open(path, "rb") as stream, tempfile.TemporaryDirectory(prefix="cymatic-") as folder:
+        if is_lfs_pointer(path):
+            raise Error(f"{path} {IS_LFS_POINTER}")
+        with into_temporary():
+            scratch = tempfile.TemporaryDirectory(prefix="cymatic-")
+        with open(path, "rb") as stream, scratch as folder:
             gathered = _Gathered(unit.archive.name, Path(folder) / "sound", skipped)
             tar = TarReader(stream, unit.archive.name)
             try:
                 for member in tar:
                     yield from gathered.add(member, tar)
+            except TemporaryError:
+                raise
             except Error as error:
                 skipped.append(Skipped(unit.archive.name, str(error).removeprefix(f"{unit.archive.name} ")))
             yield from gathered.whole()
@@ -160,10 +166,14 @@ class _Gathered:
                 self._skip(member.name, f"has {member.size} bytes, more than a sound may")
                 return
             digest = hashlib.sha256()
-            with open(self.place, "wb") as file:
+            with into_temporary():
+                file = open(self.place, "wb")  # noqa: SIM115
+            with file:
                 for data in tar.chunks():
                     digest.update(data)
-                    file.write(data)
+                    with into_temporary():
+                        file.write(data)
+                        file.flush()
             self.audio, self.content = member.name, digest.hexdigest()
         elif suffix in (TEXT, ABOUT) and member.size <= CAPTION_BYTES:
             self.texts[suffix] = tar.read()
@@ -208,5 +218,7 @@ def named(found: ShardSample) -> Iterator[None]:
     """Errors about the file name the sound instead."""
     try:
         yield
+    except TemporaryError:
+        raise
     except (Error, OSError) as error:
         raise Error(str(error).replace(os.fspath(found.path), found.name)) from None

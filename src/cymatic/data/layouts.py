@@ -23,7 +23,7 @@ from cymatic.data.manifests import MANIFESTS, read_manifest
 from cymatic.data.rows import SPLITS, Layout, Row, Skipped
 from cymatic.data.walk import walk
 from cymatic.errors import Error
-from cymatic.files import reason
+from cymatic.files import IS_LFS_POINTER, LFS_POINTER, reason
 from cymatic.media import MEDIA, medium_of
 from cymatic.media.audio import AUDIO
 
@@ -82,6 +82,8 @@ def read_layout(root: Path, *, role: str | None = None, given: Collection[str] =
             layout.rows.append(row(path, label, {"label": label}))
     else:
         layout = Layout("file names", role, [row(path, caption_of(path.stem), {}) for path in paths])
+    if captions:
+        _check_names(layout, root)
     layout.skipped += [
         Skipped(str(path.relative_to(root)), f"is not a {medium.noun} by its extension", broken=False)
         for path in others
@@ -92,6 +94,24 @@ def read_layout(root: Path, *, role: str | None = None, given: Collection[str] =
     ]
     layout.skipped += [Skipped(str(path.relative_to(root)), why) for path, why in walked.broken]
     return layout
+
+
+def _check_names(layout: Layout, root: Path) -> None:
+    """Leaves out what takes its caption from a name that is no text."""
+    rows = layout.rows
+    layout.rows = [row for row in rows if _is_text(row.caption)]
+    layout.skipped += [
+        Skipped(
+            str(row.files[layout.role].relative_to(root)), "has a name that is not UTF-8 to be called by; rename it"
+        )
+        for row in rows
+        if not _is_text(row.caption)
+    ]
+
+
+def _is_text(name: str) -> bool:
+    """Whether the bytes of a name are UTF-8."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _companions(paths: Sequence[Path], others: Mapping[str, Sequence[Path]]) -> dict[Path, dict[str, Path]]:
@@ -132,7 +152,10 @@ def _caption_in(text: Path | None) -> tuple[str, str]:
         return "", "has no .txt with its caption beside it"
     try:
         with text.open("rb") as file:
-            caption = " ".join(file.read(CAPTION_BYTES).decode("utf-8-sig").split())
+            held = file.read(CAPTION_BYTES)
+        if held.startswith(LFS_POINTER):
+            return "", f"has a caption that {IS_LFS_POINTER} ({text.name})"
+        caption = " ".join(held.decode("utf-8-sig").split())
     except OSError as error:
         return "", f"has a caption that can't be read ({text.name}: {reason(error)})"
     except UnicodeDecodeError:

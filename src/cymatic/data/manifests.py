@@ -18,6 +18,7 @@ from typing import Any
 
 from cymatic.data.rows import SPLITS, Layout, Row, Skipped
 from cymatic.errors import Error
+from cymatic.files import IS_LFS_POINTER, is_lfs_pointer
 from cymatic.media import MEDIA, medium_of
 from cymatic.media.audio import AUDIO
 
@@ -83,6 +84,8 @@ def read_manifest(root: Path, name: str, role: str | None, given: Collection[str
     """
     inside = _Inside(root)
     asked = {*given} if role is None else {role, *given}
+    if is_lfs_pointer(root / name):
+        raise Error(f"{root / name} {IS_LFS_POINTER}")
     try:
         read = [(number, line, _named(inside, line or {}, asked)) for number, line in MANIFESTS[name](root / name)]
     except (OSError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""The files below a folder, links followed.
+"""The files below a folder, links followed, without those that a system made for itself.
 
 Links are the user's own arrangement, so one to a folder elsewhere is as good as a folder. But no folder is read twice:
 a link to one that is read under its own name, to one of its own parents (a loop), or to one that another link led to
@@ -13,6 +13,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cymatic.files import reason
+
+# What systems leave in folders beside people's own files, which no command speaks of.
+_SYSTEM_FILES = {".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
+_SYSTEM_FOLDERS = {
+    *("__macosx", ".appledouble", ".spotlight-v100", ".trashes", ".fseventsd", ".temporaryitems"),
+    *("@eadir", "$recycle.bin", "system volume information", "lost+found"),
+}
+
+
+def is_systems(name: str) -> bool:
+    """Whether a name is that of a file or folder which a system made for itself: `.DS_Store`, `Thumbs.db`, and what
+    macOS puts beside `x.wav` on other file systems, `._x.wav`; or which a writer here left when it was killed."""
+    name = name.lower()
+    return name.startswith(("._", ".cymatic-")) or name in _SYSTEM_FILES or name in _SYSTEM_FOLDERS
 
 
 @dataclass
@@ -56,7 +70,11 @@ def _folder(top: Path, real: str, found: Walk, read: set[str], hidden: bool) -> 
         read.add(place)
         try:
             with os.scandir(folder) as entries:
-                inside = [entry for entry in entries if hidden or not entry.name.startswith(".")]
+                inside = [
+                    entry
+                    for entry in entries
+                    if (hidden or not entry.name.startswith(".")) and not is_systems(entry.name)
+                ]
         except OSError as error:
             found.broken.append((folder, f"can't be read: {reason(error)}"))
             continue

@@ -94,7 +94,9 @@ def normalise(prompt: str) -> str:
     if all(unicodedata.category(character) in ("Cf", "Zs") for character in text):  # such as zero-width spaces
         raise PromptError("the prompt is empty; say what to make, such as 'george says seven'")
     for character in text:
-        if unicodedata.category(character) in ("Cc", "Cs"):
+        if unicodedata.category(character) == "Cs":  # what the system's bytes become that are no UTF-8
+            raise PromptError(f"{prompt!a:.80} is not UTF-8; give text in UTF-8")
+        if unicodedata.category(character) == "Cc":
             raise PromptError(
                 f"the prompt holds the control character U+{ord(character):04X}; give plain text without it"
             )

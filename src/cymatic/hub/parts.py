@@ -70,10 +70,16 @@ def load_part(folder: Path, kinds: tuple[type[P], ...]) -> P:
             said = " ".join(str(error).split())[:200]
             raise ModelError(f"{where} describes a part that can't be built ({said}); copy the model again") from error
     load_weights(part, folder / WEIGHTS)
-    return part.eval()
+    loaded: P = part.eval()
+    return loaded
 
 
-def read_part(folder: Path, kinds: tuple[type[P], ...]) -> tuple[Any, Any]:
+def read_config(folder: Path, kinds: tuple[type[nn.Module], ...]) -> Any:
+    """The config of the part in `folder`, which must be one of `kinds`. Raises ModelError as `load_part` does."""
+    return read_part(folder, kinds)[1]
+
+
+def read_part(folder: Path, kinds: tuple[type[nn.Module], ...]) -> tuple[Any, Any]:
     """The class and the config of the part in `folder`, of which nothing is built. Raises ModelError as `load_part`
     does for a config."""
     values = read_json(folder / CONFIG, MOST_CONFIG)

@@ -6,6 +6,7 @@ so `containers.lacking` compares what a file promises with what it holds.
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -25,8 +26,9 @@ import soxr
 from jaxtyping import Float
 
 from cymatic.errors import Error, Note, SoundError
-from cymatic.files import reason, write_atomically
+from cymatic.files import IS_LFS_POINTER, into_temporary, is_lfs_pointer, reason, write_atomically
 from cymatic.media import containers, joined
+from cymatic.scalars import python_values
 from cymatic.signal.cancellation import one_channel
 
 MAX_RATE = 768_000  # Hz
@@ -84,6 +86,12 @@ def _note(path: str | os.PathLike[str]) -> Callable[[str], None]:
     return lambda what: warnings.warn(f"{path} {what}", Note, stacklevel=4)
 
 
+def info_of(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The info of a sound file alone, of which no sample is read. Raises what `read` raises."""
+    with _opened(path) as sounds:
+        return sounds.info()
+
+
 @contextmanager
 def _opened(path: str | os.PathLike[str]) -> Iterator[_Sounds]:
     """The sounds of a file; what goes wrong with it or its decoder is said in one sentence."""
@@ -95,13 +103,15 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[_Sounds]:
             raise SoundError(f"{path} is not a regular file; give a sound file")
         if status.st_size == 0:
             raise SoundError(f"{path} is empty (0 bytes); give a sound file of at least {SHORTEST_SECONDS} s")
+        if is_lfs_pointer(path):
+            raise SoundError(f"{path} {IS_LFS_POINTER}")
         with open(path, "rb") as file, ExitStack() as stack:
             yield _Sounds(file, path, stack)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FileNotFoundError(f"{path} does not exist; give the path of a sound file") from error
     except OSError as error:
         raise SoundError(f"{path} can't be read: {reason(error)}; give a sound file that you may read") from error
-    except SoundError:
+    except Error:
         raise
     except ValueError as error:  # a NUL in the name
         raise SoundError(f"{str(path)!r} can't be read: {error}; give the path of a sound file") from error
@@ -265,7 +275,8 @@ def _through_ffmpeg(path: str | os.PathLike[str]) -> Any:
     where = f"file:{os.path.abspath(path)}"
     command = [program, "-nostdin", "-v", "error", "-protocol_whitelist", "file", "-format_whitelist", FFMPEG_FORMATS]
     command += ["-i", where, "-map", "0:a:0", "-c:a", "pcm_f32le", "-f", "wav", "pipe:1"]
-    decoded = tempfile.TemporaryFile()  # noqa: SIM115 (closed by the caller)
+    with into_temporary():
+        decoded = tempfile.TemporaryFile()  # noqa: SIM115 (closed by whoever lets go of it)
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, stdout=decoded, stderr=subprocess.PIPE, timeout=FFMPEG_SECONDS
@@ -277,6 +288,10 @@ def _through_ffmpeg(path: str | os.PathLike[str]) -> Any:
         decoded.close()
         lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["no sound in it"]
         said = lines[0].rpartition("] ")[2].strip(" .")  # without [which part of ffmpeg @ address]
+        full = os.strerror(errno.ENOSPC)
+        if any(full in line for line in lines):
+            with into_temporary():
+                raise OSError(errno.ENOSPC, full)
         if "whitelist" in said or "matches no streams" in said:
             said = "no sound in it"
         raise SoundError(f"{path} is not a sound that can be read (ffmpeg: {said}); give a WAV, FLAC, Ogg, Opus or MP3")
@@ -339,7 +354,7 @@ def encoded(
 
 def tags(info: Mapping[str, Any]) -> dict[str, str]:
     try:
-        comment = json.dumps(dict(info), allow_nan=False)  # pure ASCII, which every tag format keeps
+        comment = json.dumps(python_values(dict(info)), allow_nan=False)  # pure ASCII, which every tag format keeps
     except (TypeError, ValueError) as error:
         raise SoundError(f"info can't be written as JSON ({error}); give strings, numbers and lists of them") from None
     title = " ".join(str(info.get("prompt", "")).replace("\0", " ").split())

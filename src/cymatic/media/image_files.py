@@ -18,8 +18,9 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from cymatic.errors import Error, PictureError
-from cymatic.files import reason, write_atomically
+from cymatic.files import IS_LFS_POINTER, is_lfs_pointer, reason, write_atomically
 from cymatic.quiet import quiet
+from cymatic.scalars import python_values
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -50,6 +51,8 @@ def read(path: str | os.PathLike[str]) -> tuple[Pixels, dict[str, Any]]:
             raise PictureError(f"{path} is {what}; give a picture file")
         if status.st_size == 0:
             raise PictureError(f"{path} is empty (0 bytes); give a picture file")
+        if is_lfs_pointer(path):
+            raise PictureError(f"{path} {IS_LFS_POINTER}")
         if status.st_size > MOST_BYTES:
             raise PictureError(f"{path} is larger than {MOST_BYTES >> 30} GB; give a smaller picture")
         with open(path, "rb") as file:
@@ -112,7 +115,7 @@ def write(path: str | os.PathLike[str], pixels: Pixels, info: Mapping[str, Any])
 
     suffix = check_suffix(path)
     try:
-        text = json.dumps(dict(info), allow_nan=False)
+        text = json.dumps(python_values(dict(info)), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise PictureError(f"info can't be written as JSON ({error}); give strings, numbers and lists") from None
     more: dict[str, Any] = {}

@@ -60,7 +60,9 @@ def _chunked(file: io.BufferedIOBase, size: int) -> list[int]:
         head = file.read(12)
         riff = head[:4] in _HEADS[:4] and head[8:] == b"WAVE"
         if not riff and not (head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC")):
-            if head[:6] != b"caff\0\1" and not (head[:4] == b".snd" and 24 <= struct.unpack(">I", head[4:8])[0] < 2**16):
+            if head[:6] != b"caff\0\1" and not (
+                head[:4] == b".snd" and 24 <= struct.unpack(">I", head[4:8])[0] < 2**16
+            ):
                 break
         starts.append(end)
         at = end

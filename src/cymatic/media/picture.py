@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, SupportsIndex
 
 import numpy as np
 from jaxtyping import Float
@@ -17,6 +17,7 @@ from pydantic import Field
 from cymatic.errors import ModelError, PictureError
 from cymatic.media import image_files as files
 from cymatic.media.medium import Facts, Medium
+from cymatic.scalars import python_values, whole
 from cymatic.signal.spec import Spec
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Picture:
         Raises PictureError for other shapes, no pixels, whole numbers that were not scaled, and NaN or infinity.
         """
         object.__setattr__(self, "pixels", _checked(pixels))
-        object.__setattr__(self, "info", dict(info or {}))
+        object.__setattr__(self, "info", python_values(dict(info or {})))
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Picture:
@@ -82,8 +83,12 @@ class Picture:
         colour = np.asarray(background, dtype=np.float32)
         return Picture(self.pixels[..., :3] * alpha + colour * (1 - alpha), self.info)
 
-    def resized(self, height: int, width: int) -> Picture:
-        """The whole picture in another size (Lanczos); transparent pixels do not bleed into their neighbours."""
+    def resized(self, height: SupportsIndex, width: SupportsIndex) -> Picture:
+        """The whole picture in another size (Lanczos); transparent pixels do not bleed into their neighbours.
+
+        Raises PictureError for a height or width that is no whole number.
+        """
+        height, width = whole(height, "the height", PictureError), whole(width, "the width", PictureError)
         if (height, width) == (self.height, self.width):
             return self
         pixels = self.pixels
@@ -94,7 +99,7 @@ class Picture:
         colour = np.divide(weighed[..., :3], alpha, out=np.zeros_like(weighed[..., :3]), where=alpha > 1e-4)
         return Picture(np.concatenate([colour, alpha], 2), self.info)
 
-    def square(self, size: int) -> Picture:
+    def square(self, size: SupportsIndex) -> Picture:
         """The middle of the picture, `size` x `size`: as large a square as there is, in that size."""
         side = min(self.height, self.width)
         top, left = (self.height - side) // 2, (self.width - side) // 2

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from cymatic.errors import SoundError
+from cymatic.files import into_temporary
 from cymatic.media import audio_files as files
 from cymatic.media.audio_files import MAX_RATE
 from cymatic.media.sound import MAX_CHANNELS
@@ -77,12 +78,19 @@ def blocks(stream: ByteSource) -> Iterator[tuple[Float[np.ndarray, "channels _"]
         yield from _wav(stream, form, length)
         return
     # A folder, since Windows opens no file a second time that is still open, as a NamedTemporaryFile is.
-    with tempfile.TemporaryDirectory(prefix="cymatic-") as folder:
+    with into_temporary():
+        scratch = tempfile.TemporaryDirectory(prefix="cymatic-")
+    with scratch as folder:
         name = os.path.join(folder, "sound")
-        with open(name, "wb") as file:
-            file.write(head)
-            while chunk := stream.read(2**20):
-                file.write(chunk)
+        chunk = head
+        with into_temporary():
+            file = open(name, "wb")  # noqa: SIM115
+        with file:
+            while chunk:
+                with into_temporary():
+                    file.write(chunk)
+                    file.flush()
+                chunk = stream.read(2**20)
         try:
             yield from files.blocks(name)
         except SoundError as error:

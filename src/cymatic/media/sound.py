@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 import soxr
@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 from cymatic.errors import SoundError
 from cymatic.media import audio_files as files
 from cymatic.media.audio_files import MAX_RATE
+from cymatic.scalars import Number, number, python_values
 from cymatic.signal import loudness
 from cymatic.signal.cancellation import one_channel
 
@@ -36,7 +37,7 @@ class Sound:
     rate: int
     info: dict[str, Any]
 
-    def __init__(self, samples: ArrayLike, rate: int, info: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, samples: ArrayLike, rate: SupportsIndex, info: Mapping[str, Any] | None = None) -> None:
         """Takes `[channels, samples]` or `[samples]` (one channel); float32 arrays are kept, not copied.
 
         Raises SoundError for anything that is no sound: other shapes, no samples, NaN or infinity, 16-bit integers
@@ -44,10 +45,10 @@ class Sound:
         """
         object.__setattr__(self, "samples", _checked_samples(samples))
         object.__setattr__(self, "rate", _checked_rate(rate))
-        object.__setattr__(self, "info", dict(info or {}))
+        object.__setattr__(self, "info", python_values(dict(info or {})))
 
     @classmethod
-    def read(cls, path: str | os.PathLike[str], *, rate: int | None = None, mono: bool = False) -> Sound:
+    def read(cls, path: str | os.PathLike[str], *, rate: SupportsIndex | None = None, mono: bool = False) -> Sound:
         """Reads a sound file of any format that libsndfile knows, else through ffmpeg where that is installed.
 
         `rate` resamples, `mono` mixes the channels. Raises FileNotFoundError or SoundError (see `files.read`).
@@ -81,7 +82,7 @@ class Sound:
     def _with(self, samples: Float[np.ndarray, "channels samples"], rate: int | None = None) -> Sound:
         return type(self)(samples, rate or self.rate, self.info)
 
-    def resample(self, rate: int) -> Sound:
+    def resample(self, rate: SupportsIndex) -> Sound:
         """The same sound at `rate` Hz (soxr, high quality); `round(samples * rate / self.rate)` samples, at least 1."""
         rate = _checked_rate(rate)
         if rate == self.rate:
@@ -101,11 +102,13 @@ class Sound:
         (see `signal.cancellation`)."""
         return self if self.channels == 1 else self._with(one_channel(self.samples, self.rate))
 
-    def cut(self, start: float = 0.0, end: float | None = None) -> Sound:
+    def cut(self, start: Number = 0.0, end: Number | None = None) -> Sound:
         """The part from `start` to `end` in seconds (None or beyond the end: to the end), at least one sample.
 
         Raises SoundError where `start` lies outside the sound or `end` is not after `start`.
         """
+        start = number(start, "the start of a cut", SoundError)
+        end = None if end is None else number(end, "the end of a cut", SoundError)
         if not 0 <= start < self.seconds:
             raise SoundError(f"a cut at {start:g} s lies outside the sound; start between 0 and {self.seconds:g} s")
         if end is not None and not end > start:
@@ -114,12 +117,12 @@ class Sound:
         last = len(self) if end is None or end >= self.seconds else max(round(end * self.rate), first + 1)
         return self._with(self.samples[:, first:last].copy())
 
-    def trim(self, threshold_db: float = -60.0, pad: float = 0.0) -> Sound:
+    def trim(self, threshold_db: Number = -60.0, pad: Number = 0.0) -> Sound:
         """Without the silence at both ends: whatever lies below `threshold_db` relative to the sound's own peak.
 
         `pad` seconds of what was there are kept on each side. A silent sound is returned unchanged. Raises SoundError.
         """
-        _check_seconds(pad=pad)
+        pad, threshold_db = _checked_seconds("pad", pad), number(threshold_db, "threshold_db", SoundError)
         if not threshold_db <= 0:
             raise SoundError(f"threshold_db is {threshold_db:g}; give decibels below the peak, 0 or less")
         level = np.abs(self.samples).max(axis=0)
@@ -130,12 +133,12 @@ class Sound:
         margin = round(min(pad, self.seconds) * self.rate)
         return self._with(self.samples[:, max(loud[0] - margin, 0) : loud[-1] + 1 + margin].copy())
 
-    def fade(self, fade_in: float = 0.0, fade_out: float = 0.0) -> Sound:
+    def fade(self, fade_in: Number = 0.0, fade_out: Number = 0.0) -> Sound:
         """Raised-cosine fades from and to silence, in seconds; a fade longer than the sound takes all of it.
 
         Raises SoundError for negative times.
         """
-        _check_seconds(fade_in=fade_in, fade_out=fade_out)
+        fade_in, fade_out = _checked_seconds("fade_in", fade_in), _checked_seconds("fade_out", fade_out)
         faded = self.samples.copy()
         faded *= self._ramp(fade_in)
         faded *= self._ramp(fade_out)[::-1]
@@ -155,18 +158,19 @@ class Sound:
         """True peak in dBTP (ITU-R BS.1770-4, four times oversampled); -inf for silence."""
         return loudness.true_peak(self.samples, self.rate)
 
-    def at_loudness(self, lufs: float = -23.0, peak_db: float = -1.0) -> Sound:
+    def at_loudness(self, lufs: Number = -23.0, peak_db: Number = -1.0) -> Sound:
         """The same sound at `lufs` LUFS, or as near as its true peak allows without going above `peak_db` dBTP.
 
         One gain for the whole sound, so nothing is clipped or squashed. The defaults are EBU R 128's. Silence is
         returned unchanged.
         """
+        lufs, peak_db = number(lufs, "the loudness", SoundError), number(peak_db, "the peak", SoundError)
         now = self.loudness()
         return self if now == -math.inf else self._amplified(min(lufs - now, self._headroom(peak_db)))
 
-    def peak_limited(self, peak_db: float = -1.0) -> Sound:
+    def peak_limited(self, peak_db: Number = -1.0) -> Sound:
         """The same sound, quieter where its true peak lies above `peak_db` dBTP; otherwise unchanged."""
-        gain = self._headroom(peak_db)
+        gain = self._headroom(number(peak_db, "the peak", SoundError))
         return self if gain >= 0 else self._amplified(gain)
 
     def _headroom(self, peak_db: float) -> float:
@@ -218,7 +222,7 @@ def _checked_samples(samples: ArrayLike) -> Float[np.ndarray, "channels samples"
     return array
 
 
-def _checked_rate(rate: int) -> int:
+def _checked_rate(rate: Any) -> int:
     try:
         whole = operator.index(rate)
     except TypeError:
@@ -228,7 +232,8 @@ def _checked_rate(rate: int) -> int:
     return whole
 
 
-def _check_seconds(**times: float) -> None:
-    for name, seconds in times.items():
-        if not 0 <= seconds < math.inf:
-            raise SoundError(f"{name} is {seconds:g}; give a time in seconds, 0 or more")
+def _checked_seconds(name: str, given: Number) -> float:
+    seconds = number(given, name, SoundError)
+    if not 0 <= seconds < math.inf:
+        raise SoundError(f"{name} is {seconds:g}; give a time in seconds, 0 or more")
+    return seconds

@@ -7,6 +7,7 @@ import operator
 from typing import Any
 
 from cymatic.errors import Error
+from cymatic.scalars import Number, number
 
 Prompt = Any  # words; or a value of the medium that the encoder reads, or the tensor that it is prepared as
 
@@ -18,7 +19,7 @@ def check_count(seed: Any, n: Any) -> tuple[int, int]:
     """The number and the seed as plain integers. Raises Error where one is no whole number or out of range."""
     try:
         n, seed = operator.index(n), operator.index(seed)
-    except TypeError:
+    except (TypeError, ValueError, RuntimeError):  # an array of several, too
         raise Error(f"the seed is {seed!r:.40} and the number {n!r:.40}; give whole numbers") from None
     if n < 1 or n > 10_000:
         raise Error(f"{n} were asked for; give a number from 1 to 10000")
@@ -27,13 +28,15 @@ def check_count(seed: Any, n: Any) -> tuple[int, int]:
     return n, seed
 
 
-def check_seconds(seconds: float, longest: float) -> None:
-    """Raises Error for a length that a model can't make."""
+def check_seconds(seconds: Number, longest: float) -> float:
+    """The length as a float. Raises Error for one that a model can't make."""
+    seconds = number(seconds, "the length in seconds")
     if not (math.isfinite(seconds) and SHORTEST <= seconds <= longest):
         raise Error(
             f"{seconds:g} seconds were asked for and this model makes {SHORTEST} to {longest:.2f}; "
             "give a length in that range"
         )
+    return seconds
 
 
 def check_positive(what: str, value: float, most: float) -> None:

@@ -22,6 +22,7 @@ from cymatic.data.rows import Skipped, check_strictly
 from cymatic.data.shards import SHARD
 from cymatic.errors import Error
 from cymatic.files import write_atomically
+from cymatic.folder_lock import only_writer
 from cymatic.pipelines.bulk_encoder import BulkEncoder, BulkJob, ShardSummary
 from cymatic.pipelines.load import find_model, load_codec
 
@@ -94,14 +95,15 @@ def encode_in_bulk(
         model=codec.name, sha256=codec.sha256, kbps=kbps, entropy=entropy, clips=clips, inputs=work.fingerprint,
         shards=len(work.units),
     )  # fmt: skip
-    _agree(plan, out)
     if strict:
         check_strictly(list(work.skipped))
     # A starter goes by its name, since it may lie elsewhere on another machine.
     name = str(model) if folder.name == str(model) and not Path(model).exists() else str(folder.absolute())
     job = BulkJob(name, codec.sha256, kbps, work.root.absolute(), out.absolute(), entropy, strict, device)
     del codec
-    return _work(work, job, plan, engine, workers, say, on_shard)
+    with only_writer(out):
+        _agree(plan, out)
+        return _work(work, job, plan, engine, workers, say, on_shard)
 
 
 def _work(

@@ -12,7 +12,7 @@ from cymatic.config import Config
 from cymatic.data.bulk_units import Unit, named, samples_of
 from cymatic.data.rows import Skipped, check_strictly
 from cymatic.data.shards import SHARD, write_shard
-from cymatic.errors import Error, ModelError
+from cymatic.errors import Error, ModelError, TemporaryError
 from cymatic.files import write_atomically
 from cymatic.media import audio_files as files
 from cymatic.pipelines.load import load_codec
@@ -69,7 +69,7 @@ class BulkEncoder:
                     with named(found):
                         blocks = files.blocks(found.path)
                         written = self.codec.encode_blocks(blocks, codes, job.kbps, entropy=job.entropy)
-                except ModelError:
+                except (ModelError, TemporaryError):
                     raise
                 except Error as error:
                     skipped.append(Skipped(found.name, str(error).removeprefix(f"{found.name} ")))

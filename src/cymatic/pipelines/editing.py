@@ -15,6 +15,7 @@ from torch import Tensor
 from cymatic.errors import Error, ModelError
 from cymatic.pipelines.asked import Prompt, check_count
 from cymatic.priors.progress import OnStep
+from cymatic.scalars import Number, number, whole
 
 IMPORTANCE = 32  # draws of a latent for a likelihood
 
@@ -56,8 +57,8 @@ def extend(
     value: Any,
     *,
     prompt: Prompt | None = None,
-    keep: float | None = None,
-    seconds: float | None = None,
+    keep: Number | None = None,
+    seconds: Number | None = None,
     seed: SupportsIndex = 0,
     n: SupportsIndex = 1,
     on_step: OnStep | None = None,
@@ -70,6 +71,8 @@ def extend(
     nothing would be left to keep or to add.
     """
     n, seed = check_count(seed, n)
+    keep = None if keep is None else number(keep, "what is kept")
+    seconds = None if seconds is None else number(seconds, "the length in seconds")
     how = model.sampling(settings if prompt is not None else {**settings, "guidance": 1.0})
     codes, _ = codes_of(model, value)
     whole, longest = codes.shape[-1], int(model.prior.longest)
@@ -106,7 +109,7 @@ def blend(
     first: Any,
     second: Any,
     *,
-    steps: int = 5,
+    steps: SupportsIndex = 5,
     prompt: Prompt | None = None,
     on_step: OnStep | None = None,
 ) -> list[Any]:
@@ -115,6 +118,7 @@ def blend(
     Raises ModelError where the prior has no latent, Error for fewer than 2 steps.
     """
     _check_latent(model, "blend")
+    steps = whole(steps, "the number of steps")
     if not 2 <= steps <= 1000:
         raise Error(f"{steps} steps were asked for; give a number from 2 to 1000")
     how = model.sampling({} if prompt is not None else {"guidance": 1.0})
@@ -131,7 +135,7 @@ def vary(
     value: Any,
     *,
     n: SupportsIndex = 4,
-    amount: float = 0.5,
+    amount: Number = 0.5,
     seed: SupportsIndex = 0,
     prompt: Prompt | None = None,
     on_step: OnStep | None = None,
@@ -143,6 +147,7 @@ def vary(
     """
     _check_latent(model, "vary")
     n, seed = check_count(seed, n)
+    amount = number(amount, "the amount")
     if not 0 <= amount <= 1:
         raise Error(f"the amount is {amount:g}; give a number from 0 (stay there) to 1 (forget it)")
     how = model.sampling({} if prompt is not None else {"guidance": 1.0})

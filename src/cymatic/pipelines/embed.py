@@ -37,7 +37,7 @@ class Embedder:
         """`[values, dim]`, of unit norm. Raises Error for a role that the model has not, or no values."""
         if role not in self.encoders:
             raise Error(f'{self.name} has no encoder for "{role}"; {nearest(role, self.encoders)}')
-        if not values:
+        if not len(values):
             raise Error("no values were given to embed; give one or more")
         encoder = self.encoders[role]
         spec = encoder.config.reads

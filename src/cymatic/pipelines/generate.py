@@ -25,6 +25,7 @@ from cymatic.pipelines import editing
 from cymatic.pipelines.asked import AT_ONCE, Prompt, check_count, check_seconds, described
 from cymatic.priors import PRIORS
 from cymatic.priors.progress import OnStep
+from cymatic.scalars import Number
 from cymatic.version import __version__
 from cymatic.vocoders import VOCODERS
 
@@ -144,7 +145,7 @@ class Generator:
         *,
         seed: SupportsIndex = 0,
         n: SupportsIndex | None = None,
-        seconds: float | None = None,
+        seconds: Number | None = None,
         allow_untrained: bool = False,
         on_step: OnStep | None = None,
         **settings: Any,
@@ -259,7 +260,7 @@ class Generator:
         return self.medium.prepare(value, self.spec).float()
 
     def draw(
-        self, prompts: Sequence[Prompt], seeds: Sequence[int], guidance: float | None = None,
+        self, prompts: Sequence[Prompt], seeds: Sequence[int], guidance: Number | None = None,
         on_step: OnStep | None = None,
     ) -> list[Tensor]:  # fmt: skip
         """A target for each prompt and seed, in the domain of `spec`, before any vocoder."""
@@ -304,9 +305,9 @@ class Generator:
     def _length(self, columns: int) -> int:
         return int(self.codec.length(columns))
 
-    def asked(self, seconds: float) -> tuple[int, int]:
+    def asked(self, seconds: Number) -> tuple[int, int]:
         """The length of the prior's target for so many seconds, and the steps of the result."""
-        check_seconds(seconds, self.longest)
+        seconds = check_seconds(seconds, self.longest)
         of_target, of_result = self.spec.seconds(1), self.gives.seconds(1)
         if of_target is None or of_result is None:
             raise Error(f"{self.name} makes {self.medium.nouns}, which have no length in time; leave seconds out")

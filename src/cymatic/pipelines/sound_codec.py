@@ -17,7 +17,7 @@ from torch import Tensor
 
 from cymatic.codecs.stream import Stream
 from cymatic.errors import Error, ModelError
-from cymatic.files import check_output, reason, writing
+from cymatic.files import IS_LFS_POINTER, check_output, is_lfs_pointer, reason, writing
 from cymatic.hub.wave_codecs import WaveCodec
 from cymatic.media import audio_files as files
 from cymatic.media.audio import AUDIO, LOUDNESS
@@ -28,6 +28,7 @@ from cymatic.media.medium import Medium
 from cymatic.media.pipes import Sink
 from cymatic.media.sound import Sound
 from cymatic.media.wave_spec import WaveSpec
+from cymatic.scalars import Number, number
 from cymatic.version import __version__
 
 BLOCK = 2**18  # samples of a sound in memory that go through at once
@@ -83,7 +84,7 @@ class SoundCodec:
         self,
         codec: WaveCodec,
         *,
-        kbps: float | None = None,
+        kbps: Number | None = None,
         name: str = "unnamed",
         sha256: str = "",
         stamp: dict[str, Any] | None = None,
@@ -144,7 +145,7 @@ class SoundCodec:
         """Thousands of bits a second that it can spend."""
         return self.rates[self.codec.min_levels - 1 :]
 
-    def levels(self, kbps: float | None, held: int | None = None) -> int:
+    def levels(self, kbps: Number | None, held: int | None = None) -> int:
         """How many levels of codes fit into `kbps`, of `held` levels that there are.
 
         Raises Error where not even the fewest fit.
@@ -152,6 +153,7 @@ class SoundCodec:
         rates = self.rates[:held]
         if kbps is None:
             return len(rates) if held is not None else self.levels(self.kbps)
+        kbps = number(kbps, "the rate in kbps")
         if not math.isfinite(kbps):
             raise Error(f"{kbps:g} kbps were asked for; give a number, such as {rates[-1]:g}")
         fitting = sum(rate <= kbps * (1 + ROUNDING) for rate in rates)
@@ -162,14 +164,14 @@ class SoundCodec:
             )
         return fitting
 
-    def header(self, kbps: float | None = None) -> CymHeader:
+    def header(self, kbps: Number | None = None) -> CymHeader:
         """What a file of its codes says. Raises Error for a rate that is not offered."""
         sizes = self.codec.sizes[: self.levels(kbps)]
         return CymHeader(self.name, self.sha256, self.rate, self.channels, self.codec.hop, sizes)
 
     # --- in memory
 
-    def encode(self, sound: Sound, kbps: float | None = None) -> Encoded:
+    def encode(self, sound: Sound, kbps: Number | None = None) -> Encoded:
         """The codes of a sound of any rate and channels.
 
         Raises Error for a rate that is not offered, ModelError for a codec that was never trained.
@@ -179,7 +181,7 @@ class SoundCodec:
         codes = list(coding.of(_blocks(sound)))
         return Encoded(np.concatenate(codes, axis=1), header, coding.samples)
 
-    def decode(self, encoded: Encoded, kbps: float | None = None) -> Sound:
+    def decode(self, encoded: Encoded, kbps: Number | None = None) -> Sound:
         """The sound again; with a lower `kbps` than it was encoded at, from the first levels only.
 
         Raises Error for codes that hold no sound and rates that they don't offer, ModelError for another model's codes.
@@ -211,7 +213,7 @@ class SoundCodec:
         self,
         source: str | os.PathLike[str],
         target: str | os.PathLike[str],
-        kbps: float | None = None,
+        kbps: Number | None = None,
         *,
         entropy: bool = False,
     ) -> Written:
@@ -223,7 +225,9 @@ class SoundCodec:
         with writing(target) as file:
             return self.encode_blocks(files.blocks(source), file, kbps, entropy=entropy)
 
-    def encode_blocks(self, blocks: Blocks, sink: Sink, kbps: float | None = None, *, entropy: bool = False) -> Written:
+    def encode_blocks(
+        self, blocks: Blocks, sink: Sink, kbps: Number | None = None, *, entropy: bool = False
+    ) -> Written:
         """A sound in pieces, each with its rate, -> the bytes of a `.cym` file, as soon as they are known."""
         writer = CymWriter(sink, self.header(kbps), entropy=entropy)
         coding = _Coding(self, len(writer.header.sizes))
@@ -236,9 +240,9 @@ class SoundCodec:
         self,
         source: str | os.PathLike[str],
         target: str | os.PathLike[str],
-        kbps: float | None = None,
+        kbps: Number | None = None,
         *,
-        longest: float | None = None,
+        longest: Number | None = None,
     ) -> Written:
         """A `.cym` file -> a sound file as the extension says, which appears whole or not at all.
 
@@ -247,11 +251,11 @@ class SoundCodec:
         """
         check_output(target, files.FORMATS)
         with opened(source) as stream:
-            reader = CymReader(stream, str(source), longest=longest)
+            reader = CymReader(stream, str(source), longest=None if longest is None else number(longest, "the longest"))
             with writing(target) as file:
                 return self.decode_blocks(reader, file, Path(target).suffix, kbps)
 
-    def decode_blocks(self, reader: CymReader, file: Any, extension: str, kbps: float | None = None) -> Written:
+    def decode_blocks(self, reader: CymReader, file: Any, extension: str, kbps: Number | None = None) -> Written:
         """What a reader gives -> a sound file of the extension's format, into an open file."""
         self.check(reader.header)
         sound = _Sounding(self, self.levels(kbps, len(reader.header.sizes)))
@@ -262,7 +266,7 @@ class SoundCodec:
                 written += wave.shape[1]
         return Written(written / self.rate, reader.read, self.rates[sound.levels - 1])
 
-    def decoded(self, reader: CymReader, kbps: float | None = None) -> Iterator[Float[np.ndarray, "channels _"]]:
+    def decoded(self, reader: CymReader, kbps: Number | None = None) -> Iterator[Float[np.ndarray, "channels _"]]:
         """What a reader gives, as pieces of sound, as soon as they are known. Raises as `decode`."""
         self.check(reader.header)
         return _Sounding(self, self.levels(kbps, len(reader.header.sizes))).file(reader)
@@ -348,11 +352,24 @@ class _Sounding:
                 yield codec.decode_codes(codes[None].to(self.model.device))[0].cpu().numpy()
 
 
+def made_by_a_codec(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is one of codes, or a sound that was made of codes."""
+    try:
+        if Path(path).suffix.lower() == ".cym":
+            with open(path, "rb") as file:
+                return CymReader(file, str(path)).header is not None
+        return {"model", "kbps", "cymatic"} <= files.info_of(path).keys()
+    except (Error, OSError):
+        return False
+
+
 def opened(path: str | os.PathLike[str]) -> Any:
     """An open file to read codes from. Raises FileNotFoundError, and Error for what can't be read."""
     try:
         if os.path.isdir(path):
             raise Error(f"{path} is a folder; give a .cym file")
+        if os.path.isfile(path) and is_lfs_pointer(path):  # a pipe can be read once
+            raise Error(f"{path} {IS_LFS_POINTER}")
         return open(path, "rb")
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} does not exist; give the path of a .cym file") from None

@@ -62,8 +62,8 @@ class Built:
 
     about: lines that say what it is. complete: writes into the run what a model needs beside the part. chosen: what the
     recipe left open. at_pace: the same with what so many seconds allow at a pace. domain: how what it makes is compared
-    with the data at the end; None: not at all. use: how the trained model is used, with {run} in the place of its
-    folder; None: as a part of others.
+    with the data at the end; None: not at all. renew: fits a task from an earlier state to data that have changed
+    since. use: how the trained model is used, with {run} in the place of its folder; None: as a part of others.
     """
 
     recipe: Recipe
@@ -77,6 +77,7 @@ class Built:
     chosen: tuple[Choice, ...] = ()
     use: str | None = None
     domain: Domain | None = None
+    renew: Callable[[Any], None] = lambda task: None
     at_pace: Callable[[Built, Pace, float], tuple[Built, Pace]] = lambda built, pace, seconds: (built, pace)
 
     @property

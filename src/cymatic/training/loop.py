@@ -100,7 +100,9 @@ def fit(
     *,
     stage: str,
     expected: Pace,
+    data: str,
     resume: bool,
+    renew: Callable[[Any], None] | None,
     deadline: float | None,
     stopped: Callable[[], bool],
     on_report: Callable[[Report], None],
@@ -108,7 +110,10 @@ def fit(
 ) -> Outcome:
     """Trains `task` and leaves in `run` its averaged weights: the latest that did about best on `valid`, or the last.
 
-    stage: the folder of `run` in which its state lies. expected: what steps cost, as far as was tried before.
+    stage: the folder of `run` in which its state lies. expected: what steps cost, as far as was tried before. data: the
+    fingerprint of the data. renew: given where the data of a resumed run are others than before: fits a task that was
+    filled from the state to them. Losses of different items held out are no measure, so the weights kept so far are
+    measured anew.
 
     `deadline` (of `time.monotonic`) stands for `settings.minutes`: the number of steps is what the clock leaves time
     for, counted anew wherever that has changed, and the rates fall with it. What was decided so is part of the state.
@@ -123,6 +128,11 @@ def fit(
     optimizer = Muon(task.parameter_groups(settings), betas=settings.betas)
     # A run that was stopped before its first checkpoint has nothing to resume: it begins anew.
     at = load_state(state, task, average, optimizer) if resume and has_state(state) else Progress()
+    at.data = data
+    if renew is not None:
+        for one in (task, average):
+            renew(one)
+        at.best, at.worse = measured_anew(average, valid, settings, run, renew) if at.best_step else None, 0
     if at.step == 0 and fabric.is_global_zero:
         average.save_parts(run, 0)  # so that the folder is a model at once: one that says it was never trained
     model, optimizer = fabric.setup(task, optimizer)
@@ -212,6 +222,19 @@ def fit(
     if finished and timed:
         on_settings(settings.model_copy(update={"steps": at.step, "minutes": None, "checkpoint_steps": every}))
     return Outcome(replace(at), finished=finished)
+
+
+def measured_anew(
+    average: Any, valid: Sequence[Any], settings: TrainingSettings, run: Path, renew: Callable[[Any], None]
+) -> float | None:
+    """The loss on `valid` of the weights that a run keeps; None where that is not measured, or is no number."""
+    if not (valid and average.keeps_best):
+        return None
+    kept = copy.deepcopy(average)
+    kept.load_parts(run)
+    renew(kept)
+    loss: float = kept.measure(valid, settings.batch)["loss"]
+    return loss if math.isfinite(loss) else None
 
 
 def _step(

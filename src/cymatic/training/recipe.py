@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from cymatic.config import Config, nearest
 from cymatic.data.settings import DataSettings
 from cymatic.errors import ModelError
+from cymatic.files import IS_LFS_POINTER, is_lfs_pointer
 from cymatic.training.earlier import as_stages
 from cymatic.training.settings import MOST_MINUTES, TrainingSettings, VocoderSettings
 from cymatic.training.stages import STAGES, AnyStage, Stage
@@ -71,6 +72,10 @@ class Recipe(Config):
             recipe = recipe.with_stage(self.last, training=open_ended)
         return recipe
 
+    def at(self, folder: str) -> Recipe:
+        """The recipe with its data in another place."""
+        return self.model_copy(update={"data": self.data.model_copy(update={"folder": folder})})
+
     def with_stage(self, name: str, **changes: Any) -> Recipe:
         """The recipe with other values in one of its stages."""
         stage = self.stages[name].model_copy(update=changes)
@@ -105,6 +110,8 @@ def read_recipe(name: str | Path) -> dict[str, Any]:
         raise ModelError(
             f'there is no recipe "{name}"; {nearest(str(name), shipped())} (or give the path of a YAML file)'
         )
+    if is_lfs_pointer(path):
+        raise ModelError(f"{path} {IS_LFS_POINTER}")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:

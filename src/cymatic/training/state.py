@@ -38,7 +38,8 @@ class Decided:
 @dataclass
 class Progress:
     """How far a run has come. `best` is the lowest validation loss so far, `best_step` that of the weights kept,
-    `worse` how many checkpoints in a row were clearly above it, `seconds` the time spent training."""
+    `worse` how many checkpoints in a row were clearly above it, `seconds` the time spent training, `data` the
+    fingerprint of the data that all this is about (empty in states of earlier versions)."""
 
     step: int = 0
     best: float | None = None
@@ -46,6 +47,7 @@ class Progress:
     worse: int = 0
     seconds: float = 0.0
     decided: Decided = field(default_factory=Decided)
+    data: str = ""
 
 
 def save_state(

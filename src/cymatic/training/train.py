@@ -15,12 +15,13 @@ from lightning_fabric import Fabric
 from lightning_fabric.loggers import TensorBoardLogger
 
 from cymatic.errors import Error, ModelError
-from cymatic.files import write_atomically
+from cymatic.files import remove_leftovers, write_atomically
+from cymatic.folder_lock import only_writer
 from cymatic.hub.pipeline_file import PIPELINE, RECIPE
 from cymatic.training import ranks
 from cymatic.training.build import build
 from cymatic.training.built import Built, Context
-from cymatic.training.data import changes, remember_data
+from cymatic.training.data import check_apart, located, noticed, remember_data, remember_place, remembered
 from cymatic.training.hardware import check_compiler, check_precision, compile_blocks, make_fabric
 from cymatic.training.history import History
 from cymatic.training.loop import Outcome, Report, fit
@@ -57,8 +58,9 @@ def train(
     strict: a broken file or line stops it, where it would be skipped.
     verdict: what a finished model makes is measured by a probe, within a minute (see `training.report`).
 
-    Raises Error for a folder without usable files, a run that is in the way, a disk too full, a recipe without an end,
-    or devices, precision or compiler that are not here; ModelError for a state that does not fit.
+    Raises Error for a folder without usable files, a run that is in the way or that another process is training, a disk
+    too full, a recipe without an end, or devices, precision or compiler that are not here; ModelError for a state that
+    does not fit.
     """
     began = time.monotonic()
     if recipe.data.folder is None and not recipe.data.packs:
@@ -67,11 +69,10 @@ def train(
         settings = recipe.lasting(name)
         if settings.steps is None and settings.minutes is None:
             raise Error("how long to train is not said; give --minutes or --steps")
-    if not resume and (run / RECIPE).exists():
-        raise Error(f"{run} already holds a run; add --resume to go on with it, or give another folder with --out")
-    if not resume and (run / PIPELINE).exists():
-        raise Error(f"{run} already holds a model; give another folder with --out")
     check_place(run)
+    check_apart(recipe, run)
+    with only_writer(run):
+        _check_vacant(run, resume)
     logger = TensorBoardLogger(root_dir=run, name="logs", version="")
     unused = any(stage.unused_gradients for stage in recipe.stages.values())
     fabric = make_fabric(device, devices, precision, loggers=logger, some_unused=unused)
@@ -91,6 +92,14 @@ def train(
     if devices > 1:
         return ranks.train_together(fabric, work, say=say, on_report=on_report)
     return work(fabric, say=say, on_report=on_report)
+
+
+def _check_vacant(run: Path, resume: bool) -> None:
+    """Raises Error where a run that is not to be resumed, or a model, is in the way."""
+    if not resume and (run / RECIPE).exists():
+        raise Error(f"{run} already holds a run; add --resume to go on with it, or give another folder with --out")
+    if not resume and (run / PIPELINE).exists():
+        raise Error(f"{run} already holds a model; give another folder with --out")
 
 
 def ended(run: Path, name: str, recipe: Recipe) -> Progress | None:
@@ -122,7 +131,16 @@ def deadline_of(recipe: Recipe, name: str, run: Path, began: float, *, resume: b
     return from_now + 60 * minutes - (_spent(run, name) if resume else 0.0)
 
 
-def _train_on(
+def _train_on(fabric: Fabric, *, run: Path, resume: bool, **how: Any) -> Outcome:
+    """One process's part. The one that writes has the lock, since of several it may outlive the one that was called."""
+    with only_writer(run) if fabric.is_global_zero else nullcontext():
+        if fabric.is_global_zero:
+            _check_vacant(run, resume)
+            remove_leftovers(run)
+        return _through_stages(fabric, run=run, resume=resume, **how)
+
+
+def _through_stages(
     fabric: Fabric,
     *,
     recipe: Recipe,
@@ -136,7 +154,7 @@ def _train_on(
     on_report: Callable[[Report], None],
     stopped: Callable[[], bool] | None = None,
 ) -> Outcome:
-    """One process's part; rank 0 writes, and its `say` and `on_report` are heard. `stopped`: by a signal, if None."""
+    """Rank 0 writes, and its `say` and `on_report` are heard. `stopped`: by a signal, if None."""
     outcome = None
     stages = list(recipe.stages)
     for name in stages:
@@ -154,6 +172,7 @@ def _train_on(
             built,
             fabric,
             run=run,
+            resume=resume,
             begun=begun,
             deadline=deadline,
             compiled=compiled,
@@ -173,6 +192,7 @@ def _fit(
     fabric: Fabric,
     *,
     run: Path,
+    resume: bool,
     begun: bool,
     deadline: float | None,
     compiled: bool,
@@ -222,16 +242,28 @@ def _fit(
         if first:
             write_atomically(run / RECIPE, write_recipe(recipe).encode())
 
-    if first and not begun:
-        run.mkdir(parents=True, exist_ok=True)
-        keep(built.training)
-        remember_data(run, built.data)
-    elif first and (changed := changes(run, built.data)):
-        say(f"note   {changed}")
-    if first and not (run / PIPELINE).exists():  # a resumed run may have been killed before it came this far
-        built.complete(run)
-
+    before = remembered(run) if resume else None
+    where = recipe.data.folder
+    for line in [] if before is None else noticed(before, built.data, built.name, where):
+        say(f"note   {line}")
     history = History.of_run(run) if begun else History()
+    done = read_progress(run / built.name / STATE) if begun else None
+    others = done is not None and (done.data or (before.sha256 if before else "")) not in ("", built.data.fingerprint)
+    if done is not None and others and built.training.steps is not None and done.step >= built.training.steps:
+        say(f"note   it is finished and stays as it is; to learn these clips, too: cymatic train FOLDER --from {run}")
+        others = False
+    elif done is not None and others:
+        history.valid.clear()  # of other clips
+        if built.valid and done.best_step and task.keeps_best:
+            say(f"note   what it keeps, the weights of step {done.best_step}, is measured anew on what is held out now")
+    if first and not begun:
+        keep(built.training)
+        remember_data(run, built.data, stage=built.name, folder=where)
+    elif first and before is not None and before.folder != where:
+        keep(built.training)
+        remember_place(run, before, where)
+    if first and (others or not (run / PIPELINE).exists()):  # it may have been killed before it came this far
+        built.complete(run)
 
     def report(at: Report) -> None:
         if verdict:
@@ -258,7 +290,9 @@ def _fit(
                 fabric,
                 stage=built.name,
                 expected=pace,
+                data=built.data.fingerprint,
                 resume=begun,
+                renew=built.renew if others else None,
                 deadline=deadline,
                 stopped=asked,
                 on_report=report,
@@ -272,8 +306,12 @@ def _fit(
     return recipe, replace(outcome, use=built.use)
 
 
-def read_run(run: Path) -> Recipe:
-    """The resolved recipe of a run to resume. Raises ModelError where `run` is none."""
+def read_run(run: Path, folder: Path | None = None) -> Recipe:
+    """The resolved recipe of a run to resume, with its data where they are by now: in `folder`, or found (see
+    `training.data.located`).
+
+    Raises ModelError where `run` is none, Error where its data are nowhere.
+    """
     path = run / RECIPE
     if not path.is_file():
         raise ModelError(f"{run} holds no run to resume ({RECIPE} is missing); start one without --resume")
@@ -281,4 +319,4 @@ def read_run(run: Path) -> Recipe:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ModelError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    return parse_recipe(values, str(path))
+    return located(parse_recipe(values, str(path)), run, folder)

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from cymatic.data.published.download import Checksum
 from cymatic.data.published.midi import MidiNote, notes_apart
 from cymatic.errors import Error
+from cymatic.files import into_temporary
 
 FONT = "FluidR3_GM.sf2"
 FONT_BYTES = 148_398_306  # version 3.1
@@ -87,11 +88,14 @@ def render(
     instrument: a General MIDI program 0-127, None for the drum kit. lead: seconds before the note, length: seconds
     from its start. Raises Error where FluidSynth fails.
     """
-    with tempfile.TemporaryDirectory(prefix="cymatic-") as temporary:
+    with into_temporary():
+        scratch = tempfile.TemporaryDirectory(prefix="cymatic-")
+    with scratch as temporary:
         place = Path(temporary)
         (place / "settings").touch()  # an empty one instead of the user's, which may load other fonts or effects
         song = notes_apart(notes, instrument, first=FIRST, apart=APART, held=HELD, cut=CUT)
-        (place / "notes.mid").write_bytes(song)
+        with into_temporary():
+            (place / "notes.mid").write_bytes(song)
         command = [program, "-n", "-i", "-q", "-f", str(place / "settings"), "-R", "0", "-C", "0", "-g", str(GAIN)]
         command += ["-r", str(RATE), "-O", "float", "-o", "synth.dynamic-sample-loading=1"]
         command += ["-F", str(place / "notes.wav"), str(font), str(place / "notes.mid")]

@@ -13,6 +13,7 @@ from cymatic.data.published.dataset_writer import DatasetWriter, ManifestRow, re
 from cymatic.data.published.download import Checksum, DownloadError, Fetch, fetch
 from cymatic.data.published.originals import OnNetwork, Originals, local
 from cymatic.errors import Error
+from cymatic.folder_lock import only_writer
 
 RAW = "https://raw.githubusercontent.com"
 # Of the archive that GitHub makes of ESC-50 at the pinned commit. GitHub doesn't promise that it will stay so; were it
@@ -58,7 +59,8 @@ def get(name: str, folder: Path, given: Path | None = None, watch: Watch | None 
         raise Error(f"{given} does not exist; give --from a folder or an archive that is there")
     writer.open()
     try:
-        return _WRITERS[name](writer, given, watch)
+        with only_writer(folder):  # of what is fetched, too, which lies beside the packs
+            return _WRITERS[name](writer, given, watch)
     except DownloadError as error:
         raise Error(f"{error}; {by_hand(pack, folder)}") from error
 

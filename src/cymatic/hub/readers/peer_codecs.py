@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cymatic.errors import ModelError
-from cymatic.hub.checkpoints import state_dict
+from cymatic.hub.checkpoints import state_dict, unwrapped
 from cymatic.hub.parts import CONFIG, WEIGHTS, read_json, read_tensors
 from cymatic.hub.readers.dac import DacCodec, dac_of_folder, is_dac, read_dac
 from cymatic.hub.readers.encodec import EncodecCodec, encodec_of_folder, read_encodec
@@ -33,7 +33,7 @@ def read_peer(source: Path) -> PeerCodec:
                 f'{source / CONFIG} tells of a model of the type "{kind}"; codecs of other projects that can be read '
                 f"are {', '.join(FOLDERS)}"
             )
-        return FOLDERS[kind](values, read_tensors(source / WEIGHTS), source)
+        return FOLDERS[kind](values, unwrapped(read_tensors(source / WEIGHTS)), source)
     tensors = state_dict(source)
     if is_lumen(tensors):
         return read_lumen(source)

@@ -11,10 +11,12 @@ from cymatic.data.examples import Reading, load_examples
 from cymatic.errors import Error
 from cymatic.evaluation.classifier_training import Disturbance
 from cymatic.evaluation.classifiers import Classifier, ClassifierConfig
+from cymatic.hub.parts import read_config
 from cymatic.media.wave_spec import WaveSpec
 from cymatic.seeds import mixed
 from cymatic.training.built import Built, Context
 from cymatic.training.plan import describe_data, parameters
+from cymatic.training.resumed import kept_of
 from cymatic.training.stages import ClassificationStage
 from cymatic.training.tasks.classification import ClassificationTask
 
@@ -26,7 +28,11 @@ def build_classification(context: Context, stage: ClassificationStage) -> Built:
         context.recipe.data, Reading(stage.role or spec.medium, spec), captions=True, strict=context.strict,
         say=context.say,
     )  # fmt: skip
-    captions = tuple(sorted({one.caption for one in data.train}))
+    if context.resumed:  # its answers stay those that it has learned
+        captions = read_config(context.run / context.name, (Classifier,)).labels["caption"]
+        data = kept_of(context, data, [one for one in data.train if one.caption in captions])
+    else:
+        captions = tuple(sorted({one.caption for one in data.train}))
     if len(captions) < 2:
         raise Error(
             f'all items are called "{captions[0]}", so there is nothing to tell apart; give two captions or more'

@@ -18,7 +18,7 @@ from cymatic.encoders import ENCODERS
 from cymatic.errors import Error
 from cymatic.evaluation.domain import MELS, Domain
 from cymatic.evaluation.values import targets_of
-from cymatic.hub.parts import load_part, save_part
+from cymatic.hub.parts import CONFIG, load_part, save_part
 from cymatic.hub.pipeline_file import MOST_CAPTIONS, PipelineFile, write_pipeline
 from cymatic.hub.wave_codecs import load_any_codec
 from cymatic.latent import TargetFacts
@@ -32,6 +32,7 @@ from cymatic.training.pace import Pace
 from cymatic.training.plan import describe_data, parameters
 from cymatic.training.planning import Choice, changed_clips, choices, given, is_given, smaller_batch, with_choices
 from cymatic.training.recipe import Recipe
+from cymatic.training.resumed import kept_of, own_config
 from cymatic.training.shards import Streams, open_streams
 from cymatic.training.stages import PriorStage
 from cymatic.training.start import facts, fitting, load_codec, load_start, shaped, vocoder_for
@@ -47,14 +48,26 @@ def build_prior(context: Context, stage: PriorStage) -> Built:
     if stage.codec is None:
         return _over_targets(context, stage)
     own = stage.codec in context.recipe.stages
-    codec: Any = load_part(context.run / stage.codec, CODECS) if own else load_codec(stage.codec)
+    kept = context.run / "codec"
+    if own:
+        codec: Any = load_part(context.run / stage.codec, CODECS)
+    elif context.resumed and (kept / CONFIG).is_file():  # the one given may have been moved or trained further since
+        codec = load_any_codec(kept)
+    else:
+        codec = load_codec(stage.codec)
     codec.to(context.fabric.device)
     over = _over_shards if codec.kept_in_shards else _over_codes
     return over(context, stage, codec, own)
 
 
 def _parts(context: Context, stage: PriorStage, facts: TargetFacts, examples: Sequence[Example]) -> PriorTask:
-    config = stage.encoder.fitted(examples, stage.given)
+    config: Any
+    if context.resumed:  # its classes and lengths stay those that its weights have learned
+        config = own_config(context.run / ENCODER, ENCODER_OF[type(stage.encoder)], stage.encoder)
+        longest = int(load_part(context.run / context.name, (PRIOR_OF[type(stage.part)],)).longest)  # type: ignore[arg-type]
+        facts = replace(facts, longest=longest)
+    else:
+        config = stage.encoder.fitted(examples, stage.given)
     torch.manual_seed(mixed(stage.training.seed, 0))  # the initial weights
     encoder: Any = ENCODER_OF[type(config)](config)
     prior: Any = PRIOR_OF[type(stage.part)](stage.part.fitted(replace(facts, cond_dim=config.dim)))
@@ -64,6 +77,15 @@ def _parts(context: Context, stage: PriorStage, facts: TargetFacts, examples: Se
 def _known(task: PriorTask, held_out: Sequence[Example]) -> list[Example]:
     """Those held out that can be measured: no longer than any trained on, under conditions that are known."""
     return [one for one in held_out if task.knows(one)]
+
+
+def _learnable(context: Context, task: PriorTask, data: Data, targets: Sequence[Example]) -> Data:
+    """Of a resumed run only what its parts can take in, which were made for other data perhaps; `targets` are what is
+    learned of `data.train`. Raises Error where that is nothing."""
+    if not context.resumed:
+        return data
+    known = [one for one, target in zip(data.train, targets, strict=True) if task.knows(target)]
+    return kept_of(context, data, known)
 
 
 def _givens(stage: PriorStage) -> list[Reading]:
@@ -98,12 +120,13 @@ def _over_targets(context: Context, stage: PriorStage) -> Built:
         task.prior.fit_statistics([one.target for one in data.epoch])
     else:
         start.give(task.encoder, task.prior, longest)
+    data = _learnable(context, task, data, data.train)
     settings = recipe.data.augment
     examples = [*data.epoch, *(at_other_pitches(data, recipe.data, settings.pitch) if settings.pitch else ())]
     built = Built(
         recipe, name, data, task, _batches(context, recipe, examples, spec), _known(task, data.valid),
         _about(data, task, stage), _complete(context, data, {}), chosen, use_of(MEDIA[spec.medium]),
-        _domain(stage, spec),
+        _domain(stage, spec), lambda task: task.prior.take_over(task.prior, longest),
     )  # fmt: skip
     return replace(built, at_pace=_at_pace(context, examples, data, spec))
 
@@ -154,11 +177,13 @@ def _over_codes(context: Context, stage: PriorStage, codec: Any, own: bool) -> B
         captions=stage.encoder.reads is None, strict=context.strict, say=context.say,
     )  # fmt: skip
     context.say(f"encoding {len(data.train) + len(data.valid)} items, in {stage.variants} variants each")
-    known = dict(zip(map(id, data.train), coded(data.train, codec, stage.variants, stage.levels), strict=True))
-    epoch, valid = [known[id(one)] for one in data.epoch], coded(data.valid, codec, 1, stage.levels)
-    longest = max(longest_of(one) for one in epoch)
+    learned = coded(data.train, codec, stage.variants, stage.levels)
+    known, valid = dict(zip(map(id, data.train), learned, strict=True)), coded(data.valid, codec, 1, stage.levels)
+    longest = max(map(longest_of, learned))
     sizes = tuple(codec.sizes[: stage.levels])
     task = _parts(context, stage, TargetFacts(codec.config.reads, sizes, longest), data.train)
+    data = _learnable(context, task, data, learned)
+    epoch = [known[id(one)] for one in data.epoch]
     if stage.start is not None and not context.resumed:
         load_start(stage.start, stage.part).give(task.encoder, task.prior, longest)
     settings = stage.training

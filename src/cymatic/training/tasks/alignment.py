@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from cymatic.data.batches import CAPTION, Batch, in_order
 from cymatic.data.examples import Example
 from cymatic.encoders.align import LOSSES, recall
-from cymatic.hub.parts import save_part
+from cymatic.hub.parts import WEIGHTS, load_weights, save_part
 from cymatic.seeds import mixed
 from cymatic.training.muon import groups_of
 from cymatic.training.settings import TrainingSettings
@@ -94,6 +94,11 @@ class AlignmentTask(nn.Module):
         """Writes each encoder as it stands into `run`, under its role."""
         for role, encoder in self.encoders.items():
             save_part(run / role, encoder)
+
+    def load_parts(self, run: Path) -> None:
+        """Fills each encoder with what `save_parts` wrote into `run`. Raises ModelError where one does not fit."""
+        for role, encoder in self.encoders.items():
+            load_weights(encoder, run / role / WEIGHTS)
 
 
 def same(captions: Sequence[str]) -> Tensor:

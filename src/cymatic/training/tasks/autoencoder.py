@@ -19,7 +19,7 @@ from cymatic.discriminators.weight import adaptive_weight, ramp, settled
 from cymatic.encoders.text import TextConfig, TextEncoder
 from cymatic.errors import Error
 from cymatic.evaluation.code_use import perplexity
-from cymatic.hub.parts import save_part
+from cymatic.hub.parts import WEIGHTS, load_weights, save_part
 from cymatic.nn.whiteness import whiteness_loss
 from cymatic.seeds import mixed
 from cymatic.signal.channel_average import LUMENS
@@ -262,3 +262,7 @@ class AutoencoderTask(nn.Module):
         """Writes the part as it stands into `run`, marked as trained for `steps`."""
         self.part.steps_trained.fill_(steps)
         save_part(run / self.name, self.part)
+
+    def load_parts(self, run: Path) -> None:
+        """Fills the part with what `save_parts` wrote into `run`. Raises ModelError where it does not fit."""
+        load_weights(self.part, run / self.name / WEIGHTS)

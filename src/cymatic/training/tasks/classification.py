@@ -15,7 +15,7 @@ from cymatic.data.examples import Example
 from cymatic.evaluation.classifier_training import Disturbance, augmented, training_loss
 from cymatic.evaluation.classifier_training import held_out as measured
 from cymatic.evaluation.classifiers import Classifier
-from cymatic.hub.parts import save_part
+from cymatic.hub.parts import WEIGHTS, load_weights, save_part
 from cymatic.training.muon import groups_of
 from cymatic.training.settings import TrainingSettings
 
@@ -69,3 +69,7 @@ class ClassificationTask(nn.Module):
     def save_parts(self, run: Path, steps: int) -> None:
         """Writes the classifier as it stands into `run`."""
         save_part(run / self.name, self.classifier)
+
+    def load_parts(self, run: Path) -> None:
+        """Fills the classifier with what `save_parts` wrote into `run`. Raises ModelError where it does not fit."""
+        load_weights(self.classifier, run / self.name / WEIGHTS)

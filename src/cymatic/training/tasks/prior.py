@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cymatic.data.batches import Batch, in_order
 from cymatic.data.examples import Example
-from cymatic.hub.parts import save_part
+from cymatic.hub.parts import WEIGHTS, load_weights, save_part
 from cymatic.seeds import mixed
 from cymatic.training.accumulation import accumulated
 from cymatic.training.muon import groups_of
@@ -101,3 +101,8 @@ class PriorTask(nn.Module):
         self.prior.steps_trained.fill_(steps)
         save_part(run / self.kept, self.encoder)
         save_part(run / self.name, self.prior)
+
+    def load_parts(self, run: Path) -> None:
+        """Fills the parts with what `save_parts` wrote into `run`. Raises ModelError where it does not fit."""
+        load_weights(self.encoder, run / self.kept / WEIGHTS)
+        load_weights(self.prior, run / self.name / WEIGHTS)

@@ -40,3 +40,6 @@ class Task(Protocol):
 
     def save_parts(self, run: Path, steps: int) -> None:
         """Writes the parts as they stand into `run`, marked as trained for `steps`."""
+
+    def load_parts(self, run: Path) -> None:
+        """Fills the parts with what `save_parts` wrote into `run`. Raises ModelError where it does not fit."""
