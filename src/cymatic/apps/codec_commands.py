@@ -85,8 +85,8 @@ def encode(
         from cymatic.media import audio_files as files
 
         with Progress("encoding", "s") as progress:
-            blocks = pipes.blocks(_input()) if audio == PIPE else files.blocks(audio)
-            blocks = _timed(blocks, progress, None if audio == PIPE else _seconds(audio))
+            read = pipes.blocks(_input()) if audio == PIPE else files.blocks(audio)
+            blocks = _timed(read, progress, None if audio == PIPE else _seconds(audio))
             if output == PIPE:
                 codec.encode_blocks(blocks, _Output(), kbps, entropy=entropy)
                 return
@@ -281,7 +281,7 @@ def _through(
 
     seconds, size, skipped = 0.0, 0, 0
     sizes = [source.stat().st_size if source.is_file() else 0 for source in sources]  # a long file takes longer
-    what = "encoding" if suffix == ".cym" else "decoding"
+    what = "encoding" if any(place.suffix == ".cym" for place in places.values()) else "decoding"
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, cores // workers))
     try:

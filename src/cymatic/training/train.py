@@ -227,13 +227,13 @@ def _fit(
 
     pace, seconds = measured(), left()
     if not begun and seconds is not None:
-        before = built.batches
+        tried = built.batches
         built, pace = built.at_pace(built, pace, seconds)
-        if built.batches is not before:
+        if built.batches is not tried:
             pace = measured()
     recipe = built.recipe
-    done = read_progress(run / built.name / STATE).step if begun else 0
-    for line in built.plan(pace, left(), done):
+    done = read_progress(run / built.name / STATE) if begun else None
+    for line in built.plan(pace, left(), 0 if done is None else done.step):
         say(line)
 
     def keep(settings: TrainingSettings) -> None:
@@ -247,7 +247,6 @@ def _fit(
     for line in [] if before is None else noticed(before, built.data, built.name, where):
         say(f"note   {line}")
     history = History.of_run(run) if begun else History()
-    done = read_progress(run / built.name / STATE) if begun else None
     others = done is not None and (done.data or (before.sha256 if before else "")) not in ("", built.data.fingerprint)
     if done is not None and others and built.training.steps is not None and done.step >= built.training.steps:
         say(f"note   it is finished and stays as it is; to learn these clips, too: cymatic train FOLDER --from {run}")
