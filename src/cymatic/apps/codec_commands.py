@@ -77,9 +77,11 @@ def encode(
         )
     elif output == PIPE or audio == PIPE:
         from cymatic.files import writing
-        from cymatic.media import audio_files as files
 
-        blocks = pipes.blocks(_input()) if audio == PIPE else files.blocks(audio)
+        if audio != PIPE:
+            codec.encode_stream(audio, _Output(), kbps, entropy=entropy)
+            return
+        blocks = pipes.blocks(_input())
         if output == PIPE:
             codec.encode_blocks(blocks, _Output(), kbps, entropy=entropy)
             return
