@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.signal import butter, sosfilt
+from scipy.signal import butter, sosfiltfilt
 
 from cymatic.signal.cancellation import Cancellation, cancellation, one_channel
 
@@ -14,7 +14,7 @@ def noise(seed: int, seconds: float = 2.0) -> np.ndarray:
 
 
 def band(samples: np.ndarray, low: float, high: float) -> np.ndarray:
-    return sosfilt(butter(6, [low, high], "band", fs=RATE, output="sos"), samples)
+    return sosfiltfilt(butter(6, [low, high], "band", fs=RATE, output="sos"), samples)
 
 
 def tone(hz: float) -> np.ndarray:

@@ -217,15 +217,17 @@ def _decode(stream: _Stream, path: str | os.PathLike[str]) -> Iterator[Float[np.
     step = max(1, 2**18 // stream.channels)
     frames, more = 0, True
     while more:  # block by block, since the number of frames in a header may be a lie that no memory could hold
+        # Up to the end that is known at first, as libsndfile refuses a whole block for what follows (a tag of a FLAC).
+        wanted = min(step, stream.frames - frames) if known and frames < stream.frames else step
         try:
-            block = stream.read(step, dtype="float32", always_2d=True).T
+            block = stream.read(wanted, dtype="float32", always_2d=True).T
         except (RuntimeError, ValueError) as error:
-            if frames == stream.frames:  # of what follows the end, such as a tag
+            if frames and frames == stream.frames:  # of what follows the end
                 return
             raise SoundError(
                 f"{path} is damaged or cut short after {frames / rate:.2f} s ({_said(error)}); give a whole file"
             ) from None
-        more = block.shape[1] == step
+        more = block.shape[1] == wanted
         frames += block.shape[1]
         if not np.isfinite(block).all():
             raise SoundError(f"{path} holds samples that are NaN or infinite; give a sound of finite samples")
