@@ -67,13 +67,23 @@ def test_every_other_format_goes_through_a_file(tmp_path, extension):
     assert np.array_equal(heard(path.read_bytes()), Sound.read(path).samples)
 
 
-@pytest.mark.parametrize("length", pipes.UNKNOWN)
-def test_a_length_that_nobody_knew(length):
+UNKNOWN = {
+    "ffmpeg": 0xFFFFFFFF, "zero": 0, "SoX": 0x7FFFF000, "SoX, 3 bytes a sample": 0x7FFFEFFF, "arecord": 0x80000000,
+    "largest": 0x7FFFFFFF, "largest less the header": 0x7FFFFFFF - 36, "all ones less the header": 0xFFFFFFFF - 44,
+    "whole samples": 0x7FFFFFFC, "RIFF's": 0x80000024,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("length", UNKNOWN.values(), ids=UNKNOWN)
+def test_a_length_that_nobody_knew(tmp_path, length):
     data = wav()
     at = data.index(b"data") + 4
     endless = data[:4] + struct.pack("<I", 0xFFFFFFFF) + data[8:at] + struct.pack("<I", length) + data[at + 4 :]
     assert np.array_equal(heard(endless), heard(data))
     assert np.array_equal(heard(endless + b"\1"), heard(data))  # half a sample at the end
+    for whole in (0xFFFFFFFF, length, min(2**32 - 1, length + 36)):
+        (tmp_path / "a.wav").write_bytes(endless[:4] + struct.pack("<I", whole) + endless[8:])
+        assert np.array_equal(Sound.read(tmp_path / "a.wav").samples, heard(data))
 
 
 def test_it_is_heard_before_it_is_over():
@@ -115,10 +125,10 @@ def test_the_temporary_file_is_closed_before_it_is_read(monkeypatch):
     """Windows opens no file by name that is still open."""
     real, read = pipes.files.blocks, []
 
-    def blocks(path):
+    def blocks(path, *say):
         assert path not in [os.path.realpath(f"/proc/self/fd/{handle}") for handle in os.listdir("/proc/self/fd")]
         read.append(path)
-        return real(path)
+        return real(path, *say)
 
     monkeypatch.setattr(pipes.files, "blocks", blocks)
     assert heard(wav(form="FLAC")).shape == (2, 5000)

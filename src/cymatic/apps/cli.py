@@ -1,4 +1,4 @@
-"""The command line: `cymatic sound`, `train`, `evaluate`, `plot`, `encode`, `decode`, `models`, `codec`, `data`, ...
+"""The command line: `cymatic sound`, `train`, `evaluate`, `plot`, `encode`, `decode`, `convert`, `models`, `data`, ...
 
 Only typer is imported at the top: `cymatic --help` is instant because torch is loaded by the command that needs it.
 Whatever a user can mend is one line on stderr and exit code 2.
@@ -19,6 +19,7 @@ import typer
 from cymatic.apps.classifier_command import classifier, judge, renamed
 from cymatic.apps.codec_commands import decode, encode
 from cymatic.apps.codec_map_command import codec
+from cymatic.apps.convert_command import convert
 from cymatic.apps.data_command import data
 from cymatic.apps.import_command import import_command
 from cymatic.apps.models_command import models
@@ -283,5 +284,6 @@ for verb in VERBS:
     app.command()(verb)
 app.command()(encode)
 app.command()(decode)
+app.command()(convert)
 app.command("import")(import_command)
 app.command()(models)

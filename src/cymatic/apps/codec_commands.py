@@ -16,7 +16,7 @@ from cymatic.apps.progress import Progress
 
 if TYPE_CHECKING:
     from cymatic.media.audio_streams import Blocks
-    from cymatic.media.pipes import ByteSource
+    from cymatic.media.pipes import ByteSource, Sink
     from cymatic.pipelines.sound_codec import SoundCodec, Written
 
 PIPE = Path("-")
@@ -82,16 +82,22 @@ def encode(
         _folder(audio, places, output, workers, lambda one, to: codec.encode_file(one, to, kbps, entropy=entropy))
     else:
         from cymatic.files import writing
-        from cymatic.media import audio_files as files
 
         with Progress("encoding", "s") as progress:
-            read = pipes.blocks(_input()) if audio == PIPE else files.blocks(audio)
-            blocks = _timed(read, progress, None if audio == PIPE else _seconds(audio))
+
+            def timed(blocks: Blocks) -> Blocks:
+                return _timed(blocks, progress, None if audio == PIPE else _seconds(audio))
+
+            def through(sink: Sink) -> Written:
+                if audio == PIPE:
+                    return codec.encode_blocks(timed(pipes.blocks(_input())), sink, kbps, entropy=entropy)
+                return codec.encode_stream(audio, sink, kbps, entropy=entropy, timed=timed)
+
             if output == PIPE:
-                codec.encode_blocks(blocks, _Output(), kbps, entropy=entropy)
+                through(_Output())
                 return
             with writing(output) as file:
-                written = codec.encode_blocks(blocks, file, kbps, entropy=entropy)
+                written = through(file)
         _say(output, written)
 
 

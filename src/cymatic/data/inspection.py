@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from cymatic.data.cache import Cache
 from cymatic.data.facts import facts_of
 from cymatic.data.folder import Folder, Item, read_folder
 from cymatic.data.rows import Skipped
+from cymatic.data.settings import DataSettings
 from cymatic.encoders.text import token_ids
 from cymatic.errors import Error, PromptError
 from cymatic.media.medium import Facts
@@ -66,7 +68,21 @@ class Inspection:
             found.append("all clips are copies of one")
         if self.clips and not any(item.split == "valid" for item, _ in self.clips):
             found.append("no clip is held out, so overfitting can't be seen")
-        return found
+        return found + self._too_long()
+
+    def _too_long(self) -> list[str]:
+        """What training does with clips beyond its limit, if nothing else is asked for."""
+        usual = DataSettings()
+        lengths = [facts.length for _, facts in self.clips if facts.length is not None]
+        beyond = [length for length in lengths if length > usual.longest]
+        if not beyond:
+            return []
+        are = "clip is" if len(beyond) == 1 else "clips are"
+        return [
+            f"{len(beyond)} of {len(self.clips)} {are} longer than {usual.longest:g} s, and cymatic train skips what is, "
+            f"unless its recipe says otherwise: --set data.longest={math.ceil(max(beyond))} takes all of them whole, "
+            "--set data.long=cut up to four pieces of each"
+        ]
 
     def name(self, item: Item) -> str:
         return os.path.relpath(item.path(), self.folder.root)

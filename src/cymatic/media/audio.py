@@ -19,17 +19,18 @@ from cymatic.signal.mel import MelSpec, log_mel, to_log
 if TYPE_CHECKING:
     from torch import Tensor
 
-AUDIO_SUFFIXES = frozenset(
-    f".{name}"
-    for name in (
-        *("wav", "flac", "ogg", "oga", "opus", "mp3", "aif", "aiff", "aifc", "au", "snd", "caf", "w64", "rf64"),
-        *("m4a", "aac", "wma", "mp4", "webm", "amr"),  # through ffmpeg, where there is one
-    )
-)
+# Which files of a folder are sounds, for every command.
+_BY_LIBSNDFILE = """
+wav wave bwf bw64 rf64 w64 flac ogg oga opus mp3 mpga mp2 mpa aif aiff aifc au snd caf voc sph nist iff svx 8svx 16svx
+sf ircam paf pvf avr sds xi wve"""
+_BY_FFMPEG = """
+m4a m4b m4r aac adts wma mp4 m4v mov 3gp 3g2 webm weba mka mkv avi flv asf amr ac3 eac3 dts wv ape tta tak mpc dsf dff
+spx ra oma"""
+AUDIO_SUFFIXES = frozenset(f".{name}" for name in (_BY_LIBSNDFILE + _BY_FFMPEG).split())
 LOUDNESS = -23.0  # LUFS, EBU R 128: every clip is brought there, so that level says nothing about a caption
 FADE = 0.005  # seconds at both ends of what was made, against clicks
 # Raise it when `prepare` gives other numbers, or facts are measured in another way.
-PREPARATION = 1
+PREPARATION = 2
 OUTLINE = MelSpec(rate=16_000, n_fft=1024, hop=256, mels=48, fmax=8_000)
 OUTLINE_FRAMES = 32
 OUTLINE_RANGE = 60 / 20 * np.log(10)  # nepers below the loudest point that count as silence
@@ -52,7 +53,7 @@ def prepare(sound: Sound, spec: MelSpec | WaveSpec) -> Float[Tensor, "rows _"]:
 
     A mel is that of the levelled sound, rounded to float16, so that it is the same whether it comes from a cache or
     not. A waveform is float16 `[channels, samples]` at the level that it was recorded with: one channel is the mean of
-    all; where more are wanted and the numbers differ, that mean is repeated.
+    all (see `Sound.mono`); where more are wanted and the numbers differ, that mean is repeated.
     """
     import torch
 

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float
 from cymatic.media import audio_files as files
 from cymatic.media.medium import Facts, Window
 from cymatic.media.sound import Sound
+from cymatic.signal.cancellation import Cancellation
 
 # A level of -60 dBFS is lifted by some 37 dB on the way to -23 LUFS: 16 bits' own noise becomes audible.
 NEAR_SILENCE_DB = -60.0
@@ -26,9 +27,11 @@ CLIPPED_RUN = 3  # samples
 CLIPPED_SHARE = 1e-3  # less than one sample in a thousand is hardly heard
 
 
-def sound_facts(rate: int, channels: int, samples: int, level: float, clipped: float) -> Facts:
-    """The facts of a sound with these details, and what is worth a look."""
-    found = []
+def sound_facts(
+    rate: int, channels: int, samples: int, level: float, clipped: float, notes: Sequence[str] = ()
+) -> Facts:
+    """The facts of a sound with these details, and what is worth a look, `notes` first."""
+    found = [*notes]
     if -math.inf < level < NEAR_SILENCE_DB:
         found.append(f"is nearly silent ({level:.0f} dBFS)")
     if clipped >= CLIPPED_SHARE:
@@ -45,8 +48,12 @@ def listen(path: Path, keep: float) -> tuple[Facts, Sound | None]:
     """
     power, clipped, samples, rate, channels = 0.0, 0, 0, 1, 1
     kept: list[np.ndarray] = []
-    for block, rate in files.blocks(path):
+    notes: list[str] = []
+    mix: Cancellation | None = None
+    for block, rate in files.blocks(path, notes.append):
         channels = len(block)
+        mix = mix or Cancellation(channels, rate)
+        mix.add(block)
         samples += block.shape[1]
         power += float(np.square(block, dtype=np.float64).sum())
         clipped += _in_runs(np.abs(block) >= FULL_SCALE)
@@ -54,7 +61,9 @@ def listen(path: Path, keep: float) -> tuple[Facts, Sound | None]:
         if samples > keep * rate:
             kept.clear()
     level = 10 * math.log10(power / (samples * channels)) if power > 0 else -math.inf
-    facts = sound_facts(rate, channels, samples, level, clipped / (samples * channels))
+    if mix is not None and mix.loudest is not None:
+        notes.append(mix.remark)
+    facts = sound_facts(rate, channels, samples, level, clipped / (samples * channels), notes)
     return facts, Sound(np.concatenate(kept, axis=1), rate) if samples <= keep * rate else None
 
 
@@ -78,12 +87,16 @@ def windows(facts: Facts, longest: float, most: int = 4) -> list[Window]:
     return [(middle - length // 2, middle - length // 2 + length) for middle in middles]
 
 
+def _silent(what: str) -> None:
+    """What is left out of a file is among its facts already."""
+
+
 def read_windows(path: Path, wanted: Sequence[Window]) -> list[Sound]:
     """Those pieces of a file, in order, without ever holding more of it. Raises as `listen`."""
     # Read from the front, not by seeking: MP3s and streamed files seek to places that are only about right.
     stretches: list[list[Float[np.ndarray, "channels samples"]]] = [[] for _ in wanted]
     at, rate = 0, 1
-    for block, rate in files.blocks(path):  # noqa: B007
+    for block, rate in files.blocks(path, _silent):  # noqa: B007
         for stretch, (first, end) in zip(stretches, wanted, strict=True):
             part = block[:, max(first - at, 0) : max(end - at, 0)]
             if part.shape[1]:
@@ -97,7 +110,7 @@ def read_windows(path: Path, wanted: Sequence[Window]) -> list[Sound]:
 def beginning(path: Path, seconds: float) -> Sound:
     """The first seconds of a file, or all of it where it is shorter. Raises as `listen`."""
     blocks, held, rate = [], 0, 1
-    for block, rate in files.blocks(path):
+    for block, rate in files.blocks(path, _silent):
         blocks.append(block)
         held += block.shape[1]
         if held >= seconds * rate:

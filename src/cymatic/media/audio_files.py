@@ -38,7 +38,7 @@ FFMPEG_SECONDS = 300  # a decoder that takes longer hangs
 # Containers whose demuxers open nothing but the file they are given (playlists would reach out to other files).
 FFMPEG_FORMATS = (
     "mov,mp4,m4a,matroska,webm,avi,flv,asf,mpeg,mpegts,aac,ac3,eac3,dts,amr,ape,caf,aiff,au,wav,w64,mp3,ogg,flac,tta,wv,"
-    "tak,dsf,mpc,mpc8"
+    "tak,dsf,iff,mpc,mpc8,voc,nistsphere,ircam,pvf,rm,oma"
 )
 
 # extension -> libsndfile's format and subtype, most channels, rates in Hz. Ogg above 192 kHz crashes libsndfile 1.2.2.
@@ -56,8 +56,8 @@ Read = tuple[Float[np.ndarray, "channels samples"], int, dict[str, Any]]
 def read(path: str | os.PathLike[str], *, mono: bool = False) -> Read:
     """Samples `[channels, samples]` (float32, mixed to one channel if `mono`), rate in Hz and info of a sound file.
 
-    Whatever libsndfile can't read goes through ffmpeg if there is one on PATH. `info` is what `write` put there. Several
-    sounds in one file, one after the other, are one sound (see `blocks`).
+    Whatever libsndfile can't read goes through ffmpeg if there is one on PATH. `info` is what `write` put there.
+    Several sounds in one file, one after the other, are one sound (see `blocks`).
 
     Raises FileNotFoundError for a path that does not exist, SoundError for a folder, a file that may not be read, is
     empty, holds less than 0.01 s, is no sound, is cut short, or holds NaN or infinity; each in one sentence.
@@ -227,15 +227,17 @@ def _decode(stream: _Stream, path: str | os.PathLike[str]) -> Iterator[Float[np.
     step = max(1, 2**18 // stream.channels)
     frames, more = 0, True
     while more:  # block by block, since the number of frames in a header may be a lie that no memory could hold
+        # Up to the end that is known at first, as libsndfile refuses a whole block for what follows (a tag of a FLAC).
+        wanted = min(step, stream.frames - frames) if known and frames < stream.frames else step
         try:
-            block = stream.read(step, dtype="float32", always_2d=True).T
+            block = stream.read(wanted, dtype="float32", always_2d=True).T
         except (RuntimeError, ValueError) as error:
-            if frames == stream.frames:  # of what follows the end, such as a tag
+            if frames and frames == stream.frames:  # of what follows the end
                 return
             raise SoundError(
                 f"{path} is damaged or cut short after {frames / rate:.2f} s ({_said(error)}); give a whole file"
             ) from None
-        more = block.shape[1] == step
+        more = block.shape[1] == wanted
         frames += block.shape[1]
         if not np.isfinite(block).all():
             raise SoundError(f"{path} holds samples that are NaN or infinite; give a sound of finite samples")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,31 +15,39 @@ from jaxtyping import Float
 
 from cymatic.errors import Note, SoundError
 from cymatic.media.audio_files import FORMATS, tags
+from cymatic.signal.cancellation import Cancellation
 
 Blocks = Iterable[
     tuple[np.ndarray, int]
 ]  # float32 [channels, samples] and the rate in Hz, as `files.blocks` gives them
+AUDIBLE = 1e-3  # of full scale
+MOST_SILENCE = 60  # seconds before the first sound that are held
 MOST_WAV = 2**32 - 2**20  # bytes; a WAV file can't say that it holds more
 
 
-def fitted(blocks: Blocks, rate: int, channels: int) -> Iterator[Float[np.ndarray, "channels _"]]:
+def fitted(
+    blocks: Blocks, rate: int, channels: int, mix: Cancellation | None = None
+) -> Iterator[Float[np.ndarray, "channels _"]]:
     """A sound at `rate` Hz in `channels` channels, in the same pieces; what `Sound.resample` gives, bit for bit.
 
     One channel is spread to all; otherwise, where the numbers differ, all are mixed to one first, and one Note says so.
+    Where a mix would cancel what it is made of, the loudest channel is taken instead. `mix` has heard all of the sound
+    and knows (see `heard`); without it the first second that is not silent decides, and is waited for.
+
     Raises SoundError where there are no samples, or a rate that can't be reached from the sound's own.
     """
     converter, given, total, count = None, 0, 0.0, 0
-    for block, own in blocks:
+    waiting = iter(blocks)
+    first: list[tuple[np.ndarray, int]] = []
+    if mix is None:
+        first, mix = _first_second(waiting, channels)
+    loudest = mix.loudest if mix is not None else None
+    for block, own in chain(first, waiting):
         if count == 0 and block.shape[0] not in (1, channels):
-            say = "it is mixed to one" if channels == 1 else f"it is mixed to one, and that is used for all {channels}"
-            warnings.warn(
-                f"the sound has {block.shape[0]} channels where {channels} {'is' if channels == 1 else 'are'} "
-                f"expected; {say}",
-                Note,
-                stacklevel=2,
-            )
+            _say_mix(block.shape[0], channels, mix if loudest is not None else None)
         if block.shape[0] != channels:
-            block = np.repeat(block.mean(axis=0, keepdims=True), channels, axis=0)
+            one = block.mean(axis=0, keepdims=True) if loudest is None else block[loudest : loudest + 1]
+            block = np.repeat(one, channels, axis=0)
         if own != rate:
             total, count = total + float(block.sum()), count + block.size
             if converter is None:
@@ -57,6 +66,46 @@ def fitted(blocks: Blocks, rate: int, channels: int) -> Iterator[Float[np.ndarra
             rest = np.full((channels, 1), total / count, np.float32)
         if rest.shape[1]:
             yield rest
+
+
+def heard(blocks: Blocks, channels: int) -> Cancellation | None:
+    """What a mix of a sound would cancel, all of it heard; None where it need not be mixed to fit `channels`."""
+    mix = None
+    for block, rate in blocks:
+        if block.shape[0] in (1, channels):
+            return None
+        mix = mix or Cancellation(block.shape[0], rate)
+        mix.add(block)
+    return mix
+
+
+def _first_second(
+    blocks: Iterator[tuple[np.ndarray, int]], channels: int
+) -> tuple[list[tuple[np.ndarray, int]], Cancellation | None]:
+    """The first pieces, a second that is not silent among them, and what a mix of them would cancel."""
+    held, mix, sounding = [], None, 0
+    for block, rate in blocks:
+        held.append((block, rate))
+        if block.shape[0] in (1, channels):
+            break
+        mix = mix or Cancellation(block.shape[0], rate)
+        if sounding == 0:  # what is before the first sound says nothing
+            loud = np.flatnonzero(np.abs(block).max(axis=0, initial=0) > AUDIBLE)
+            block = block[:, loud[0] :] if len(loud) else block[:, :0]
+        sounding += block.shape[1]
+        mix.add(block[:, : max(0, rate - sounding + block.shape[1])])
+        if sounding >= rate or sum(one.shape[1] for one, _ in held) >= MOST_SILENCE * rate:
+            break
+    return held, mix
+
+
+def _say_mix(given: int, channels: int, mix: Cancellation | None) -> None:
+    expected = f"{channels} {'is' if channels == 1 else 'are'} expected"
+    if mix is not None:
+        say = f"it {mix.remark.removesuffix(' there')}"
+    else:
+        say = "it is mixed to one" if channels == 1 else f"it is mixed to one, and that is used for all {channels}"
+    warnings.warn(f"the sound has {given} channels where {expected}; {say}", Note, stacklevel=3)
 
 
 def _converter(own: int, rate: int, channels: int) -> soxr.ResampleStream:

@@ -14,8 +14,9 @@ from cymatic.media import mpeg
 from cymatic.media.pieces import pieces
 
 _WAVES = (b"RIFF", b"RIFX", b"RF64", b"BW64")
-# Whoever writes into a pipe can't go back and say how long it was, so lengths stand for "unknown": 0, all ones (ffmpeg),
-# 0x7FFFF000 (SoX, espeak), 0x7FFFFFFF, 0x80000000 (arecord); each less what a header takes, or cut to whole samples.
+# Whoever writes into a pipe can't go back and say how long it was, so lengths stand for "unknown": 0, all ones
+# (ffmpeg), 0x7FFFF000 (SoX, espeak), 0x7FFFFFFF, 0x80000000 (arecord); each less what a header takes, or cut to whole
+# samples.
 _SLACK = 2**16
 
 
@@ -165,7 +166,7 @@ def _streamed_wav(file: io.BufferedIOBase, kind: bytes) -> io.BufferedIOBase:
             long_at, long_length = start + 8, body[1]
         if name != b"data":
             continue
-        if not unknown(length, long_length) or start + length <= size and length:
+        if not unknown(length, long_length) or (start + length <= size and length):
             return file
         if start == size or (length == 0 and _is_chunk(file, layout, start, size)):
             return file

@@ -57,16 +57,19 @@ def _chunked(file: io.BufferedIOBase, size: int) -> list[int]:
     starts, at = [0], 0
     while (end := chunks_end(file, at, size)) and end + 12 <= size:
         file.seek(end)
-        head = file.read(12)
-        riff = head[:4] in _HEADS[:4] and head[8:] == b"WAVE"
-        if not riff and not (head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC")):
-            if head[:6] != b"caff\0\1" and not (
-                head[:4] == b".snd" and 24 <= struct.unpack(">I", head[4:8])[0] < 2**16
-            ):
-                break
+        if not _begins(file.read(12)):
+            break
         starts.append(end)
         at = end
     return starts
+
+
+def _begins(head: bytes) -> bool:
+    """Whether a WAV, AIFF, CAF or AU begins so."""
+    if head[:4] == b".snd":
+        return 24 <= int(struct.unpack(">I", head[4:8])[0]) < 2**16
+    riff = head[:4] in _HEADS[:4] and head[8:] == b"WAVE"
+    return riff or (head[:4] == b"FORM" and head[8:] in (b"AIFF", b"AIFC")) or head[:6] == b"caff\0\1"
 
 
 def _flac(file: io.BufferedIOBase) -> list[int]:

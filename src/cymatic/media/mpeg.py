@@ -59,7 +59,7 @@ def _length(frame: bytes) -> int:
 
 def has_header(frame: bytes) -> bool:
     """Whether a frame holds no sound but says how long the stream is."""
-    return any(0 < frame.find(name, 0, 44) for name in (b"Xing", b"Info", b"VBRI"))
+    return any(frame.find(name, 0, 44) > 0 for name in (b"Xing", b"Info", b"VBRI"))
 
 
 def _promised(frame: bytes) -> int | None:
@@ -80,13 +80,14 @@ def promised_end(file: io.BufferedIOBase) -> int:
 
 
 def with_length(file: io.BufferedIOBase) -> io.BufferedIOBase:
-    """An MP3 file with a Xing header, where it has none.
+    """An MP3 file with a Xing header, where it has none, or one of Fraunhofer's (VBRI).
 
     libsndfile guesses the length from the first bit rate and stops there, in the middle of a variable-rate file. This
     header promises more frames than there can be, and reading ends with the file.
     """
     start, frame = first_frame(file)
-    if not frame or has_header(frame):
+    fraunhofer = frame[36:40] == b"VBRI"
+    if not frame or (has_header(frame) and not fraunhofer):
         return file
     size = file.seek(0, io.SEEK_END)
     mono, first = frame[3] >> 6 == 3, _version(frame) == 3
@@ -94,7 +95,7 @@ def with_length(file: io.BufferedIOBase) -> io.BufferedIOBase:
     side = (17 if mono else 32) if first else (9 if mono else 17)
     header = bytes([0xFF, frame[1] | 1, 14 << 4 | frame[2] & 0x0C, frame[3]])  # no checksum, the highest bit rate
     xing = header + bytes(side) + b"Xing" + struct.pack(">II", 1, size // 24 + 1)
-    return pieces(file, [(0, start), xing.ljust(length, b"\0"), (start, size)])
+    return pieces(file, [(0, start), xing.ljust(length, b"\0"), (start + _length(frame) * fraunhofer, size)])
 
 
 def starts(file: io.BufferedIOBase, size: int) -> list[int]:

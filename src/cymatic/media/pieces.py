@@ -5,12 +5,11 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import BinaryIO
 
 Piece = bytes | tuple[int, int]  # bytes of our own, or from where to where of the file
 
 
-def pieces(file: BinaryIO | io.BufferedIOBase, parts: Sequence[Piece]) -> io.BufferedReader:
+def pieces(file: io.BufferedIOBase, parts: Sequence[Piece]) -> io.BufferedReader:
     """A file to read that holds these parts of `file` one after the other; `file` stays the caller's to close."""
     return io.BufferedReader(_Pieces(file, [part for part in parts if _length(part)]), 2**16)
 
@@ -20,7 +19,7 @@ def _length(part: Piece) -> int:
 
 
 class _Pieces(io.RawIOBase):
-    def __init__(self, file: BinaryIO | io.BufferedIOBase, parts: Sequence[Piece]) -> None:
+    def __init__(self, file: io.BufferedIOBase, parts: Sequence[Piece]) -> None:
         self._file, self._parts = file, parts
         self._ends = list(accumulate(map(_length, parts)))
         self._at = 0

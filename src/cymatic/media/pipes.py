@@ -9,22 +9,23 @@ from __future__ import annotations
 import os
 import struct
 import tempfile
+import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
 
-from cymatic.errors import SoundError
+from cymatic.errors import Note, SoundError
 from cymatic.files import into_temporary
 from cymatic.media import audio_files as files
+from cymatic.media import containers
 from cymatic.media.audio_files import MAX_RATE
 from cymatic.media.sound import MAX_CHANNELS
 
 NAME = "the standard input"
 SECONDS = 0.1  # of a WAV at once
 MOST_HEAD = 2**20  # bytes before the samples; more is a WAV with pictures in it, which a temporary file will hold
-UNKNOWN = (0, 0x7FFFFFFF, 0x7FFFFFFF - 36, 0xFFFFFFFF, 0xFFFFFFFF - 36)  # lengths that writers into pipes give
 
 # Format and bits -> how samples are stored, and what is the largest.
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
@@ -71,11 +72,12 @@ class _Form(NamedTuple):
 def blocks(stream: ByteSource) -> Iterator[tuple[Float[np.ndarray, "channels _"], int]]:
     """The sound of a pipe piece by piece, each with the rate in Hz, as `files.blocks` gives that of a file.
 
-    Raises SoundError for what is no sound, holds less than 0.01 s, is cut short, or holds NaN or infinity.
+    Several sounds one after the other are one, as there. Raises SoundError for what is no sound, holds less than
+    0.01 s, is cut short, or holds NaN or infinity.
     """
     head, form, length = _head(stream)
     if form is not None:
-        yield from _wav(stream, form, length)
+        yield from _wavs(stream, form, length)
         return
     # A folder, since Windows opens no file a second time that is still open, as a NamedTemporaryFile is.
     with into_temporary():
@@ -92,14 +94,14 @@ def blocks(stream: ByteSource) -> Iterator[tuple[Float[np.ndarray, "channels _"]
                     file.flush()
                 chunk = stream.read(2**20)
         try:
-            yield from files.blocks(name)
+            yield from files.blocks(name, lambda what: warnings.warn(f"{NAME} {what}", Note, stacklevel=2))
         except SoundError as error:
             raise SoundError(str(error).replace(name, NAME)) from None
 
 
-def _head(stream: ByteSource) -> tuple[bytes, _Form | None, int]:
-    """What was read, and the form and length in bytes of the samples that follow, if it was a plain WAV's head."""
-    head = take(stream, 12)
+def _head(stream: ByteSource, head: bytes = b"") -> tuple[bytes, _Form | None, int]:
+    """What was read (`head` before), and the form and length in bytes of the samples, if it was a plain WAV's head."""
+    head += take(stream, 12 - len(head))
     if head[:4] != b"RIFF" or head[8:] != b"WAVE":
         return head, None, 0
     form = None
@@ -128,9 +130,52 @@ def _form(body: bytes) -> _Form | None:
     return form if known and align == form.size else None
 
 
-def _wav(stream: ByteSource, form: _Form, length: int) -> Iterator[tuple[Float[np.ndarray, "channels _"], int]]:
-    left = 2**62 if length in UNKNOWN else length // form.size * form.size
-    endless, samples = length in UNKNOWN, 0
+def _wavs(stream: ByteSource, form: _Form, length: int) -> Iterator[tuple[Float[np.ndarray, "channels _"], int]]:
+    """A WAV, and those that follow it, as `cat` joins them; of another form than the first they are left out."""
+    samples, left, sounds = 0, 0, 1
+    yielding = _wav(stream, form, length)
+    while True:
+        for block in yielding:
+            samples += block.shape[1]
+            yield block, form.rate
+        if containers.unknown(length) or not _at_another(stream, length):
+            break
+        sounds += 1
+        _, other, length = _head(stream, b"RIFF")
+        if other != form:
+            left += 1
+            while take(stream, 2**16):  # lest the writer meets a closed pipe
+                pass
+            break
+        yielding = _wav(stream, form, length)
+    if samples + 1 < files.SHORTEST_SECONDS * form.rate:
+        raise SoundError(f"{NAME} is too short ({samples} samples); give at least {files.SHORTEST_SECONDS} s")
+    if left:
+        warnings.warn(
+            f"{NAME} goes on after {sounds - 1} sound{'' if sounds == 2 else 's'} with what is no WAV of the same "
+            "form, which is left out",
+            Note,
+            stacklevel=2,
+        )
+
+
+def _at_another(stream: ByteSource, length: int) -> bool:
+    """Passes over what stands behind the samples; whether another WAV begins there, of which "RIFF" is read."""
+    take(stream, length % 2)
+    while len(name := take(stream, 4)) == 4:
+        if name == b"RIFF":
+            return True
+        (left,) = struct.unpack("<I", take(stream, 4).ljust(4, b"\0"))
+        left += left % 2
+        while left and (data := take(stream, min(left, 2**16))):
+            left -= len(data)
+    return False
+
+
+def _wav(stream: ByteSource, form: _Form, length: int) -> Iterator[Float[np.ndarray, "channels _"]]:
+    """The samples of one WAV; up to the end of the pipe where its length is unknown."""
+    endless = containers.unknown(length)
+    left = 2**62 if endless else length
     at_once = max(1, min(round(form.rate * SECONDS), 2**18 // form.channels)) * form.size
     while left and (data := take(stream, min(at_once, left))):
         left -= len(data)
@@ -139,16 +184,11 @@ def _wav(stream: ByteSource, form: _Form, length: int) -> Iterator[tuple[Float[n
             block = _decoded(whole, form)
             if not np.isfinite(block).all():
                 raise SoundError(f"{NAME} holds samples that are NaN or infinite; give a sound of finite samples")
-            samples += block.shape[1]
-            yield block, form.rate
+            yield block
     if left and not endless:
         raise SoundError(
             f"{NAME} is damaged or cut short ({left} bytes of what it promises are missing); give a whole sound"
         )
-    if samples + 1 < files.SHORTEST_SECONDS * form.rate:
-        raise SoundError(f"{NAME} is too short ({samples} samples); give at least {files.SHORTEST_SECONDS} s")
-    while not endless and take(stream, 2**16):  # what follows the samples, lest the writer meets a closed pipe
-        pass
 
 
 def _decoded(data: bytes, form: _Form) -> Float[np.ndarray, "channels samples"]:

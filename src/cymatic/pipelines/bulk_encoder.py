@@ -14,7 +14,6 @@ from cymatic.data.rows import Skipped, check_strictly
 from cymatic.data.shards import SHARD, write_shard
 from cymatic.errors import Error, ModelError, TemporaryError
 from cymatic.files import write_atomically
-from cymatic.media import audio_files as files
 from cymatic.pipelines.load import load_codec
 
 
@@ -67,8 +66,7 @@ class BulkEncoder:
                 codes = io.BytesIO()
                 try:
                     with named(found):
-                        blocks = files.blocks(found.path)
-                        written = self.codec.encode_blocks(blocks, codes, job.kbps, entropy=job.entropy)
+                        written = self.codec.encode_stream(found.path, codes, job.kbps, entropy=job.entropy)
                 except (ModelError, TemporaryError):
                     raise
                 except Error as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -21,7 +21,7 @@ from cymatic.files import IS_LFS_POINTER, check_output, is_lfs_pointer, reason, 
 from cymatic.hub.wave_codecs import WaveCodec
 from cymatic.media import audio_files as files
 from cymatic.media.audio import AUDIO, LOUDNESS
-from cymatic.media.audio_streams import Blocks, SoundWriter, fitted
+from cymatic.media.audio_streams import Blocks, SoundWriter, fitted, heard
 from cymatic.media.bits import widths
 from cymatic.media.cym import CymHeader, CymReader, CymWriter
 from cymatic.media.medium import Medium
@@ -29,6 +29,7 @@ from cymatic.media.pipes import Sink
 from cymatic.media.sound import Sound
 from cymatic.media.wave_spec import WaveSpec
 from cymatic.scalars import Number, number
+from cymatic.signal.cancellation import Cancellation
 from cymatic.version import __version__
 
 BLOCK = 2**18  # samples of a sound in memory that go through at once
@@ -178,7 +179,7 @@ class SoundCodec:
         """
         header = self.header(kbps)
         coding = _Coding(self, len(header.sizes))
-        codes = list(coding.of(_blocks(sound)))
+        codes = list(coding.of(_blocks(sound), heard(_blocks(sound), self.channels)))
         return Encoded(np.concatenate(codes, axis=1), header, coding.samples)
 
     def decode(self, encoded: Encoded, kbps: Number | None = None) -> Sound:
@@ -223,15 +224,36 @@ class SoundCodec:
         """
         check_output(target, (".cym",))
         with writing(target) as file:
-            return self.encode_blocks(files.blocks(source), file, kbps, entropy=entropy)
+            return self.encode_stream(source, file, kbps, entropy=entropy)
+
+    def encode_stream(
+        self,
+        source: str | os.PathLike[str],
+        sink: Sink,
+        kbps: Number | None = None,
+        *,
+        entropy: bool = False,
+        timed: Callable[[Blocks], Blocks] = lambda blocks: blocks,
+    ) -> Written:
+        """A sound file -> the bytes of a `.cym` file. One that is to be mixed is read once more, before all else.
+        timed: sees the pieces pass, to show how far it is."""
+        mix = heard(files.blocks(source, lambda what: None), self.channels)
+        return self.encode_blocks(timed(files.blocks(source)), sink, kbps, entropy=entropy, mix=mix)
 
     def encode_blocks(
-        self, blocks: Blocks, sink: Sink, kbps: Number | None = None, *, entropy: bool = False
+        self,
+        blocks: Blocks,
+        sink: Sink,
+        kbps: Number | None = None,
+        *,
+        entropy: bool = False,
+        mix: Cancellation | None = None,
     ) -> Written:
-        """A sound in pieces, each with its rate, -> the bytes of a `.cym` file, as soon as they are known."""
+        """A sound in pieces, each with its rate, -> the bytes of a `.cym` file, as soon as they are known. mix: see
+        `media.audio_streams.fitted`."""
         writer = CymWriter(sink, self.header(kbps), entropy=entropy)
         coding = _Coding(self, len(writer.header.sizes))
-        for codes in coding.of(blocks):
+        for codes in coding.of(blocks, mix):
             writer.add(codes)
         writer.close(coding.samples)
         return Written(coding.samples / self.rate, writer.written, writer.header.kbps)
@@ -279,9 +301,9 @@ class _Coding:
         self.model, self.levels = model, levels
         self.samples = 0  # at the codec's rate
 
-    def of(self, blocks: Blocks) -> Iterator[Int[np.ndarray, "levels _"]]:
+    def of(self, blocks: Blocks, mix: Cancellation | None) -> Iterator[Int[np.ndarray, "levels _"]]:
         codec = self.model.codec
-        waves = fitted(blocks, self.model.rate, self.model.channels)
+        waves = fitted(blocks, self.model.rate, self.model.channels, mix)
         if not codec.streamable:
             whole = np.concatenate(list(waves), axis=1)
             self.samples = whole.shape[1]

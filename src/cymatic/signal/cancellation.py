@@ -75,6 +75,14 @@ class Cancellation:
         """The channel to take instead of a mix; None where a mix is as good as any."""
         return int(self.power.argmax()) if self.share >= SHARE else None
 
+    @property
+    def remark(self) -> str:
+        """What is said of a sound whose loudest channel is taken."""
+        return (
+            f"has channels that cancel each other where they are mixed to one ({100 * self.share:.0f} % of it would be "
+            f"lost), so that channel {int(self.power.argmax()) + 1} alone, the loudest, is used there"
+        )
+
 
 def cancellation(samples: Float[np.ndarray, "channels _"], rate: int) -> Cancellation:
     """That of a sound in memory."""
