@@ -101,9 +101,7 @@ def _check_names(layout: Layout, root: Path) -> None:
     rows = layout.rows
     layout.rows = [row for row in rows if _is_text(row.caption)]
     layout.skipped += [
-        Skipped(
-            str(row.files[layout.role].relative_to(root)), "has a name that is not UTF-8 to be called by; rename it"
-        )
+        Skipped(str(row.files[layout.role].relative_to(root)), "has a name that is not UTF-8; rename it")
         for row in rows
         if not _is_text(row.caption)
     ]
