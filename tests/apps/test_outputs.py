@@ -216,3 +216,10 @@ def test_a_source_is_told_by_what_it_is(tmp_path):
     check_not_source(tmp_path / "b", tmp_path / "a", tmp_path / "gone")
     with pytest.raises(Error, match="a is what is read, and it would be lost"):
         check_not_source(tmp_path / "a", tmp_path / "gone", tmp_path / "a")
+
+
+def test_a_map_takes_the_place_of_no_picture(cli, codec_folder):
+    Path("map.png").write_bytes(b"somebody's")
+    ran = cli("codec", "map", codec_folder, "-o", "map.html")
+    assert ran.code == 2 and "map.png is there already, and the picture of map.html would go there" in ran.err
+    assert os.listdir() == ["map.png"]
