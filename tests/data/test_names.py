@@ -48,3 +48,18 @@ def test_a_name_that_is_no_text_beside_its_caption(tmp_path):
 def test_a_prompt_that_is_no_text():
     with pytest.raises(PromptError, match=r"'caf\\udce9' is not UTF-8; give text in UTF-8"):
         normalise(ODD)
+
+
+def test_a_name_that_is_no_text_is_no_name_in_a_shard(tmp_path, codec_folder):
+    from cymatic.pipelines.bulk import encode_in_bulk
+
+    (tmp_path / "in").mkdir()
+    for name in ("dog", ODD):
+        tone(440).write(tmp_path / f"in/{name}.wav")
+        (tmp_path / f"in/{name}.txt").write_text("a tone")
+    said: list[str] = []
+    totals = encode_in_bulk(tmp_path / "in", tmp_path / "out", codec_folder, say=said.append)
+    assert totals.sounds == 1 and [(one.name, one.why) for one in totals.skipped] == [
+        (f"{ODD}.wav", "has a name that is not UTF-8; rename it")
+    ]
+    assert r"caf\udce9.wav: has a name" in (tmp_path / "out/summary.json").read_text()
