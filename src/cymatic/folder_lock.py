@@ -39,7 +39,7 @@ def only_writer(folder: Path) -> Iterator[None]:
         if file is not None:
             _let_go(file, folder / LOCK)
         for place in missing:
-            with suppress(OSError):  # something is in it
+            with suppress(OSError, ValueError):  # something is in it, or it is no name at all
                 place.rmdir()
 
 

@@ -42,16 +42,19 @@ def map_command(
     ] = None,
 ) -> None:
     """Draw a codec's codes as a page that plays them, with how well neighbours are alike."""
+    from cymatic.errors import Error, ModelError
     from cymatic.files import check_output, write_atomically
 
     check_output(output, (".html", ".htm"))
+    drawn = output.with_suffix(".png")
+    if drawn.exists() and not output.exists():
+        raise Error(f"{drawn} is there already, and the picture of {output} would go there; give another name with -o")
     from cymatic.apps.clips import clips_of
     from cymatic.apps.map_page import page, picture, summary
     from cymatic.apps.progress import Progress
     from cymatic.apps.terminal import printable
     from cymatic.codecs.waveform import WaveformCodec
     from cymatic.data.reading import Reading, load_items
-    from cymatic.errors import Error, ModelError
     from cymatic.evaluation.captions import balanced
     from cymatic.media.audio import AUDIO
     from cymatic.media.wave_spec import WaveSpec
@@ -76,7 +79,6 @@ def map_command(
         )
     with Progress("measuring", "sounds") as progress:
         found = codebook_map(made.codec, sounds, level, on_sound=progress)
-    drawn = output.with_suffix(".png")
     write_atomically(drawn, picture(found))
     write_atomically(output, page(found, made.name).encode())
     for line in summary(found):

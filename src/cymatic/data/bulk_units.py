@@ -18,7 +18,7 @@ from cymatic.config import Config
 from cymatic.data import splits
 from cymatic.data.contents import Contents
 from cymatic.data.folder import read_folder
-from cymatic.data.layouts import CAPTION_BYTES, caption_of
+from cymatic.data.layouts import CAPTION_BYTES, NO_TEXT, caption_of, is_text
 from cymatic.data.manifests import CAPTION_FIELDS
 from cymatic.data.rows import SPLITS, Skipped
 from cymatic.data.tar import Member, TarReader
@@ -91,6 +91,9 @@ def read_inputs(place: Path, clips: int) -> BulkInputs:
     listed, sizes = [], []
     for item in sorted(folder.items, key=lambda item: str(item.path())):
         name = item.path().relative_to(place).as_posix()
+        if not is_text(name):
+            folder.skipped.append(Skipped(name, NO_TEXT))
+            continue
         listed.append(ListedFile(name=name, caption=item.caption, split=item.split, content=item.content))
         sizes.append(item.path().stat().st_size if item.content else 0)
     return BulkInputs(place, tuple(_cut(listed, sizes, clips)), _digest(listed), tuple(folder.skipped))

@@ -27,6 +27,7 @@ from cymatic.files import IS_LFS_POINTER, LFS_POINTER, reason
 from cymatic.media import MEDIA, medium_of
 from cymatic.media.audio import AUDIO
 
+NO_TEXT = "has a name that is not UTF-8; rename it"
 CAPTION_BYTES = 65_536  # no caption file is larger
 
 
@@ -99,17 +100,13 @@ def read_layout(root: Path, *, role: str | None = None, given: Collection[str] =
 def _check_names(layout: Layout, root: Path) -> None:
     """Leaves out what takes its caption from a name that is no text."""
     rows = layout.rows
-    layout.rows = [row for row in rows if _is_text(row.caption)]
+    layout.rows = [row for row in rows if is_text(row.caption)]
     layout.skipped += [
-        Skipped(
-            str(row.files[layout.role].relative_to(root)), "has a name that is not UTF-8 to be called by; rename it"
-        )
-        for row in rows
-        if not _is_text(row.caption)
+        Skipped(str(row.files[layout.role].relative_to(root)), NO_TEXT) for row in rows if not is_text(row.caption)
     ]
 
 
-def _is_text(name: str) -> bool:
+def is_text(name: str) -> bool:
     """Whether the bytes of a name are UTF-8."""
     return not any("\ud800" <= character <= "\udfff" for character in name)
 

@@ -20,4 +20,4 @@ def plain(value: object) -> Any:
 
 def as_json(value: object) -> bytes:
     """`plain` as bytes."""
-    return (json.dumps(plain(value), indent=2, ensure_ascii=False) + "\n").encode()
+    return (json.dumps(plain(value), indent=2, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")

@@ -231,4 +231,6 @@ def _write_totals(out: Path, totals: Totals) -> None:
         "bytes": totals.bytes, "skipped": len(totals.skipped),
         "such_as": [f"{one.name}: {one.why}" for one in totals.skipped[:MOST_NAMED]],
     }  # fmt: skip
-    write_atomically(out / SUMMARY, json.dumps(values, indent=2, ensure_ascii=False).encode() + b"\n")
+    write_atomically(
+        out / SUMMARY, json.dumps(values, indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+    )

@@ -258,9 +258,10 @@ def _fit(
     if first and not begun:
         keep(built.training)
         remember_data(run, built.data, stage=built.name, folder=where)
-    elif first and before is not None and before.folder != where:
+    elif first and (before is None or before.folder != where):
         keep(built.training)
-        remember_place(run, before, where)
+        if before is not None:
+            remember_place(run, before, where)
     if first and (others or not (run / PIPELINE).exists()):  # it may have been killed before it came this far
         built.complete(run)
 
