@@ -22,7 +22,7 @@ from cymatic.apps.codec_map_command import codec
 from cymatic.apps.data_command import data
 from cymatic.apps.import_command import import_command
 from cymatic.apps.models_command import models
-from cymatic.apps.progress import Progress, by_items
+from cymatic.apps.progress import ProgressBar, by_items
 from cymatic.apps.terminal import say_note, say_notes
 from cymatic.apps.verbs import VERBS, numbered
 from cymatic.errors import Error, Note
@@ -159,7 +159,7 @@ def sound(
         options = ", ".join(f"--{name.replace('_', '-')}" for name in how if name in make.settings)
         raise Error(f"{model} takes no --{strange[0].replace('_', '-')}; it takes {options}")
     # A few at a time, so that of ten thousand none is lost when the command is stopped.
-    with Progress("making sounds" if n > 1 else "making a sound") as progress:
+    with ProgressBar("making sounds" if n > 1 else "making a sound") as progress:
         for start in range(0, n, AT_ONCE):
             some = min(AT_ONCE, n - start)
             follow = by_items(progress, start, some, n)

@@ -47,7 +47,7 @@ def map_command(
     check_output(output, (".html", ".htm"))
     from cymatic.apps.clips import clips_of
     from cymatic.apps.map_page import page, picture, summary
-    from cymatic.apps.progress import Progress
+    from cymatic.apps.progress import ProgressBar
     from cymatic.apps.terminal import printable
     from cymatic.codecs.waveform import WaveformCodec
     from cymatic.data.reading import Reading, load_items
@@ -74,7 +74,7 @@ def map_command(
             f"none of the {len(some)} sounds to measure on can be used ({skipped[0].name} {skipped[0].why}); give "
             "others with --data"
         )
-    with Progress("measuring", "sounds") as progress:
+    with ProgressBar("measuring", "sounds") as progress:
         found = codebook_map(made.codec, sounds, level, on_sound=progress)
     drawn = output.with_suffix(".png")
     write_atomically(drawn, picture(found))

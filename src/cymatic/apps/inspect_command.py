@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
-from cymatic.apps.progress import Progress
+from cymatic.apps.progress import ProgressBar
 from cymatic.apps.terminal import printable
 from cymatic.data.cache import Cache
 from cymatic.data.facts import say_trouble
@@ -26,7 +26,7 @@ def inspect_command(folder: Path, output: Path | None, strict: bool) -> None:
     if output is not None:
         check_output(output, (".png",))
     cache = Cache()
-    with Progress("reading", "clips") as progress:
+    with ProgressBar("reading", "clips") as progress:
         found = inspect_folder(folder, cache, on_clip=progress)
     say_trouble(cache)
     if strict:
