@@ -22,7 +22,7 @@ from cymatic.data.published import download, vas
 from cymatic.data.published.catalogue import VAS_CLASSES
 from cymatic.data.published.download import Checksum
 from cymatic.data.published.get import Watch
-from cymatic.data.published.vas import KINDS, LISTS, MELS, checksums, get_vas, pieces
+from cymatic.data.published.vas import KINDS, LISTS, MELS, archives, checksums, get_vas
 from cymatic.data.vas import read_vas
 from cymatic.errors import Error
 
@@ -219,7 +219,7 @@ def test_a_page_instead_of_a_list_is_refused(home: Home, tmp_path: Path) -> None
     assert not (tmp_path / "vas").exists()
 
 
-def test_own_pieces_are_left_alone(home: Home, tmp_path: Path) -> None:
+def test_own_files_are_left_alone(home: Home, tmp_path: Path) -> None:
     mine = tmp_path / "vas" / "features" / "dog" / MELS / "mine_mel.npy"
     mine.parent.mkdir(parents=True)
     mine.write_bytes(b"mine")
@@ -275,6 +275,6 @@ def test_what_goes_wrong_is_one_line(arguments: list[str], complaint: str, tmp_p
 
 def test_every_archive_has_a_published_checksum() -> None:
     known = checksums()
-    wanted = [piece.archive for piece in pieces(list(KINDS))]
+    wanted = [one.file_name for one in archives(list(KINDS))]
     assert sorted(known) == sorted(wanted) and len(wanted) == 4 * len(VAS_CLASSES) == 32
     assert all(one.algorithm == "md5" and len(one.digits) == 32 for one in known.values())

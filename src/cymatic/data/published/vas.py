@@ -40,14 +40,14 @@ CLIP = re.compile(r"[^/\\]+/[^/\\]+")  # a line of a list
 
 
 @dataclass(frozen=True)
-class Piece:
+class Archive:
     """One archive: the files of one kind of one class."""
 
     label: str
     kind: str
 
     @property
-    def archive(self) -> str:
+    def file_name(self) -> str:
         return f"{self.label}_{self.kind}.tar"
 
     @property
@@ -56,7 +56,7 @@ class Piece:
         return "_mel.npy" if self.kind == MELS else ".pkl"
 
 
-def pieces(features: Sequence[str] = (), classes: Sequence[str] = ()) -> list[Piece]:
+def archives(features: Sequence[str] = (), classes: Sequence[str] = ()) -> list[Archive]:
     """What is to be had of the classes (by default all): their mels, and the features named (rgb and flow; `none` for
     the mels alone). Raises Error for other names."""
     chosen = tuple(features) or USUAL
@@ -67,7 +67,7 @@ def pieces(features: Sequence[str] = (), classes: Sequence[str] = ()) -> list[Pi
             if name not in known:
                 raise Error(f'VAS has no {what} "{name}"; {nearest(name, known)}')
     kinds = [MELS, *(KINDS[name] for name in KINDS if name in chosen)]
-    return [Piece(label, kind) for label in VAS_CLASSES if label in (classes or VAS_CLASSES) for kind in kinds]
+    return [Archive(label, kind) for label in VAS_CLASSES if label in (classes or VAS_CLASSES) for kind in kinds]
 
 
 def checksums() -> dict[str, Checksum]:
@@ -88,31 +88,32 @@ def get_vas(
     """Brings VAS into `folder`/vas and returns that; what is there already stays and is not fetched again.
 
     given: a folder of the archives and lists, so that no network is needed; it is left as it is. features, classes: see
-    `pieces`. Raises Error in one sentence; whole pieces, and what has arrived of the next, are kept for the next call.
+    `archives`. Raises Error in one sentence; what is whole, and what has arrived of the next archive, stays for the
+    next call.
     """
     watch = watch or Watch()
-    wanted = pieces(features, classes)
+    wanted = archives(features, classes)
     target, downloads = folder / VAS, folder / "downloads" / VAS
     if given is not None and not given.is_dir():
         what = "is not a folder" if given.exists() else "does not exist"
         raise Error(f"{given} {what}; give --from a folder that holds the archives of VAS")
-    missing = [piece for piece in wanted if not _is_there(target, piece)]
+    missing = [archive for archive in wanted if not _is_there(target, archive)]
     lists = [name for name in LISTS if not (target / name).is_file()]
     try:
-        source = _Source(given, downloads, watch, [*lists, *(piece.archive for piece in missing)])
+        source = _Source(given, downloads, watch, [*lists, *(archive.file_name for archive in missing)])
         sums = checksums()
         for name in lists:
             found = source.file(name, f"{LISTS_AT}/{name}", None)
             _place_list(found, target / name)
             if given is None:
                 found.unlink()
-        for number, piece in enumerate(missing, 1):
-            address = f"{ARCHIVES}/{piece.archive}"
-            watch.say(f"{piece.archive} ({number} of {len(missing)})")
-            archive = source.file(piece.archive, address, sums.get(piece.archive))
-            _unpack(archive, piece, target, folder / f"{VAS}.part", watch)
+        for number, archive in enumerate(missing, 1):
+            address = f"{ARCHIVES}/{archive.file_name}"
+            watch.say(f"{archive.file_name} ({number} of {len(missing)})")
+            path = source.file(archive.file_name, address, sums.get(archive.file_name))
+            _unpack(path, archive, target, folder / f"{VAS}.part", watch)
             if given is None:
-                archive.unlink()
+                path.unlink()
     except DownloadError as error:
         raise Error(f"{error}; {by_hand(folder, features, classes)}") from error
     except OSError as error:
@@ -132,8 +133,8 @@ def by_hand(folder: Path, features: Sequence[str] = (), classes: Sequence[str] =
     again = " ".join(
         [f"cymatic data get {VAS} -o {shlex.quote(str(folder))} --from {shlex.quote(str(place))}", *options]
     )
-    kinds = ", ".join(dict.fromkeys(piece.kind for piece in pieces(features, classes)))
-    labels = ", ".join(dict.fromkeys(piece.label for piece in pieces(features, classes)))
+    kinds = ", ".join(dict.fromkeys(archive.kind for archive in archives(features, classes)))
+    labels = ", ".join(dict.fromkeys(archive.label for archive in archives(features, classes)))
     return (
         f"without a network, put {ARCHIVES}/CLASS_KIND.tar (CLASS: {labels}; KIND: {kinds}) and {LISTS_AT}/{LISTS[0]} "
         f"and {LISTS[1]} (fetched elsewhere) into {place} and run: {again}"
@@ -165,9 +166,9 @@ class _Source:
         return self._given / name
 
 
-def _is_there(target: Path, piece: Piece) -> bool:
-    place = target / "features" / piece.label / piece.kind
-    return place.is_dir() and any(place.glob(f"*{piece.suffix}"))
+def _is_there(target: Path, archive: Archive) -> bool:
+    place = target / "features" / archive.label / archive.kind
+    return place.is_dir() and any(place.glob(f"*{archive.suffix}"))
 
 
 def _place_list(source: Path, target: Path) -> None:
@@ -186,38 +187,38 @@ def _place_list(source: Path, target: Path) -> None:
     os.replace(part, target)
 
 
-def _unpack(archive: Path, piece: Piece, target: Path, work: Path, watch: Watch) -> None:
+def _unpack(path: Path, archive: Archive, target: Path, work: Path, watch: Watch) -> None:
     """All files of the archive into their folder, which appears whole or not at all. Only the last part of a member's
     name is used, so that nothing can be written elsewhere."""
-    place, made = target / "features" / piece.label / piece.kind, work / f"{piece.label}_{piece.kind}"
+    place, made = target / "features" / archive.label / archive.kind, work / f"{archive.label}_{archive.kind}"
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir(parents=True)
-    size, count = archive.stat().st_size, 0
-    with open(archive, "rb") as stream:
-        reader = TarReader(stream, str(archive))
-        for member, name in _files(reader, piece):
+    size, count = path.stat().st_size, 0
+    with open(path, "rb") as stream:
+        reader = TarReader(stream, str(path))
+        for member, name in _files(reader, archive):
             if member.size > LARGEST or count == MOST:
                 what = f"{name} of {member.size} bytes" if member.size > LARGEST else f"more than {MOST} files"
-                raise Error(f"{archive} holds {what}, which the published one does not; fetch it again")
+                raise Error(f"{path} holds {what}, which the published one does not; fetch it again")
             watch.on_unpacked(member.offset, size)
             (made / name).write_bytes(reader.read())
             count += 1
     if not count:
-        raise Error(f"{archive} holds no *{piece.suffix}; fetch it again")
-    for path in (*made.iterdir(), made):
-        sync(path)
+        raise Error(f"{path} holds no *{archive.suffix}; fetch it again")
+    for file in (*made.iterdir(), made):
+        sync(file)
     place.parent.mkdir(parents=True, exist_ok=True)
     if place.is_dir() and not any(place.iterdir()):
         place.rmdir()
     if place.exists():
-        raise Error(f"{place} is in the way, for it holds no *{piece.suffix}; move it away and run again")
+        raise Error(f"{place} is in the way, for it holds no *{archive.suffix}; move it away and run again")
     os.rename(made, place)
     sync(place.parent)
 
 
-def _files(reader: TarReader, piece: Piece) -> Iterator[tuple[Member, str]]:
+def _files(reader: TarReader, archive: Archive) -> Iterator[tuple[Member, str]]:
     """The members that are wanted, with the names of their files."""
     for member in reader:
         name = PurePosixPath(member.name.replace("\\", "/")).name
-        if name.endswith(piece.suffix) and not name.startswith(".") and "\0" not in name:
+        if name.endswith(archive.suffix) and not name.startswith(".") and "\0" not in name:
             yield member, name
