@@ -3,11 +3,13 @@
 #   PYTHON       the interpreter that makes .venv (default: python3; 3.11 or newer)
 #   WORKERS      test processes (default: one a core, at most 8)
 #   PYTEST_ARGS  more arguments for pytest, e.g. make test PYTEST_ARGS="-k mel"
+#   EXTRAS       what is installed to test with; where Ray has no wheel: make test EXTRAS=train,test,hub,metrics
 #   CYMATIC_SLOW=1  runs the slow tests too
 
 PYTHON ?= python3
 WORKERS ?= auto
 PYTEST_ARGS ?=
+EXTRAS ?= train,test,hub,metrics,cluster
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -54,5 +56,5 @@ $(CORE): $(INPUTS) | $(BIN)/python
 
 # The test install holds the core too, so it renews both stamps.
 $(TEST): $(INPUTS) | $(BIN)/python
-	$(PIP) install -c constraints.txt -e '.[train,test]'
+	$(PIP) install -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $(CORE) $(TEST)

@@ -11,6 +11,7 @@ import socket
 import tempfile
 from collections.abc import Callable
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
@@ -107,6 +108,12 @@ def absent(reason: str) -> NoReturn:
     if REQUIRED:
         pytest.fail(f"{reason} (required by CYMATIC_REQUIRE_FIXTURES=1)", pytrace=False)
     pytest.skip(reason)
+
+
+def installed(package: str, extra: str) -> None:
+    """Skips where a package is missing, and fails where fixtures are required, so that CI never passes it over."""
+    if find_spec(package) is None:
+        absent(f"{package} is not installed: pip install 'cymatic[{extra}]'")
 
 
 def _folder(path: Path) -> Path:

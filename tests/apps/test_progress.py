@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from cymatic.apps import progress as module
-from cymatic.apps.progress import Phases, Progress, by_items
+from cymatic.apps.progress import Phases, ProgressBar, by_items
 
 
 class Clock:
@@ -40,7 +40,7 @@ def clock() -> Clock:
 
 def told(stream: io.StringIO, clock: Clock, seconds: int, each: float = 1.0, total: int | None = 1000) -> list[str]:
     """What a work says that does one of `total` files in `each` seconds."""
-    with Progress("encoding", "files", stream=stream, clock=clock) as progress:
+    with ProgressBar("encoding", "files", stream=stream, clock=clock) as progress:
         progress(0, total)
         for done in range(1, seconds + 1):
             clock.now += each
@@ -78,7 +78,7 @@ def test_where_the_whole_is_unknown_the_time_so_far_is_said(clock: Clock) -> Non
 def test_what_was_there_before_counts_as_no_speed(clock: Clock) -> None:
     """A download that is taken up again at 950 of 1,000 MB and does one a second has 48 s to go after two."""
     stream = io.StringIO()
-    with Progress("fetching", stream=stream, clock=clock) as progress:
+    with ProgressBar("fetching", stream=stream, clock=clock) as progress:
         for done in (950, 951, 952):
             progress(done, 1000, f"{done} MB")
             clock.now += 1
@@ -95,7 +95,7 @@ def test_a_terminal_gets_a_bar_that_is_gone_at_the_end(clock: Clock) -> None:
 def test_a_terminal_shows_that_a_long_first_step_is_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PATIENCE", 0.05)
     stream = Terminal()
-    with Progress("importing", stream=stream):
+    with ProgressBar("importing", stream=stream):
         time.sleep(0.4)
     assert "importing: 0 s so far" in stream.getvalue()
 
@@ -107,7 +107,7 @@ def test_a_stream_that_is_lost_costs_nothing(clock: Clock) -> None:
 
     assert told(Lost(), clock, 9) == []
     closed = io.StringIO()
-    with Progress("x", stream=closed, clock=clock) as progress:
+    with ProgressBar("x", stream=closed, clock=clock) as progress:
         closed.close()
         clock.now += 9
         progress(1, 2)
@@ -115,7 +115,7 @@ def test_a_stream_that_is_lost_costs_nothing(clock: Clock) -> None:
 
 def test_without_stderr_nothing_is_shown(clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.setattr(sys, "stderr", None)
-    with Progress("x", clock=clock) as progress:
+    with ProgressBar("x", clock=clock) as progress:
         clock.now += 9
         progress(1, 2)
     assert capsys.readouterr().out == ""
@@ -123,7 +123,7 @@ def test_without_stderr_nothing_is_shown(clock: Clock, monkeypatch: pytest.Monke
 
 def test_an_error_ends_the_bar(clock: Clock) -> None:
     stream = Terminal()
-    with pytest.raises(KeyError), Progress("x", stream=stream, clock=clock) as progress:
+    with pytest.raises(KeyError), ProgressBar("x", stream=stream, clock=clock) as progress:
         clock.now += 9
         progress(1, 2)
         raise KeyError
@@ -135,7 +135,7 @@ def test_an_error_ends_the_bar(clock: Clock) -> None:
 
 def test_a_name_can_not_move_the_cursor(clock: Clock) -> None:
     stream = io.StringIO()
-    with Progress("x", stream=stream, clock=clock) as progress:
+    with ProgressBar("x", stream=stream, clock=clock) as progress:
         clock.now += 9
         progress(1, 2, "\x1b[2J[bold]a")
     assert stream.getvalue().startswith("x: \ufffd[2J[bold]a, 50 %")
@@ -143,7 +143,7 @@ def test_a_name_can_not_move_the_cursor(clock: Clock) -> None:
 
 def test_items_made_side_by_side_go_on_by_steps(clock: Clock) -> None:
     stream = io.StringIO()
-    with Progress("making sounds", stream=stream, clock=clock) as progress:
+    with ProgressBar("making sounds", stream=stream, clock=clock) as progress:
         for begin in (0, 16):
             follow = by_items(progress, begin, 16, 32)
             for step in (1, 2):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.conftest import installed
 
 from cymatic.evaluation import reconstruction
 from cymatic.evaluation.reconstruction import DEPTH, has_stoi, log_spectral_distance, mel_l1, stoi
@@ -53,9 +54,9 @@ def test_without_pystoi(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not has_stoi()
 
 
-@pytest.mark.skipif(not has_stoi(), reason="pystoi is not installed (cymatic[metrics])")
 def test_stoi_falls_with_noise() -> None:
     """Something like speech: noise whose level comes and goes."""
+    installed("pystoi", "metrics")
     clean = noise(0, 2.0) * np.repeat(np.random.default_rng(1).uniform(0.05, 1, 40), RATE // 20).astype(np.float32)
     measured = [stoi(clean, clean + level * noise(2, 2.0), RATE) for level in (0.0, 0.3, 2.0)]
     assert measured[0] == pytest.approx(1, abs=1e-6) and measured[0] > measured[1] > measured[2]

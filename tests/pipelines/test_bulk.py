@@ -4,12 +4,13 @@ import io
 import json
 import os
 import signal
+import sys
 import threading
 import time
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
+from tests.conftest import installed
 from tests.data.test_tar import written as tar_of
 from tests.helpers import numbered_tones, quiet, tone
 
@@ -195,8 +196,9 @@ def test_without_ray_there_is_a_sentence(sounds, codec_folder, tmp_path, monkeyp
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed: pip install 'cymatic[cluster]'")
+@pytest.mark.skipif(sys.platform != "linux", reason="the processes below this one are asked of Linux")
 def test_a_worker_that_is_killed_costs_nothing(codec_folder, tmp_path, monkeypatch):
+    installed("ray", "cluster")
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # or Ray would leave a token in the home
     monkeypatch.setenv("RAY_worker_niceness", "0")  # of 15, beside other tests they would hardly get a turn
     monkeypatch.delenv("RAY_ADDRESS", raising=False)

@@ -7,6 +7,7 @@ exactly m + s z.
 
 import pytest
 import torch
+from tests.conftest import installed
 
 from cymatic.errors import Cancelled
 from cymatic.priors.samplers import SAMPLERS, Prediction, euler, grid, heun, midpoint, multistep
@@ -76,7 +77,7 @@ def test_steps_are_told_and_what_a_listener_raises_ends_them(sampler):
 
 
 def test_euler_is_that_of_diffusers():
-    pytest.importorskip("diffusers", reason="diffusers is not installed (pip install diffusers)")
+    installed("diffusers", "test")
     from diffusers import FlowMatchEulerDiscreteScheduler
 
     scheduler = FlowMatchEulerDiscreteScheduler()

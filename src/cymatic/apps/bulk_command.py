@@ -22,7 +22,7 @@ def bulk_command(
     device: str,
 ) -> None:
     """Prints a line for each shard, and what all of them hold; what is skipped goes to stderr."""
-    from cymatic.apps.progress import Progress
+    from cymatic.apps.progress import ProgressBar
     from cymatic.apps.terminal import printable
     from cymatic.config import nearest
     from cymatic.errors import Error
@@ -42,7 +42,7 @@ def bulk_command(
     def say(line: str) -> None:
         print(printable(line), file=sys.stderr if line.startswith("skipped") else sys.stdout, flush=True)
 
-    with Progress("encoding", "shards") as progress:
+    with ProgressBar("encoding", "shards") as progress:
         totals = encode_in_bulk(
             source, output, model, kbps, engine=cast(Engine, engine), workers=workers, clips=clips, entropy=entropy,
             strict=strict, device=device, say=say, on_shard=progress,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cymatic.apps.evaluate_command import check_folder
-from cymatic.apps.progress import Progress
+from cymatic.apps.progress import ProgressBar
 from cymatic.apps.terminal import printable
 from cymatic.data.facts import usual_rate
 from cymatic.data.packs import read_packs, whole_folder
@@ -41,10 +41,10 @@ def classifier_training_command(
 def _train_into(output: Path, folder: Path, questions: Sequence[str], minutes: float, seed: int) -> None:
     sources = read_packs((whole_folder(str(folder)),), None, role=AUDIO.name)
     rate = classifier_rate(usual_rate(sources.of("train")), HIGHEST)
-    with Progress("reading", "clips") as progress:
+    with ProgressBar("reading", "clips") as progress:
         corpus = read_sounds(sources, rate, long="cut", on_clip=progress)
     asked(corpus.train, questions)  # before minutes pass
-    with Progress("training", "steps") as progress:
+    with ProgressBar("training", "steps") as progress:
         classifier, steps = train_on(
             corpus.train, questions, rate=rate, seconds=60 * minutes, seed=seed, progress=progress
         )

@@ -23,7 +23,7 @@ from cymatic.apps.convert_command import convert
 from cymatic.apps.data_command import data
 from cymatic.apps.import_command import import_command
 from cymatic.apps.models_command import models
-from cymatic.apps.progress import Progress, by_items
+from cymatic.apps.progress import ProgressBar, by_items
 from cymatic.apps.terminal import open_closed_streams, say_note, say_notes
 from cymatic.apps.verbs import VERBS, numbered
 from cymatic.errors import Error, Note
@@ -161,7 +161,7 @@ def sound(
         options = ", ".join(f"--{name.replace('_', '-')}" for name in how if name in make.settings)
         raise Error(f"{model} takes no --{strange[0].replace('_', '-')}; it takes {options}")
     # A few at a time, so that of ten thousand none is lost when the command is stopped.
-    with Progress("making sounds" if n > 1 else "making a sound") as progress:
+    with ProgressBar("making sounds" if n > 1 else "making a sound") as progress:
         for start in range(0, n, AT_ONCE):
             some = min(AT_ONCE, n - start)
             follow = by_items(progress, start, some, n)

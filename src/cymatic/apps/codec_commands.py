@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cymatic.apps.progress import Progress
+from cymatic.apps.progress import ProgressBar
 
 if TYPE_CHECKING:
     from cymatic.media.audio_streams import Blocks
@@ -83,7 +83,7 @@ def encode(
     else:
         from cymatic.files import writing
 
-        with Progress("encoding", "s") as progress:
+        with ProgressBar("encoding", "s") as progress:
 
             def timed(blocks: Blocks) -> Blocks:
                 return _timed(blocks, progress, None if audio == PIPE else _seconds(audio))
@@ -148,7 +148,7 @@ def _decode_one(codes: Path, output: Path, known: _Models, kbps: float | None) -
 
     with (
         nullcontext(_input()) if codes == PIPE else opened(codes) as stream,  # once, for it may be a pipe, too
-        Progress("decoding", "bytes") as progress,
+        ProgressBar("decoding", "bytes") as progress,
     ):
         stream = _Counted(stream, progress, os.path.getsize(codes) if codes.is_file() else None)
         reader = CymReader(stream, pipes.NAME if codes == PIPE else str(codes))
@@ -291,7 +291,7 @@ def _through(
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, cores // workers))
     try:
-        with ThreadPoolExecutor(workers) as pool, Progress(what) as progress:
+        with ThreadPoolExecutor(workers) as pool, ProgressBar(what) as progress:
             progress(0, sum(sizes), f"0 of {len(sources)} files")
             try:
                 for i, (source, written) in enumerate(zip(sources, pool.map(one, sources), strict=True), 1):
@@ -322,7 +322,7 @@ def _input() -> ByteSource:
 class _Counted:
     """A stream whose reader is seen to go on, `size` bytes at most."""
 
-    def __init__(self, stream: ByteSource, progress: Progress, size: int | None) -> None:
+    def __init__(self, stream: ByteSource, progress: ProgressBar, size: int | None) -> None:
         self._stream, self._progress, self._size, self._done = stream, progress, size, 0
 
     def read(self, size: int, /) -> bytes:
@@ -332,7 +332,7 @@ class _Counted:
         return data
 
 
-def _timed(blocks: Blocks, progress: Progress, seconds: float | None) -> Blocks:
+def _timed(blocks: Blocks, progress: ProgressBar, seconds: float | None) -> Blocks:
     """The same blocks, which are seen to go on."""
     done = 0.0
     for block, rate in blocks:

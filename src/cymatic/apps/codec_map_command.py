@@ -51,7 +51,7 @@ def map_command(
         raise Error(f"{drawn} is there already, and the picture of {output} would go there; give another name with -o")
     from cymatic.apps.clips import clips_of
     from cymatic.apps.map_page import page, picture, summary
-    from cymatic.apps.progress import Progress
+    from cymatic.apps.progress import ProgressBar
     from cymatic.apps.terminal import printable
     from cymatic.codecs.waveform import WaveformCodec
     from cymatic.data.reading import Reading, load_items
@@ -77,7 +77,7 @@ def map_command(
             f"none of the {len(some)} sounds to measure on can be used ({skipped[0].name} {skipped[0].why}); give "
             "others with --data"
         )
-    with Progress("measuring", "sounds") as progress:
+    with ProgressBar("measuring", "sounds") as progress:
         found = codebook_map(made.codec, sounds, level, on_sound=progress)
     write_atomically(drawn, picture(found))
     write_atomically(output, page(found, made.name).encode())

@@ -53,7 +53,7 @@ def cache(
 
 @data.command("get")
 def get_data(
-    name: Annotated[str, typer.Argument(help="digits, samples, instruments, esc10 or esc50.", show_default=False)],
+    name: Annotated[str, typer.Argument(help="digits, samples, instruments, esc10, esc50 or vas.", show_default=False)],
     folder: Annotated[Path, typer.Option("--output", "-o", help="Where the pack's folder goes.")] = Path("data"),
     given: Annotated[
         Path | None,
@@ -61,11 +61,21 @@ def get_data(
             "--from", help="What was fetched by hand: a folder, an archive, a sound font.", show_default=False
         ),
     ] = None,
+    features: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Of vas: rgb, flow, resnet50, or none beside the mels; may be given again.",
+            show_default="rgb and flow",
+        ),
+    ] = None,
+    classes: Annotated[
+        list[str] | None, typer.Option(help="Of vas: a class, such as dog; may be given again.", show_default="all")
+    ] = None,
 ) -> None:
-    """Fetch published data that the starters were made of, as a folder to train on."""
+    """Fetch published data, most of which the starters were made of, as a folder to train on."""
     from cymatic.apps.data_get_command import data_get_command
 
-    data_get_command(name, folder, given)
+    data_get_command(name, folder, given, features or (), classes or ())
 
 
 @data.command("list")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cymatic.apps.progress import Progress
+from cymatic.apps.progress import ProgressBar
 
 
 def import_command(
@@ -53,7 +53,7 @@ def import_command(
             raise Error(f"{classes} is not UTF-8 text; give one class a line") from None
         except OSError as error:
             raise Error(f"{classes} can't be read: {reason(error)}") from None
-    with Progress("importing") as progress:
+    with ProgressBar("importing") as progress:
         import_model(
             output,
             mel=PRESETS[mel],

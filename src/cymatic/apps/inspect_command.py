@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 
 from cymatic.apps.outputs import check_not_source
-from cymatic.apps.progress import Progress
+from cymatic.apps.progress import ProgressBar
 from cymatic.apps.terminal import printable
 from cymatic.data.cache import Cache
 from cymatic.data.facts import say_trouble
@@ -27,7 +27,7 @@ def inspect_command(folder: Path, output: Path | None, strict: bool) -> None:
     if output is not None:
         check_output(output, (".png",))
     cache = Cache()
-    with Progress("reading", "clips") as progress:
+    with ProgressBar("reading", "clips") as progress:
         found = inspect_folder(folder, cache, on_clip=progress)
     say_trouble(cache)
     if output is not None:

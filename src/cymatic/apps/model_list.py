@@ -118,8 +118,8 @@ def _size(place: Path) -> int:
 def _makes(file: PipelineFile, configs: dict[str, Any]) -> str:
     if file.kind == "encoders":
         return f"vectors of {' and '.join(sorted(_read_by(config) for config in configs.values()))}"
-    last = next(configs[name] for name in ("vocoder", "codec", "prior") if name in configs)
-    gives = last.reads if last is configs.get("prior") else last.gives
+    last = next(name for name in ("vocoder", "codec", "prior") if name in configs)
+    gives = configs[last].reads if last == "prior" else configs[last].gives
     rate = f" at {gives.rate} Hz" if gives.waveform else ""
     nouns = MEDIA[gives.medium].nouns
     if file.kind == "codec":

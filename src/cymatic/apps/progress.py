@@ -19,10 +19,10 @@ PATIENCE = 2.0  # seconds before anything is shown
 SELDOM = 60.0  # seconds between two plain lines at most; they begin `PATIENCE` apart, and each gap doubles
 
 
-class Progress:
+class ProgressBar:
     """Shows what it is told by calls, from `with` to its end. A work of several phases has one after the other.
 
-        with Progress("encoding", "files") as progress:
+        with ProgressBar("encoding", "files") as progress:
             progress(0, 400)
 
     what: the work. unit: of the numbers, where a call gives no words of its own. stream: text goes there, by default to
@@ -48,7 +48,7 @@ class Progress:
         self._lock = RLock()
         self._timer: Timer | None = None
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressBar:
         if self._on_terminal():  # a first step of minutes is seen to be at work, too
             self._timer = Timer(PATIENCE, self._show)
             self._timer.daemon = True
@@ -120,7 +120,7 @@ class Progress:
 
 
 class Phases:
-    """One `Progress` after another: a call that names another work ends the one before.
+    """One `ProgressBar` after another: a call that names another work ends the one before.
 
     with Phases() as show:
         show("generating", 0, 100)
@@ -128,7 +128,7 @@ class Phases:
 
     def __init__(self, unit: str = "") -> None:
         self._unit = unit
-        self._now: Progress | None = None
+        self._now: ProgressBar | None = None
 
     def __enter__(self) -> Phases:
         return self
@@ -143,14 +143,14 @@ class Phases:
             self._now = None
 
     def __call__(self, what: str, done: float, total: float | None = None, words: str = "") -> None:
-        """See `Progress`."""
+        """See `ProgressBar`."""
         if self._now is None or self._now.what != what:
             self.end()
-            self._now = Progress(what, self._unit).__enter__()
+            self._now = ProgressBar(what, self._unit).__enter__()
         self._now(done, total, words)
 
 
-def by_items(progress: Progress, begin: int, some: int, n: int) -> Callable[[int, int], None]:
+def by_items(progress: ProgressBar, begin: int, some: int, n: int) -> Callable[[int, int], None]:
     """What follows the steps of items `begin` to `begin + some` of `n`, which are made side by side."""
     progress(begin, n, f"{begin} of {n}" if n > 1 else "")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cymatic.apps.progress import Progress, by_items
+from cymatic.apps.progress import ProgressBar, by_items
 from cymatic.apps.terminal import say_notes
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def extend(
 ) -> None:
     """Go on from the beginning of a sound."""
     sound, make = _ready("extend", model, device, output, n, audio)
-    with Progress("extending") as progress:
+    with ProgressBar("extending") as progress:
         made = make.extend(
             sound[0], prompt=prompt, keep=keep, seconds=seconds, seed=seed, n=n, guidance=guidance,
             temperature=temperature, top_k=top_k, top_p=top_p, greedy=greedy or None,
@@ -66,7 +66,7 @@ def vary(
 ) -> None:
     """Make sounds that are like a sound."""
     sound, make = _ready("vary", model, device, output, n, audio)
-    with Progress("varying") as progress:
+    with ProgressBar("varying") as progress:
         follow = by_items(progress, 0, 1, 1)
         made = make.vary(sound[0], n=n, amount=amount, seed=seed, prompt=prompt, on_step=follow)
     _write(made, output)
@@ -83,7 +83,7 @@ def blend(
 ) -> None:
     """Walk from one sound to another."""
     sounds, make = _ready("blend", model, device, output, steps, first, second)
-    with Progress("blending") as progress:
+    with ProgressBar("blending") as progress:
         made = make.blend(*sounds, steps=steps, prompt=prompt, on_step=by_items(progress, 0, 1, 1))
     _write(made, output)
 

@@ -199,7 +199,7 @@ def _through(model: Named, held: Clips, domain: Domain, found: Evaluation, on_cl
     if not isinstance(model, Reconstructs):
         found.missing["reconstruction"] = "no clip can pass through this model"
         return None
-    each = []
+    each: list[Mapping[str, Any]] = []
     for value in held.values:
         on_clip(len(each), len(held))
         each.append(model.reconstructions(value))

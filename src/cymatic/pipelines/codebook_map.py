@@ -97,7 +97,7 @@ def codebook_map(
     rate, size = codec.config.rate, codec.sizes[level - 1]
     if not sounds:
         raise Error("there are no sounds to measure the map on; give some")
-    latents = []
+    latents: list[Tensor] = []
     for sound in sounds:
         on_sound(len(latents), len(sounds))
         latents.append(_latent(codec, sound))

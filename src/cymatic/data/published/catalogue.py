@@ -10,6 +10,9 @@ from cymatic.errors import Error
 DIGITS_COMMIT = "1306d2c6da002dfb2fd1f113d8596d801648a085"
 SONIC_PI_COMMIT = "75a7400a45fc7f74b68101f58af7e6b97f4808de"
 ESC_COMMIT = "33c8ce9eb2cf0b1c2f8bcf322eb349b6be34dbb6"
+VAS_COMMIT = "5bc54f30eb89f82d129aa36ae3f1e90b60e73952"
+VAS = "vas"
+VAS_CLASSES = ("baby", "cough", "dog", "drum", "fireworks", "gun", "hammer", "sneeze")
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,17 @@ PACKS = (
         licence_address="https://creativecommons.org/licenses/by-nc/3.0/",
         home="https://github.com/karolpiczak/ESC-50",
         address=f"https://github.com/karolpiczak/ESC-50/archive/{ESC_COMMIT}.zip",
+    ),
+    Published(
+        name=VAS,
+        title="mels and video features of eight classes of everyday sounds, ten seconds each (VAS, by SpecVQGAN)",
+        sounds=12_541,
+        megabytes=24_000,
+        original="a tar archive a class and kind; the mels alone have 3.4 GB (--features none)",
+        licence="none is stated; they are made from videos of other people, so use them for research only",
+        licence_address="https://github.com/PeihaoChen/regnet#download-datasets",
+        home="https://github.com/v-iashin/SpecVQGAN",
+        address="https://a3s.fi/swift/v1/AUTH_a235c0f452d648828f745589cde1219a/specvqgan_public/vas",
     ),
 )
 

@@ -38,6 +38,7 @@ class Watch:
     say: Callable[[str], None] = lambda line: None
     on_sound: Callable[[int, int], None] = lambda done, total: None
     on_bytes: Callable[[int, int | None], None] = lambda have, total: None
+    on_unpacked: Callable[[int, int], None] = lambda have, total: None
     fetch: Fetch = fetch
 
 
