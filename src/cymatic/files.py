@@ -93,7 +93,7 @@ def remove_leftovers(folder: Path) -> None:
 def is_lfs_pointer(path: str | os.PathLike[str]) -> bool:
     """Whether `path` is what Git LFS leaves in a file's place until the file itself was fetched."""
     try:
-        with open(path, "rb") as file:
+        with Path(path).open("rb") as file:
             return file.read(len(LFS_POINTER)) == LFS_POINTER
     except OSError:
         return False

@@ -100,7 +100,7 @@ def test_a_sound_that_may_not_be_read_as_anyone(refuses, tmp_path, monkeypatch):
         ("low\x1b[31mtone", r"control character U\+001B"),
         ("low\x7ftone", r"control character U\+007F"),
         ("low\x85\x86tone", r"control character U\+0086"),
-        ("\udcff", r"control character U\+DCFF"),
+        ("\udcff", r"'.udcff' is not UTF-8; give text in UTF-8"),
     ],
     ids=range(12),
 )
