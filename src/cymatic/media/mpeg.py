@@ -59,7 +59,7 @@ def _length(frame: bytes) -> int:
 
 def has_header(frame: bytes) -> bool:
     """Whether a frame holds no sound but says how long the stream is."""
-    return any(frame.find(name, 0, 44) > 0 for name in (b"Xing", b"Info", b"VBRI"))
+    return len(frame) == _HEAD and any(frame.find(name, 0, 44) > 0 for name in (b"Xing", b"Info", b"VBRI"))
 
 
 def _promised(frame: bytes) -> int | None:
