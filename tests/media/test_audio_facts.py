@@ -6,14 +6,18 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import soundfile
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.helpers import tone
 
 from cymatic.errors import SoundError
+from cymatic.media.audio import AUDIO
 from cymatic.media.audio_facts import beginning, listen, read_windows, sound_facts, windows
 from cymatic.media.medium import Facts
 from cymatic.media.sound import Sound
+from cymatic.media.wave_spec import WaveSpec
+from cymatic.signal.mel import PRESETS
 
 
 def wave(hz, level=1.0, seconds=1.0, rate=44_100):
@@ -107,3 +111,17 @@ def test_a_beginning_is_what_the_file_begins_with(tmp_path):
     whole = Sound.read(tmp_path / "a.flac").samples
     assert np.array_equal(beginning(tmp_path / "a.flac", 40.0).samples, whole[:, :320_000])
     assert np.array_equal(beginning(tmp_path / "a.flac", 99.0).samples, whole)
+
+
+def test_channels_that_cancel_are_named_and_the_louder_is_what_is_learned(tmp_path):
+    left = wave(440, 0.5)
+    facts = facts_of(tmp_path, np.stack([-0.9 * left, left]).T)
+    assert not facts.empty
+    assert facts.problems[0].startswith("has channels that cancel each other where they are mixed to one (100 %")
+    assert "channel 2 alone, the loudest" in facts.problems[0]
+    soundfile.write(tmp_path / "one.wav", left, 44_100)
+    both, one = Sound.read(tmp_path / "a.wav"), Sound.read(tmp_path / "one.wav")
+    for spec in (PRESETS["sound-24k"], WaveSpec(rate=24_000)):
+        assert torch.equal(AUDIO.prepare(both, spec), AUDIO.prepare(one, spec))
+    assert np.array_equal(Sound.read(tmp_path / "a.wav", mono=True).samples, one.samples)
+    assert facts_of(tmp_path, np.stack([left, wave(660, 0.5)]).T).problems == ()

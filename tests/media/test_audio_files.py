@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from cymatic.data.cache import Cache
 from cymatic.errors import Error, SoundError
 from cymatic.files import write_atomically
+from cymatic.media import containers
 from cymatic.media.audio_files import FORMATS
 from cymatic.media.sound import Sound
 from cymatic.training import state
@@ -419,6 +420,60 @@ def test_streamed_wav_without_lengths(tmp_path):
             assert len(Sound.read(tmp_path / "a.wav")) == 24_000
 
 
+def test_streamed_files_of_other_kinds(tmp_path):
+    """Where the length is unknown: RF64 (0 and all ones), RIFX, CAF (-1), AIFF (0 and the largest)."""
+    path, expected = tmp_path / "a", encoded()
+    rf64 = bytearray(encoded("RF64"))
+    at = rf64.index(b"ds64") + 16
+    streamed = [rf64[:at] + length + rf64[at + 8 :] for length in (bytes(8), b"\xff" * 8)]
+    rifx = io.BytesIO()
+    soundfile.write(rifx, np.random.default_rng(0).standard_normal(24_000) * 0.1, 24_000, "PCM_16", "BIG", "WAV")
+    for kind, data, lengths in [
+        (b"data", rifx.getvalue(), (0, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)),
+        (b"SSND", encoded("AIFF"), (0x7FFFFFFF, 0x7FFFF008)),
+    ]:
+        at = data.index(kind) + 4
+        streamed += [data[:at] + struct.pack(">I", length) + data[at + 4 :] for length in lengths]
+    caf = encoded("CAF")
+    at = caf.index(b"data") + 4
+    streamed.append(caf[:at] + b"\xff" * 8 + caf[at + 8 :])
+    path.write_bytes(expected)
+    samples = Sound.read(path).samples
+    for data in streamed:
+        path.write_bytes(data)
+        assert np.array_equal(Sound.read(path).samples, samples), data[:4]
+
+
+def test_a_recording_of_two_gigabytes_is_one_of_known_length(tmp_path):
+    """A length near a mark is a length, where the file holds as much; what follows the samples is not heard."""
+    data = bytearray(encoded(subtype="PCM_U8", samples=wave()[0]))
+    at = data.index(b"data") + 4
+    data[at : at + 4] = struct.pack("<I", 0x7FFFF000)
+    path = tmp_path / "a.wav"
+    with open(path, "wb") as file:
+        file.write(data)
+        file.truncate(at + 4 + 0x7FFFF000)  # no room is taken where nothing was written
+        file.seek(0, io.SEEK_END)
+        file.write(b"LIST" + struct.pack("<I", 4) + b"INFO")
+    with soundfile.SoundFile(path) as whole:
+        assert whole.frames == 0x7FFFF000
+    with path.open("rb") as file:
+        assert containers.with_length(file) is file and containers.lacking(file, path.stat().st_size) == 0
+
+
+def test_mp3_in_a_wav_is_read_whatever_its_header_counts(tmp_path):
+    """The number of samples in the header is reckoned from the bytes, or that of what was encoded, without delays."""
+    mp3 = encoded("MP3", "MPEG_LAYER_III", wave(samples=24_000)[0])
+    form = struct.pack("<HHIIHHHHIHHH", 0x55, 1, 24_000, 8000, 1, 0, 12, 1, 2, 192, 1, 1105)
+    for count in (24_000, 26_000, 10**6):
+        chunks = b"fmt " + struct.pack("<I", len(form)) + form + b"fact" + struct.pack("<II", 4, count)
+        chunks += b"data" + struct.pack("<I", len(mp3)) + mp3
+        (tmp_path / "a.wav").write_bytes(b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks)
+        assert Sound.read(tmp_path / "a.wav").seconds == pytest.approx(1, abs=0.1)
+    (tmp_path / "a.wav").write_bytes((tmp_path / "a.wav").read_bytes()[:-400])
+    refused(tmp_path / "a.wav", said="damaged or cut short")
+
+
 def test_flac_headers_that_lie_about_their_length(tmp_path):
     data = bytearray(encoded("FLAC"))
     data[21] |= 0x0F  # 64 thousand million samples: must not be believed, nor allocated
@@ -527,6 +582,18 @@ def test_ffmpeg_reads_what_libsndfile_can_not(tmp_path, ffmpeg):
         f"assert 'file:{source}' in sys.argv and '-nostdin' in sys.argv\n"
         f"sys.stdout.buffer.write(open({str(tmp_path / 'decoded.wav')!r}, 'rb').read())"
     )
+    assert len(Sound.read(source)) == 24_000
+
+
+def test_ffmpeg_reads_what_libsndfile_opens_and_can_not_decode(tmp_path, ffmpeg):
+    """A container that libsndfile knows, with a codec inside that only looks like one that it knows."""
+    (tmp_path / "decoded.wav").write_bytes(encoded(subtype="FLOAT"))
+    data = bytearray(encoded("FLAC"))
+    data[8:10], start = b"\x10\x00", data.index(b"\xff\xf8")
+    source = tmp_path / "a.flac"
+    source.write_bytes(data[:start] + bytes(len(data) - start))
+    refused(source, said="damaged or cut short")
+    ffmpeg(f"sys.stdout.buffer.write(open({str(tmp_path / 'decoded.wav')!r}, 'rb').read())")
     assert len(Sound.read(source)) == 24_000
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cymatic.errors import Note, SoundError
 from cymatic.media.audio_files import FORMATS
-from cymatic.media.audio_streams import SoundWriter, fitted
+from cymatic.media.audio_streams import SoundWriter, fitted, heard
 from cymatic.media.pipes import WavPipe
 from cymatic.media.sound import Sound
 
@@ -132,3 +132,32 @@ def test_libsndfile_still_writes_into_files_that_can_not_be_read(tmp_path):
     with open(tmp_path / "a.flac", "xb") as file, SoundWriter(file, ".flac", 24_000, 1) as writer:
         writer.add(noise(1, 100))
     assert soundfile.info(str(tmp_path / "a.flac")).frames == 100
+
+
+def two(right: float, samples: int = 30_000, quiet: int = 0) -> np.ndarray:
+    left = np.concatenate([np.zeros((1, quiet), np.float32), noise(1, samples)], axis=1)
+    return np.concatenate([left, np.float32(right) * left])
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["file", "pipe"])
+@pytest.mark.parametrize("quiet", [0, 100_000])
+@pytest.mark.parametrize("step", [1000, 2**18])
+def test_channels_that_cancel_are_not_mixed(known, quiet, step):
+    samples = two(-1, quiet=quiet)
+    blocks = [(samples[:, start : start + step], 8000) for start in range(0, samples.shape[1], step)]
+    with pytest.warns(Note, match=r"2 channels where 1 is expected; it has channels that cancel .* channel 1 alone"):
+        made = np.concatenate(list(fitted(iter(blocks), 8000, 1, heard(blocks, 1) if known else None)), axis=1)
+    assert np.array_equal(made, samples[:1])
+
+
+def test_what_cancels_later_is_known_of_a_file():
+    samples = np.concatenate([two(1), two(-1)], axis=1)
+    with pytest.warns(Note, match="cancel"):
+        (made,) = fitted([(samples, 8000)], 8000, 1, heard([(samples, 8000)], 1))
+    assert np.array_equal(made, samples[:1])
+
+
+def test_what_fits_need_not_be_heard():
+    assert heard([(two(-1), 8000)], 2) is None and heard([(noise(1, 9), 8000)], 4) is None
+    (made,) = fitted([(two(-1), 8000)], 8000, 2)
+    assert np.array_equal(made, two(-1))

@@ -16,6 +16,7 @@ from tests.helpers import tiny_codec, tone
 import cymatic
 from cymatic.codecs.waveform import WaveformCodec
 from cymatic.errors import Error, ModelError, Note, SoundError
+from cymatic.media import pipes
 from cymatic.media.cym import CymReader, CymWriter
 from cymatic.media.sound import Sound
 from cymatic.pipelines.sound_codec import Encoded, SoundCodec
@@ -306,3 +307,24 @@ def test_files_that_are_not_there_or_no_files(tmp_path):
     with pytest.raises(Error, match=r'unknown extension ".wav"; use one of .cym'):
         MODEL.encode_file(tmp_path / "a.wav", tmp_path / "b.wav")
     assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
+
+
+@pytest.mark.parametrize("quiet", [0, 1500])
+def test_channels_that_cancel_are_encoded_as_the_louder_one(tmp_path, quiet):
+    """From memory, from a file and through a pipe alike."""
+    codec = SoundCodec(tiny_codec())
+    left = np.concatenate([np.zeros((1, quiet), np.float32), tone(200, 1.5, 2000).samples], axis=1)
+    Sound(left, 2000).write(tmp_path / "left.wav")
+    Sound(np.concatenate([left, -left]), 2000).write(tmp_path / "both.wav")
+    codec.encode_file(tmp_path / "left.wav", tmp_path / "left.cym")
+    expected = (tmp_path / "left.cym").read_bytes()
+    with pytest.warns(Note, match="channel 1 alone"):
+        codec.encode_file(tmp_path / "both.wav", tmp_path / "both.cym")
+    assert (tmp_path / "both.cym").read_bytes() == expected
+    piped = io.BytesIO()
+    with pytest.warns(Note, match="channel 1 alone"):
+        codec.encode_blocks(pipes.blocks(io.BytesIO((tmp_path / "both.wav").read_bytes())), piped)
+    assert piped.getvalue() == expected
+    with pytest.warns(Note, match="channel 1 alone"):
+        codes = codec.encode(Sound.read(tmp_path / "both.wav")).codes
+    assert np.array_equal(codes, Encoded.read(tmp_path / "left.cym").codes)

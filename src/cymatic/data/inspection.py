@@ -79,9 +79,9 @@ class Inspection:
             return []
         are = "clip is" if len(beyond) == 1 else "clips are"
         return [
-            f"{len(beyond)} of {len(self.clips)} {are} longer than {usual.longest:g} s, and cymatic train skips what is, "
-            f"unless its recipe says otherwise: --set data.longest={math.ceil(max(beyond))} takes all of them whole, "
-            "--set data.long=cut up to four pieces of each"
+            f"{len(beyond)} of {len(self.clips)} {are} longer than {usual.longest:g} s, and cymatic train skips what "
+            f"is, unless its recipe says otherwise: --set data.longest={math.ceil(max(beyond))} takes all of them "
+            "whole, --set data.long=cut up to four pieces of each"
         ]
 
     def name(self, item: Item) -> str:

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 
 from cymatic.media import mpeg
-from cymatic.media.pieces import pieces
+from cymatic.media.spliced import spliced
 
 _WAVES = (b"RIFF", b"RIFX", b"RF64", b"BW64")
 # Whoever writes into a pipe can't go back and say how long it was, so lengths stand for "unknown": 0, all ones
@@ -172,8 +172,8 @@ def _streamed_wav(file: io.BufferedIOBase, kind: bytes) -> io.BufferedIOBase:
             return file
         if long_at:
             new = struct.pack("<Q", size - start)
-            return pieces(file, [(0, long_at), new, (long_at + 8, start - 4), b"\xff" * 4, (start, size)])
-        return pieces(file, [(0, start - 4), b"\xff" * 4, (start, size)])
+            return spliced(file, [(0, long_at), new, (long_at + 8, start - 4), b"\xff" * 4, (start, size)])
+        return spliced(file, [(0, start - 4), b"\xff" * 4, (start, size)])
     return file
 
 
@@ -187,5 +187,5 @@ def _streamed_caf(file: io.BufferedIOBase) -> io.BufferedIOBase:
     size = file.seek(0, io.SEEK_END)
     for name, start, length in _chunks(file, _CAF, 8, size):
         if name == b"data" and length == -1:
-            return pieces(file, [(0, start - 8), struct.pack(">q", size - start), (start, size)])
+            return spliced(file, [(0, start - 8), struct.pack(">q", size - start), (start, size)])
     return file

@@ -10,7 +10,7 @@ import struct
 
 from cymatic.media import mpeg
 from cymatic.media.containers import chunks_end
-from cymatic.media.pieces import pieces
+from cymatic.media.spliced import spliced
 
 _FLAC = b"fLaC\0\0\0\x22"  # the marker and the head of the block that must follow it
 _HEADS = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"FORM", b"caff", b".snd")
@@ -34,7 +34,7 @@ def streams(file: io.BufferedIOBase) -> list[io.BufferedIOBase]:
         starts = [0]
     if len(starts) == 1:
         return [file]
-    return [pieces(file, [(start, end)]) for start, end in zip(starts, [*starts[1:], size], strict=True)]
+    return [spliced(file, [(start, end)]) for start, end in zip(starts, [*starts[1:], size], strict=True)]
 
 
 def _ogg(file: io.BufferedIOBase, size: int) -> list[int]:

@@ -6,7 +6,7 @@ import io
 import struct
 from collections.abc import Iterator
 
-from cymatic.media.pieces import pieces
+from cymatic.media.spliced import spliced
 
 _RATES = (44_100, 48_000, 32_000)
 # Kilobits a second by index, of MPEG 1 and of MPEG 2 and 2.5.
@@ -59,7 +59,7 @@ def _length(frame: bytes) -> int:
 
 def has_header(frame: bytes) -> bool:
     """Whether a frame holds no sound but says how long the stream is."""
-    return any(frame.find(name, 0, 44) > 0 for name in (b"Xing", b"Info", b"VBRI"))
+    return len(frame) == _HEAD and any(frame.find(name, 0, 44) > 0 for name in (b"Xing", b"Info", b"VBRI"))
 
 
 def _promised(frame: bytes) -> int | None:
@@ -95,7 +95,7 @@ def with_length(file: io.BufferedIOBase) -> io.BufferedIOBase:
     side = (17 if mono else 32) if first else (9 if mono else 17)
     header = bytes([0xFF, frame[1] | 1, 14 << 4 | frame[2] & 0x0C, frame[3]])  # no checksum, the highest bit rate
     xing = header + bytes(side) + b"Xing" + struct.pack(">II", 1, size // 24 + 1)
-    return pieces(file, [(0, start), xing.ljust(length, b"\0"), (start + _length(frame) * fraunhofer, size)])
+    return spliced(file, [(0, start), xing.ljust(length, b"\0"), (start + _length(frame) * fraunhofer, size)])
 
 
 def starts(file: io.BufferedIOBase, size: int) -> list[int]:

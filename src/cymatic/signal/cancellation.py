@@ -25,7 +25,7 @@ class Cancellation:
         self.channels, self.rate = channels, rate
         self.power = np.zeros(channels)  # the sum of squares of each channel
         self._window = max(64, 2 * round(SECONDS * rate / 2))
-        self._piece = self._window // 2 * (CELL + 1)  # samples of a cell
+        self._stretch = self._window // 2 * (CELL + 1)  # samples of a cell
         self._waiting = np.zeros((channels, 0), np.float32)
         self._cells: list[tuple[np.ndarray, np.ndarray]] = []  # energy of the mix, and of unrelated channels, by band
         top = max(LOWEST * 2, rate / 2)
@@ -40,8 +40,8 @@ class Cancellation:
             return
         self.power += np.square(samples, dtype=np.float64).sum(axis=1)
         self._waiting = np.concatenate([self._waiting, samples], axis=1)
-        while self._waiting.shape[1] >= self._piece:
-            self._measure(self._waiting[:, : self._piece])
+        while self._waiting.shape[1] >= self._stretch:
+            self._measure(self._waiting[:, : self._stretch])
             self._waiting = self._waiting[:, CELL * self._window // 2 :]
 
     def _measure(self, samples: Float[np.ndarray, "channels _"]) -> None:
@@ -62,7 +62,7 @@ class Cancellation:
         if self.channels == 1 or not self.power.any():
             return 0.0
         cells = list(self._cells)
-        if self._waiting.shape[1] and (not cells or self._waiting.shape[1] > self._piece // 4):
+        if self._waiting.shape[1] and (not cells or self._waiting.shape[1] > self._stretch // 4):
             self._measure(self._waiting)
             cells, self._cells = self._cells, cells
         mixed, alone = np.stack([a for a, _ in cells]), np.stack([b for _, b in cells])

@@ -6,20 +6,20 @@ import io
 from collections.abc import Sequence
 from itertools import accumulate
 
-Piece = bytes | tuple[int, int]  # bytes of our own, or from where to where of the file
+Span = bytes | tuple[int, int]  # bytes of our own, or from where to where of the file
 
 
-def pieces(file: io.BufferedIOBase, parts: Sequence[Piece]) -> io.BufferedReader:
+def spliced(file: io.BufferedIOBase, parts: Sequence[Span]) -> io.BufferedReader:
     """A file to read that holds these parts of `file` one after the other; `file` stays the caller's to close."""
-    return io.BufferedReader(_Pieces(file, [part for part in parts if _length(part)]), 2**16)
+    return io.BufferedReader(_Spliced(file, [part for part in parts if _length(part)]), 2**16)
 
 
-def _length(part: Piece) -> int:
+def _length(part: Span) -> int:
     return len(part) if isinstance(part, bytes) else max(0, part[1] - part[0])
 
 
-class _Pieces(io.RawIOBase):
-    def __init__(self, file: io.BufferedIOBase, parts: Sequence[Piece]) -> None:
+class _Spliced(io.RawIOBase):
+    def __init__(self, file: io.BufferedIOBase, parts: Sequence[Span]) -> None:
         self._file, self._parts = file, parts
         self._ends = list(accumulate(map(_length, parts)))
         self._at = 0
