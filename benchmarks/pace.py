@@ -4,6 +4,7 @@
     python benchmarks/pace.py small DATA PLACE                        PLACE/60, /120, /300 and /600
     python benchmarks/pace.py train FOLDER RUN --minutes 8            with this version's `cymatic train`
     python benchmarks/pace.py train FOLDER RUN --source OTHER/src     with another version's
+    python benchmarks/pace.py guidance FOLDER RUN                     what a probe hears at other guidances
     python benchmarks/pace.py table RUN [RUN ...]
 
 DATA is the folder that holds the packs. `train` runs the command line with nothing but its defaults and notes how many
@@ -30,7 +31,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does,
 import numpy as np
 import typer
 
-from cymatic.data.examples import Reading, load_examples
+from cymatic.data.examples import Data, Reading, load_examples
 from cymatic.data.settings import DataSettings
 from cymatic.errors import Error
 from cymatic.evaluation.accuracy import accuracy
@@ -49,6 +50,7 @@ SECONDS = (0.02, 0.7, 12.0)  # least, median, most
 SPREAD = 1.1  # of the logarithm of the seconds
 MIXED = 700
 GENERATED = 200
+GUIDANCES = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 # Runs the command line and counts the frames that the flow's loss computes and those that hold something.
 WATCH = """
 import json, sys, torch
@@ -180,15 +182,11 @@ def measure(folder: Path, run: Path) -> None:
 def measured(folder: Path, run: Path, *, seed: int = 100) -> dict[str, Any]:
     """The flow's loss on what is held out, and what a probe hears in clips held out and in clips made."""
     model: Any = load(run)
-    data = load_examples(
-        DataSettings(folder=str(folder)), Reading("audio", model.prior.config.reads), captions=True, say=lambda _: None
-    )
+    data = _data(folder, model)
     stage: Any = make_recipe(None, []).stages["prior"]
     task = PriorTask("prior", stage, model.encoder, model.prior, kept="encoder")
     loss = task.measure([one for one in data.valid if task.knows(one)], 16)["loss"]
-    captions = spelt_alike([one.caption for one in (*data.train, *data.valid)])
-    learned = Clips.of([one.target for one in data.train], captions[: len(data.train)])
-    held = Clips.of([one.target for one in data.valid], captions[len(data.train) :])
+    learned, held = _clips(data)
     probe = Probe(learned, MELS, held.captions)
     found = evaluate(
         model, Corpus.of(learned, held.at(balanced(held.captions, 500))), probe, MELS, n=GENERATED, seed=seed
@@ -210,6 +208,35 @@ def measured(folder: Path, run: Path, *, seed: int = 100) -> dict[str, Any]:
         "diversity": {kind: one.value for kind, one in found.diversity.items()},
         "each": {label: right / n for label, (right, n) in question.each.items()},
     }
+
+
+def _data(folder: Path, model: Any) -> Data:
+    reading = Reading("audio", model.prior.config.reads)
+    return load_examples(DataSettings(folder=str(folder)), reading, captions=True, say=lambda _: None)
+
+
+def _clips(data: Data) -> tuple[Clips, Clips]:
+    captions = spelt_alike([one.caption for one in (*data.train, *data.valid)])
+    learned = Clips.of([one.target for one in data.train], captions[: len(data.train)])
+    return learned, Clips.of([one.target for one in data.valid], captions[len(data.train) :])
+
+
+@app.command()
+def guidance(folder: Path, run: Path, few: int = 48, seed: int = 1000) -> None:
+    """Would the guidance at which a few clips are heard best be the best for others, too? Both, at each guidance."""
+    model: Any = load(run)
+    learned, held = _clips(_data(folder, model))
+    probe = Probe(learned, MELS, held.captions)
+    truth = probe.truth([learned])[probe.question]
+    captions = sorted(truth)
+    for weight in GUIDANCES:
+        shares = []
+        for count, first in ((few, 0), (GENERATED, seed)):
+            asked = [captions[i % len(captions)] for i in range(count)]
+            made = MELS.make(model, asked, [first + i for i in range(count)], weight)
+            heard = probe.answers(made)[probe.question]
+            shares.append(accuracy(heard, [truth[caption] for caption in asked]).right.value)
+        typer.echo(f"guidance {weight:g}: {shares[0]:.3f} of {few}, {shares[1]:.3f} of {GENERATED} others")
 
 
 @app.command()

@@ -9,7 +9,8 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class BatchShard:
-    """Items `rank`, `rank + ranks`, ... of a batch of `items`, the longest of which is `longest` steps long.
+    """Items `rank`, `rank + ranks`, ... of a batch of `items`, the longest of which is `longest` steps long. Of more
+    processes than items, those that would have none have another's, and it counts nothing there.
 
     frames_weight and items_weight: by how much the mean over these items' steps, or over these items, counts in the
     mean over the processes; 1 where all processes hold as many. So weighed, that mean is the mean over the whole batch,
@@ -26,6 +27,8 @@ class BatchShard:
     @classmethod
     def of(cls, lengths: list[int], rank: int, ranks: int) -> BatchShard:
         """The shard of `rank` in a batch whose items have these lengths."""
+        if rank >= len(lengths):
+            return cls(rank % len(lengths), ranks, len(lengths), max(lengths), 0.0, 0.0)
         own = lengths[rank::ranks]
         return cls(
             rank, ranks, len(lengths), max(lengths), ranks * sum(own) / sum(lengths), ranks * len(own) / len(lengths)

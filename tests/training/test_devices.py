@@ -57,20 +57,22 @@ def gradients(task: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: p.grad.clone() for name, p in task.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize(("count", "ranks"), [(8, 2), (7, 2), (5, 4)])
-def test_the_mean_over_shares_is_the_whole_batch(count, ranks):
+@pytest.mark.parametrize(
+    ("count", "ranks", "frames"), [(8, 2, None), (7, 2, None), (5, 4, None), (12, 2, 150), (3, 2, 10)]
+)
+def test_the_mean_over_shares_is_the_whole_batch(count, ranks, frames):
     """Losses and gradients, though lengths and numbers of items differ between the processes."""
     task = flow_task("training.condition_dropout=0.5")
     for p in task.parameters():  # layers that begin at zero would hide what lies before them
         p.data.add_(0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))
     some = clips(count)
-    whole = task(Bucketed(some, count, 3)[2], 11)
+    whole = task(Bucketed(some, count, 3, frames=frames)[2], 11)
     whole["loss"].backward()
     wanted = gradients(task)
     task.zero_grad()
     sums = dict.fromkeys(whole, 0.0)
     for rank in range(ranks):
-        terms = task(Bucketed(some, count, 3, rank=rank, ranks=ranks)[2], 11)
+        terms = task(Bucketed(some, count, 3, frames=frames, rank=rank, ranks=ranks)[2], 11)
         (terms["loss"] / ranks).backward()
         sums = {name: sums[name] + terms[name].item() / ranks for name in sums}
     assert sums == pytest.approx({name: value.item() for name, value in whole.items()}, rel=1e-5)

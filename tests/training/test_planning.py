@@ -1,5 +1,6 @@
 """What is chosen for whom, and that nothing that was given is."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,35 @@ def test_batches_shrink_where_time_is_short():
     assert smaller_batch(64, 10, None, "prior", least=32).values == {batch: 32}, "each device has one"
     assert smaller_batch(64, 350, 300, "prior") is None, "no more steps are wanted"
     assert smaller_batch(20, 10, None, "prior") is None
+
+
+def test_short_and_long_clips_share_a_budget_of_frames():
+    uneven = replace(SMALL, clips=640, lengths=(*[40] * 600, *[800] * 40))
+    mean = (600 * 40 + 40 * 800) / 640
+    stage = planned(uneven)
+    assert stage.training.frames == math.ceil(1.5 * 64 * mean)
+    assert stage.training.most_steps > 2 * 640, "batches hold fewer clips, and each is met as often"
+    assert planned(replace(uneven, lengths=(40,) * 640)).training.frames is None, "they cost alike as they are"
+    assert planned(uneven, "training.frames=100").training.frames == 100
+    smaller = smaller_batch(64, 150, None, "prior", frames=9000)
+    assert smaller.values == {"stages.prior.training.batch": 16, "stages.prior.training.frames": 2250}
+    assert smaller.why == "batches of 16 in 2,250 frames, since 150 steps of 64 are few"
+
+
+def test_a_recipe_that_says_how_many_clips_a_batch_holds_means_that(tmp_path):
+    for take in range(1, 21):
+        tone(300 + take, 0.05 * take, seed=take).write(tmp_path / f"beep_{take}.wav")
+
+    def training_of(*more: str) -> Any:
+        recipe = make_recipe(None, [*TINY, f"data.folder={tmp_path}", "training.minutes=1", *more])
+        context = Context(recipe, "prior", make_fabric("cpu"), Path("none"), resumed=False, strict=False, say=quiet)
+        built = build(context)
+        return built.training, built.batches
+
+    settings, batches = training_of()
+    assert (settings.batch, settings.frames) == (8, None) and {len(batches[i]) for i in range(2)} == {8}
+    settings, batches = training_of("training.frames=100")
+    assert settings.frames == 100 and all(batches[i].target.shape[-1] * len(batches[i]) <= 100 for i in range(9))
 
 
 def test_who_goes_on_from_the_starter():

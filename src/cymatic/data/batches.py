@@ -126,7 +126,7 @@ class Bucketed:
         self.batch = shared(batch, len(examples), ranks)
         self.rank, self.ranks = rank, ranks
         self._lengths = [longest_of(one) for one in examples]
-        self._sizes = None if frames is None else budgeted(self._lengths, self.batch, frames, ranks)
+        self._sizes = None if frames is None else budgeted(self._lengths, self.batch, frames)
         self._epoch: tuple[int, list[list[int]]] = (-1, [])
 
     @property
@@ -158,7 +158,7 @@ class Bucketed:
         if self.ranks == 1:
             return collate(examples, epoch)
         shard = BatchShard.of([_rendering(one, epoch).shape[-1] for one in examples], self.rank, self.ranks)
-        return collate(examples[self.rank :: self.ranks], epoch, shard)
+        return collate(examples[shard.rank :: self.ranks], epoch, shard)
 
 
 def order(lengths: Sequence[int], batch: int, seed: int, epoch: int) -> list[list[int]]:

@@ -17,18 +17,17 @@ JITTER = 0.03  # of a length, drawn for each epoch, so that an example meets oth
 EACH = 1 / 32  # of the budget: what a batch costs beyond its frames
 
 
-def batch_sizes(lengths: Sequence[int], items: int, frames: int, least: int = 1) -> list[int]:
-    """How many examples each batch holds, for examples sorted by length: `least` to `items` (which is at least
-    `2 * least - 1`), in at most `frames` with padding, more only where fewer than `least` would fit."""
+def batch_sizes(lengths: Sequence[int], items: int, frames: int) -> list[int]:
+    """How many examples each batch holds, for examples sorted by length: `items` at most, in at most `frames` with
+    padding; one that is longer is alone."""
     count = len(lengths)
-    items = max(items, 2 * least - 1)
     cost = np.full(count + 1, np.inf)
     cost[0], begins = 0.0, np.zeros(count + 1, dtype=np.int64)
-    for end in range(least, count + 1):
+    for end in range(1, count + 1):
         longest = lengths[end - 1]
-        most = min(end, items, max(2 * least - 1, frames // max(longest, 1)))
-        sizes = np.arange(most, least - 1, -1)
-        costs = cost[end - most : end - least + 1] + longest * sizes + frames * EACH
+        most = min(end, items, max(1, frames // max(longest, 1)))
+        sizes = np.arange(most, 0, -1)
+        costs = cost[end - most : end] + longest * sizes + frames * EACH
         best = int(costs.argmin())
         cost[end], begins[end] = costs[best], end - sizes[best]
     found, end = list[int](), count
@@ -38,9 +37,9 @@ def batch_sizes(lengths: Sequence[int], items: int, frames: int, least: int = 1)
     return found[::-1]
 
 
-def budgeted(lengths: Sequence[int], items: int, frames: int, least: int = 1) -> list[int]:
+def budgeted(lengths: Sequence[int], items: int, frames: int) -> list[int]:
     """`batch_sizes` that hold for any epoch of `shuffled`."""
-    return batch_sizes(sorted(lengths), items, int(frames * (1 - JITTER) / (1 + JITTER)), least)
+    return batch_sizes(sorted(lengths), items, int(frames * (1 - JITTER) / (1 + JITTER)))
 
 
 def shuffled(lengths: Sequence[int], sizes: Sequence[int], seed: int, epoch: int) -> list[list[int]]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from cymatic.data.batches import Sequenced
@@ -57,7 +58,8 @@ def measured_pace(task: Any, batches: Sequenced, settings: TrainingSettings, sec
     """How long a step takes, of the first ones and of those with all that the task has later: the mean over batches
     that stand for all, in about `seconds`. Leaves weights and buffers as they are."""
     optimizer = Muon(task.parameter_groups(settings), betas=settings.betas)  # at a rate of 0
-    buffers = [buffer.clone() for buffer in task.buffers()]
+    kept = [*task.parameters(), *task.buffers()]
+    before = [tensor.detach().clone() for tensor in kept]
     turn = task.full_from
     some = in_pairs(batches.typical(TRIED))
 
@@ -77,8 +79,9 @@ def measured_pace(task: Any, batches: Sequenced, settings: TrainingSettings, sec
         return Pace(early, mean(turn, seconds / 2) if turn else early, turn)
     finally:
         task.zero_grad(set_to_none=True)
-        for buffer, before in zip(task.buffers(), buffers, strict=True):
-            buffer.copy_(before)
+        with torch.no_grad():
+            for tensor, value in zip(kept, before, strict=True):
+                tensor.copy_(value)
 
 
 def in_pairs(some: Sequence[int]) -> list[int]:

@@ -118,10 +118,11 @@ def smaller_batch(
         half //= 2
     if half == batch:
         return None
-    why = f"batches of {half}, since {steps:,.0f} steps of {batch} are few"
-    values = {"training.batch": half}
+    values, inside = {"training.batch": half}, ""
     if frames is not None:
         values["training.frames"] = math.ceil(frames * half / batch)
+        inside = f" in {values['training.frames']:,} frames"
+    why = f"batches of {half}{inside}, since {steps:,.0f} steps of {batch} are few"
     return of_stage(Choice(values, why), stage)
 
 
