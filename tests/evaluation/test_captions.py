@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from cymatic.errors import Error
-from cymatic.evaluation.captions import balanced, matched, readable, spelt_alike
+from cymatic.evaluation.captions import balanced, matched, readable
 
 
 def test_weights_follow_the_captions() -> None:

@@ -22,12 +22,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from cymatic.config import nearest
 from cymatic.data.name_words import MACHINES, TakeFree, is_id, words_of_name
 from cymatic.data.rows import SPLITS
+from cymatic.errors import Error
 
 CaptionsBy = Literal["auto", "folder", "file", "both"]
 CAPTIONS_BY: tuple[CaptionsBy, ...] = get_args(CaptionsBy)
 OFTEN = 0.5  # of the files
+
+
+def captions_setting(given: str) -> CaptionsBy:
+    """Raises Error for what is no such setting."""
+    for known in CAPTIONS_BY:
+        if given == known:
+            return known
+    raise Error(f'captions can\'t be made by "{given}"; {nearest(given, CAPTIONS_BY)}')
 
 
 @dataclass(frozen=True)
@@ -59,7 +69,7 @@ def captions_by_name(root: Path, paths: Sequence[Path], by: CaptionsBy, depth: i
     if by == "auto":
         chosen, why = _chosen(parts, words, classes)
     else:
-        chosen, why = by, "as asked for"
+        chosen, why = by, "that was asked for"
     if chosen == "folder":
         return ByName(chosen, why, labels, labels)
     own = {path: " ".join(some) for path, some in words.items()}

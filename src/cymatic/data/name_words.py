@@ -28,6 +28,7 @@ MARKS = {"rr", "robin", "v", "vel", "velocity", "layer", "lyr", "take", "tk"}  #
 _SEPARATORS = re.compile(r"[\s_\-]+|(?<!\d)\.(?=\w)|\.(?=[^\W\d])")
 _BRACKETS = re.compile(r"(?<=\w)(?=[(\[]\d+[)\]]$)")  # before the number of OpenHat(2)
 _NOTE = re.compile(r"[A-Ga-g](#|b|s|♯|♭)?\d")
+_HEX = re.compile(r"(?=[0-9a-f]*\d[a-f])[0-9a-f]+", re.IGNORECASE)
 _NUMBER = re.compile(r"[(\[]?\d+[)\]]?")
 _ORDINAL = re.compile(r"\d+(st|nd|rd|th)", re.IGNORECASE)
 _LAYER = re.compile(r"[(\[]?(v|rr)\d{1,3}[)\]]?", re.IGNORECASE)
@@ -74,7 +75,10 @@ def _run(token: str, i: int) -> int:
 
 
 def is_id(word: str) -> bool:
-    """Whether it is made of letters and digits in turns, as hashes and video ids are, and so says nothing."""
+    """Whether it is made of letters and digits in turns or a number in hex, as hashes and video ids are, and so says
+    nothing."""
+    if len(word) >= 4 and _HEX.fullmatch(word) and word[:3] not in MACHINES:
+        return True
     if len(word) < 6:
         return False
     changes = sum(a.isdigit() != b.isdigit() for a, b in pairwise(word) if (a + b).isalnum())
