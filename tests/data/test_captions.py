@@ -7,12 +7,14 @@ import pytest
 from tests.helpers import tone
 
 from cymatic.data.captions import caption_key, spelt_alike
+from cymatic.data.examples import Reading, load_examples
 from cymatic.data.folder import read_folder
 from cymatic.data.inspection import inspect_folder
 from cymatic.data.packs import read_packs
-from cymatic.data.settings import Pack
+from cymatic.data.settings import DataSettings, Pack
 from cymatic.encoders.classes import ClassConfig
 from cymatic.errors import Error
+from cymatic.signal.mel import MelSpec
 
 ONE = ["kick", "Kick", "KICK", " kick  ", "kick_", "kick -", "kick.", "kick,"]
 
@@ -41,8 +43,11 @@ def test_takes_in_two_spellings_are_two_captions_and_not_four(tmp_path):
     for i, name in enumerate(["kick 01", "Kick 02", "kick 03", "Snare 01", "Snare 02", "snare_03"]):
         tone(200 + 50 * i, 0.2).write(tmp_path / f"{name}.wav")
     assert inspect_folder(tmp_path).captions == {"kick": 3, "Snare": 3}
-    items = read_packs([Pack(folder=str(tmp_path))], None).of("train")
-    assert ClassConfig().fitted(items).names == ("Snare", "kick")
+    spec = MelSpec(rate=8000, n_fft=256, hop=128, mels=8, fmax=4000)
+    data = load_examples(
+        DataSettings(folder=str(tmp_path)), Reading("audio", spec), captions=True, say=lambda line: None
+    )
+    assert ClassConfig().fitted(data.train).names == ("Snare", "kick")
 
 
 def test_captions_are_one_across_packs_and_in_filters(tmp_path):

@@ -168,7 +168,7 @@ def test_inspect_says_what_was_chosen_why_and_how_to_choose_another(tmp_path):
     found = inspect_folder(tmp_path)
     (line,) = [line for line in report(found) if line.startswith("chosen")]
     assert line == (
-        "chosen    captions by the folders' and the files' names, since 92 % of the files have a name that other "
+        "chosen    captions by the folders' and the files' names, since 100 % of the files have a name that other "
         "folders have, too; --captions folder or --captions file chooses otherwise"
     )
     assert read_folder(tmp_path, captions_by="folder").items[0].fields["label"] == caption_of("Dusty")

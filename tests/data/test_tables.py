@@ -72,7 +72,7 @@ def test_what_is_in_no_table_is_named(tmp_path):
 
 def test_parquet_alone_is_named(tmp_path):
     sounds(tmp_path, "data/train-00000-of-00001.parquet")
-    with pytest.raises(Error, match="is a Parquet table, which is not read; save it as metadata.csv"):
+    with pytest.raises(Error, match=r"is a Parquet table, which is not read; save it as metadata\.csv"):
         read_folder(tmp_path)
 
 
@@ -142,9 +142,7 @@ def test_windows_paths_are_found(tmp_path):
 def test_places_on_a_windows_disk_are_named(tmp_path, name):
     sounds(tmp_path, "001.wav")
     (tmp_path / "manifest.jsonl").write_text(json.dumps({"audio": name, "caption": "x"}))
-    with pytest.raises(
-        Error, match="names a place on a Windows disk .*name files from the folder on, as takes/001.wav"
-    ):
+    with pytest.raises(Error, match=r"names a place on a Windows disk .*; name files from the folder on"):
         read_folder(tmp_path)
 
 

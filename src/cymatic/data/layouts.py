@@ -125,8 +125,12 @@ def _refuse_names(root: Path, captions_by: CaptionsBy, what: str) -> None:
 def _unlisted(layout: Layout, walked: Walk) -> list[Path]:
     """The files of the rows' medium that are in no row."""
     named = {nfc(path) for row in layout.rows for path in row.files.values()}
-    media = {medium_of(row.files[layout.role]) for row in layout.rows}
-    return [path for path in walked.files if medium_of(path) in media - {None} and nfc(path) not in named]
+    media = {medium.name for row in layout.rows if (medium := medium_of(row.files[layout.role])) is not None}
+    return [
+        path
+        for path in walked.files
+        if (medium := medium_of(path)) is not None and medium.name in media and nfc(path) not in named
+    ]
 
 
 def _left_out(root: Path, walked: Walk, unlisted: Collection[Path], manifests: Collection[Path]) -> list[Skipped]:
