@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.helpers import tone
 
+from cymatic.data.captions_by_name import caption_of
 from cymatic.data.folder import read_folder
-from cymatic.data.layouts import caption_of, read_layout
-from cymatic.data.manifests import MANIFESTS
+from cymatic.data.layouts import read_layout
 from cymatic.data.rows import Layout, check_strictly
+from cymatic.data.table_lines import MANIFESTS
 from cymatic.errors import Error
 
 NAMES = ["дождь.wav", "雨 音.wav", "🎵.flac", 'it\'s a "dog" & $HOME;.ogg', "a,b;c.wav", "[red].wav", "-x.wav", "é.wav"]

@@ -3,6 +3,7 @@
 import os
 import pickle
 import shutil
+import unicodedata
 
 import numpy as np
 import pytest
@@ -276,3 +277,14 @@ def test_nothing_left_is_said(vas):
     (vas / "vas_train.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(Error, match=r"vas_train\.txt is not UTF-8"):
         read_vas(vas)
+
+
+def test_lists_from_windows_and_folders_from_a_mac(vas):
+    for path in list((vas / "features").iterdir()):
+        path.rename(path.with_name(unicodedata.normalize("NFD", f"{path.name}_é")))
+    for path in vas.glob("vas_*.txt"):
+        names = [line.split("/") for line in path.read_text().split()]
+        path.write_bytes("".join(f"{folder}_é\\{video}\r\n" for folder, video in names).encode("utf-8-sig"))
+    given = read_vas(vas, features=RGB)
+    assert given.labels == ("dog é", "drum é") and given.skipped == [] and given.notes == []
+    assert [len(clips) for clips in given.splits.values()] == [4, 2]

@@ -20,7 +20,7 @@ from cymatic.apps.classifier_command import classifier, judge, renamed
 from cymatic.apps.codec_commands import decode, encode
 from cymatic.apps.codec_map_command import codec
 from cymatic.apps.convert_command import convert
-from cymatic.apps.data_command import data
+from cymatic.apps.data_command import CAPTIONS_HELP, data
 from cymatic.apps.import_command import import_command
 from cymatic.apps.models_command import models
 from cymatic.apps.progress import ProgressBar, by_items
@@ -217,6 +217,7 @@ def train(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A setting of the recipe: prior.width=256.", show_default=False)
     ] = None,
+    captions: Annotated[str | None, typer.Option(help=CAPTIONS_HELP, show_default="auto")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")] = "cpu",
     devices: Annotated[int, typer.Option(help="How many of them share each batch.")] = 1,
@@ -239,6 +240,7 @@ def train(
             steps=steps,
             start=start,
             settings=settings or [],
+            captions=captions,
             resume=resume,
             hardware=Hardware(device, devices, precision, compiled),
             strict=strict,

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 else:
     Context = typer.Context.__mro__[1]  # the base, of which typer makes what it passes
 
+CAPTIONS_HELP = "Where names are captions, which: folder, file, both, or auto."
+
 data = typer.Typer(
     name="data",
     help="Look at a folder of sounds or pictures, and at what is cached of it.",
@@ -34,11 +36,12 @@ def inspect(
         Path | None, typer.Option("--output", "-o", help="Also draw some clips of each caption to this PNG.")
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop (2) where a file or a line is broken.")] = False,
+    captions: Annotated[str, typer.Option(help=CAPTIONS_HELP)] = "auto",
 ) -> None:
     """Say what a folder holds: clips, hours, rates, sizes, captions and problems."""
     from cymatic.apps.inspect_command import inspect_command
 
-    inspect_command(folder, output, strict)
+    inspect_command(folder, output, strict, captions)
 
 
 @data.command()

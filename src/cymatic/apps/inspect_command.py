@@ -11,7 +11,9 @@ from cymatic.apps.outputs import check_not_source
 from cymatic.apps.progress import ProgressBar
 from cymatic.apps.terminal import printable
 from cymatic.data.cache import Cache
+from cymatic.data.captions_by_name import captions_setting
 from cymatic.data.facts import say_trouble
+from cymatic.data.folder import chosen_captions
 from cymatic.data.inspection import Inspection, inspect_folder, sheet
 from cymatic.data.rows import check_strictly
 from cymatic.errors import Error
@@ -22,13 +24,13 @@ MOST_NAMED = 10  # of each kind of problem
 SPLITS = {"train": "to train on", "valid": "held out", "test": "to test on"}
 
 
-def inspect_command(folder: Path, output: Path | None, strict: bool) -> None:
+def inspect_command(folder: Path, output: Path | None, strict: bool, captions: str = "auto") -> None:
     """Prints what is in `folder` and draws a sheet to `output`. Raises Error, with `strict` also for what is broken."""
     if output is not None:
         check_output(output, (".png",))
     cache = Cache()
     with ProgressBar("reading", "clips") as progress:
-        found = inspect_folder(folder, cache, on_clip=progress)
+        found = inspect_folder(folder, cache, captions_by=captions_setting(captions), on_clip=progress)
     say_trouble(cache)
     if output is not None:
         check_not_source(output, *(path for item in found.folder.items for path in item.files.values()))
@@ -63,6 +65,8 @@ def report(found: Inspection) -> Iterator[str]:
             values = Counter(f"{facts.details[name]:g}{unit}" for _, facts in found.clips)
             yield f"{heading:<9} {_counts(values)}"
         yield f"captions  {len(found.captions)}: {_counts(found.captions)}"
+        if chosen := chosen_captions(folder):
+            yield f"chosen    {chosen}"
     kinds = {
         "broken": [f"{one.name}: {one.why}" for one in found.broken],
         medium.empty.removeprefix("is "): [

@@ -43,6 +43,7 @@ def train_command(
     steps: int | None,
     start: str | None,
     settings: list[str],
+    captions: str | None = None,
     resume: bool,
     hardware: Hardware,
     strict: bool,
@@ -57,6 +58,7 @@ def train_command(
         out = Path("runs") / folder.resolve().name
     _check_length(minutes, steps)
     try:
+        from cymatic.data.captions_by_name import captions_setting
         from cymatic.pipelines.load import choose_device
         from cymatic.training.loop import Report
         from cymatic.training.recipe import make_recipe
@@ -66,14 +68,15 @@ def train_command(
         raise Error(f"training needs the package {error.name}; run: pip install 'cymatic[train]'") from None
     hardware = replace(hardware, device=choose_device(hardware.device))
     if resume:
-        if recipe or settings or minutes is not None or steps is not None or start is not None:
+        if recipe or settings or captions or minutes is not None or steps is not None or start is not None:
             raise Error(
                 "a resumed run keeps its recipe, minutes and steps; leave out --recipe, --set, --minutes, --steps, "
-                "--from"
+                "--from, --captions"
             )
         plan = read_run(out, folder)
     else:
-        plan = make_recipe(recipe, settings)
+        by = [] if captions is None else [f"data.captions={captions_setting(captions)}"]
+        plan = make_recipe(recipe, settings + by)
         if folder is None and not plan.data.packs:
             raise Error("no folder was given; say cymatic train FOLDER")
         if start is not None:

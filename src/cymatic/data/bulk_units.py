@@ -16,11 +16,13 @@ from pathlib import Path
 
 from cymatic.config import Config
 from cymatic.data import splits
+from cymatic.data.captions_by_name import caption_of
 from cymatic.data.contents import Contents
 from cymatic.data.folder import read_folder
-from cymatic.data.layouts import CAPTION_BYTES, NO_TEXT, caption_of, is_text
-from cymatic.data.manifests import CAPTION_FIELDS
+from cymatic.data.layouts import CAPTION_BYTES, NO_TEXT, is_text
 from cymatic.data.rows import SPLITS, Skipped
+from cymatic.data.spelling import nfc
+from cymatic.data.table_lines import CAPTION_FIELDS
 from cymatic.data.tar import Member, TarReader
 from cymatic.errors import Error, TemporaryError
 from cymatic.files import IS_LFS_POINTER, into_temporary, is_lfs_pointer, reason
@@ -158,7 +160,7 @@ class _Gathered:
     def add(self, member: Member, tar: TarReader) -> Iterator[ShardSample]:
         folder, _, last = member.name.rpartition("/")
         stem, dot, suffix = last.partition(".")  # as webdataset has it: the key ends at the first dot
-        key, suffix = f"{folder}/{stem}" if folder else stem, dot + suffix.lower()
+        key, suffix = nfc(f"{folder}/{stem}" if folder else stem), dot + suffix.lower()
         if not stem:
             return
         if key != self.key:

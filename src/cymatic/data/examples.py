@@ -10,6 +10,7 @@ from pathlib import Path
 from cymatic.data.audio_moves import speaks_of_pitch
 from cymatic.data.cache import Cache
 from cymatic.data.facts import say_trouble
+from cymatic.data.folder import chosen_captions
 from cymatic.data.packs import Source, Sources, fingerprint, read_packs, whole_folder
 from cymatic.data.reading import Example, Loaded, Reading, length, load_items, of_one_width
 from cymatic.data.rows import check_strictly
@@ -72,7 +73,7 @@ def load_examples(
     packs = settings.packs or (whole_folder(settings.folder or "."),)
     base = Path(settings.folder) if settings.folder is not None else None
     roles = [one.role for one in given]
-    sources = read_packs(packs, base, role=target.role, given=roles, captions=captions)
+    sources = read_packs(packs, base, role=target.role, given=roles, captions=captions, captions_by=settings.captions)
     if target.medium is not AUDIO and (moved := [pack for pack in packs if pack.transpose]):
         raise Error(f"{moved[0].folder} is read for its {target.medium.nouns}, which have no pitch; remove transpose")
     cache = Cache()
@@ -80,6 +81,8 @@ def load_examples(
     by_pack: list[tuple[int, list[Example]]] = []
     for source in sources.packs:
         say(_plan(source))
+        if captions and (chosen := chosen_captions(source.folder)):
+            say(f"chosen {chosen}")
         pack = source.pack
         # What is held out stays unheard: no other clip is moved to where it is.
         unheard = {item.caption for item in source.of("valid")}.union(map(str, pack.where_not.get("caption", ())))

@@ -5,12 +5,14 @@ The layouts are in `data/layouts.py`, the rule of what is held out in `data/spli
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from cymatic.data import splits
+from cymatic.data.captions import spelt_alike
+from cymatic.data.captions_by_name import CAPTIONS_BY, CaptionsBy
 from cymatic.data.contents import Contents
 from cymatic.data.layouts import read_layout
 from cymatic.data.rows import Row, Skipped
@@ -53,13 +55,18 @@ class Item:
 @dataclass
 class Folder:
     """A folder's items, all with a file of `role`, and what was left out with the reason, so that nothing goes missing
-    unsaid."""
+    unsaid. Captions that are one (see `data.captions`) are spelt as most of them are.
+
+    captions_by: where captions are made of names, of which (`folder`, `file`, `both`), and why; else empty.
+    """
 
     root: Path
     layout: str
     role: str
     items: list[Item]
     skipped: list[Skipped] = field(default_factory=list)
+    captions_by: str = ""
+    why: str = ""
 
     def of(self, split: str) -> list[Item]:
         return [item for item in self.items if item.split == split]
@@ -77,11 +84,17 @@ def medium_of_role(role: str, items: Collection[Item]) -> Medium[Any]:
 
 
 def read_folder(
-    path: str | Path, *, role: str | None = None, given: Collection[str] = (), captions: bool = True
+    path: str | Path,
+    *,
+    role: str | None = None,
+    given: Collection[str] = (),
+    captions: bool = True,
+    captions_by: CaptionsBy = "auto",
 ) -> Folder:
     """Reads the layout of `path` and the content of its files, but decodes none yet. The settings: see `read_layout`.
 
-    Raises Error where `path` is no folder, holds no file of the role, or has a manifest that can't be read at all.
+    Raises Error where `path` is no folder, holds no file of the role, or has a manifest that can't be read at all, and
+    where captions are asked to be made of names and there are others.
     """
     root = Path(path)
     medium = MEDIA.get(role or AUDIO.name)
@@ -93,7 +106,7 @@ def read_folder(
             raise Error(f"{path} is a file; give the folder that holds the {nouns}")
     except OSError as error:
         raise Error(f"{str(path)!r:.200} can't be read ({error.strerror}); give a folder of {nouns}") from None
-    layout = read_layout(root, role=role, given=given, captions=captions)
+    layout = read_layout(root, role=role, given=given, captions=captions, captions_by=captions_by)
     if not layout.rows:
         named = "; ".join(f"{skipped.name}: {skipped.why}" for skipped in layout.skipped[:3])
         wanted = MEDIA.get(layout.role, AUDIO)
@@ -103,7 +116,23 @@ def read_folder(
         )
     with Contents(root) as contents:
         items = [_item(row, layout.role, contents) for row in layout.rows]
-    return Folder(root, layout.name, layout.role, _split(items), layout.skipped)
+    spelt = in_one_spelling(_split(items))
+    return Folder(root, layout.name, layout.role, spelt, layout.skipped, layout.captions_by, layout.why)
+
+
+def chosen_captions(folder: Folder) -> str:
+    """Of which names the captions are made, why, and how to say otherwise; nothing where they come from elsewhere."""
+    if not folder.captions_by:
+        return ""
+    others = " or ".join(f"--captions {by}" for by in CAPTIONS_BY if by not in ("auto", folder.captions_by))
+    names = {"folder": "the folders' names", "file": "the files' names", "both": "the folders' and the files' names"}
+    return f"captions by {names[folder.captions_by]}, since {folder.why}; {others} chooses otherwise"
+
+
+def in_one_spelling(items: Sequence[Item]) -> list[Item]:
+    """The items with captions that are one spelt as most of them are."""
+    spelt = zip(items, spelt_alike([item.caption for item in items]), strict=True)
+    return [item if item.caption == caption else replace(item, caption=caption) for item, caption in spelt]
 
 
 def _item(row: Row, role: str, contents: Contents) -> Item:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cymatic.data.cache import Cache
+from cymatic.data.captions_by_name import CaptionsBy
 from cymatic.data.facts import facts_of
 from cymatic.data.folder import Folder, Item, read_folder
 from cymatic.data.rows import Skipped
@@ -89,15 +90,19 @@ class Inspection:
 
 
 def inspect_folder(
-    path: str | Path, cache: Cache | None = None, *, on_clip: Callable[[int, int], None] = lambda done, total: None
+    path: str | Path,
+    cache: Cache | None = None,
+    *,
+    captions_by: CaptionsBy = "auto",
+    on_clip: Callable[[int, int], None] = lambda done, total: None,
 ) -> Inspection:
-    """Reads and decodes everything in a folder once; what it learns of each file is cached. on_clip: told how many
-    clips are done, and how many there are.
+    """Reads and decodes everything in a folder once; what it learns of each file is cached. captions_by: see
+    `read_layout`. on_clip: told how many clips are done, and how many there are.
 
     Raises Error where `read_folder` does.
     """
     cache = Cache() if cache is None else cache
-    folder = read_folder(path)
+    folder = read_folder(path, captions_by=captions_by)
     found = Inspection(folder)
     for skipped in folder.skipped:
         (found.broken if skipped.broken else found.others).append(skipped)

@@ -1,12 +1,14 @@
 """The ways in which a folder says what its files are. Only one is read, the first that is found:
 
-1. a manifest: `manifest.jsonl`, `metadata.jsonl`, `metadata.csv`, `captions.csv` (see `data.manifests`);
+1. a manifest: `manifest.jsonl`, `metadata.jsonl`, `metadata.csv`, `captions.csv`, in the folder itself or else in
+   folders below it (see `data.manifests`);
 2. `clip.txt` beside `clip.wav`;
 3. class folders: every file lies in a folder named as its caption, and there are at least two such folders;
 4. file names: "dog-bark_03.wav" is "dog bark".
 
-The last three work for the files of any medium. Files of another medium belong to a row where they lie beside its file
-under the same name: `house.png` beside `house.wav`.
+Whether the last two are read, or both together, is in `data.captions_by_name`. The last three work for the files of any
+medium. Files of another medium belong to a row where they lie beside its file under the same name: `house.png` beside
+`house.wav`. Names are compared in one Unicode form.
 
 Links to files and folders are followed, loops excepted (see `walk`), since they are the user's own arrangement. But a
 manifest may have come with the data, so what it names must really lie inside the folder, links followed.
@@ -14,14 +16,15 @@ manifest may have come with the data, so what it names must really lie inside th
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from cymatic.data.manifests import MANIFESTS, read_manifest
-from cymatic.data.rows import SPLITS, Layout, Row, Skipped
-from cymatic.data.walk import walk
+from cymatic.data.captions_by_name import CaptionsBy, captions_by_name
+from cymatic.data.manifests import manifests_among, read_manifests
+from cymatic.data.rows import Layout, Row, Skipped, split_folders
+from cymatic.data.spelling import nfc
+from cymatic.data.table_lines import MANIFESTS, PARQUET
+from cymatic.data.walk import Walk, walk
 from cymatic.errors import Error
 from cymatic.files import IS_LFS_POINTER, LFS_POINTER, reason
 from cymatic.media import MEDIA, medium_of
@@ -29,26 +32,44 @@ from cymatic.media.audio import AUDIO
 
 NO_TEXT = "has a name that is not UTF-8; rename it"
 CAPTION_BYTES = 65_536  # no caption file is larger
+LAYOUTS = {"folder": "class folders", "file": "file names", "both": "folders' and file names"}
+PARQUET_WHY = "is a Parquet table, which is not read; save it as metadata.csv, and what it holds as files"
 
 
-def read_layout(root: Path, *, role: str | None = None, given: Collection[str] = (), captions: bool = True) -> Layout:
+def read_layout(
+    root: Path,
+    *,
+    role: str | None = None,
+    given: Collection[str] = (),
+    captions: bool = True,
+    captions_by: CaptionsBy = "auto",
+) -> Layout:
     """The rows of `root` in the first layout that is found there.
 
     role: what each row must have a file of; None: the role that most rows have, or the medium that has most files.
     given: further roles that are asked for. captions: whether a row needs one; without, those that have none stay, and
-    theirs is empty.
+    theirs is empty. captions_by: which names are captions, where nothing else is.
 
-    Raises Error for a manifest that can't be read, and for a role that only a manifest could tell where there is none.
+    Raises Error for a manifest that can't be read, for a role that only a manifest could tell where there is none, and
+    where captions are asked to be made of names and there are others.
     """
-    for name in MANIFESTS:
-        if (root / name).is_file():
-            return read_manifest(root, name, role, given, captions)
+    walked: Walk | None = None
+    manifests = [root / name for name in MANIFESTS if (root / name).is_file()][:1]
+    if not manifests:
+        walked = walk(root)
+        manifests = manifests_among(walked.files)
+    if manifests:
+        _refuse_names(root, captions_by, f"the captions of {manifests[0].relative_to(root)}")
+        layout = read_manifests(root, manifests, role, given, captions)
+        if walked is not None:
+            layout.skipped += _left_out(root, walked, _unlisted(layout, walked), manifests)
+        return layout
+    assert walked is not None
     if unknown := [name for name in (role, *given) if name is not None and name not in MEDIA]:
         raise Error(
             f'{root} has no manifest that says which of its files are "{unknown[0]}"; write a manifest.jsonl, or use '
             f"one of the roles {', '.join(MEDIA)}"
         )
-    walked = walk(root)
     by_medium: dict[str, list[Path]] = {name: [] for name in MEDIA}
     others: list[Path] = []
     for path in walked.files:
@@ -62,12 +83,13 @@ def read_layout(root: Path, *, role: str | None = None, given: Collection[str] =
     others = sorted([*others, *(path for some in by_medium.values() for path in some if path not in {*paths, *used})])
 
     def row(path: Path, caption: str, fields: Mapping[str, str]) -> Row:
-        return Row({role: path, **companions.get(path.with_suffix(""), {})}, caption, splits.get(path), fields=fields)
+        return Row({role: path, **companions.get(_stem(path), {})}, caption, splits.get(path), fields=fields)
 
-    splits = _split_folders(root, paths)
-    texts = {path.with_suffix(""): path for path in others if path.suffix.lower() == ".txt"}
-    beside = {path: texts[stem] for path in paths if (stem := path.with_suffix("")) in texts}
+    splits, depth = split_folders(root, paths)
+    texts = {_stem(path): path for path in others if path.suffix.lower() == ".txt"}
+    beside = {path: texts[stem] for path in paths if (stem := _stem(path)) in texts}
     if beside:
+        _refuse_names(root, captions_by, f"a .txt beside its {medium.nouns}")
         layout = Layout(f"a .txt beside each {medium.noun}", role)
         for path in paths:
             caption, why = _caption_in(beside.get(path))
@@ -76,24 +98,22 @@ def read_layout(root: Path, *, role: str | None = None, given: Collection[str] =
             else:
                 layout.skipped.append(Skipped(str(path.relative_to(root)), why))
         others = sorted(set(others) - set(beside.values()))
-    elif _are_classes(root, paths, splits):
-        layout = Layout("class folders", role)
-        for path in paths:
-            label = caption_of(path.parent.name)
-            layout.rows.append(row(path, label, {"label": label}))
     else:
-        layout = Layout("file names", role, [row(path, caption_of(path.stem), {}) for path in paths])
+        named = captions_by_name(root, paths, captions_by, depth)
+        layout = Layout(LAYOUTS[named.by], role, captions_by=named.by, why=named.why)
+        for path in paths:
+            caption, label = named.captions[path], named.labels.get(path)
+            if caption or not captions:
+                layout.rows.append(row(path, caption, {"label": label} if label else {}))
+            else:
+                why = "lies in no folder that could name it"
+                layout.skipped.append(Skipped(str(path.relative_to(root)), why))
     if captions:
         _check_names(layout, root)
     layout.skipped += [
-        Skipped(str(path.relative_to(root)), f"is not a {medium.noun} by its extension", broken=False)
-        for path in others
+        Skipped(str(path.relative_to(root)), _no_file(path, medium.noun), broken=False) for path in others
     ]
-    layout.skipped += [
-        Skipped(str(path.relative_to(root)), "is a link to a folder that is read under another name", broken=False)
-        for path in walked.doubled
-    ]
-    layout.skipped += [Skipped(str(path.relative_to(root)), why) for path, why in walked.broken]
+    layout.skipped += _left_out(root, walked, (), ())
     return layout
 
 
@@ -111,36 +131,58 @@ def is_text(name: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
-def _companions(paths: Sequence[Path], others: Mapping[str, Sequence[Path]]) -> dict[Path, dict[str, Path]]:
+def _refuse_names(root: Path, captions_by: CaptionsBy, what: str) -> None:
+    if captions_by != "auto":
+        raise Error(
+            f"captions were asked to be made of names (--captions {captions_by}), but {root} has {what}; leave that "
+            "option out, or move these away"
+        )
+
+
+def _unlisted(layout: Layout, walked: Walk) -> list[Path]:
+    """The files of the rows' medium that are in no row."""
+    named = {nfc(path) for row in layout.rows for path in row.files.values()}
+    media = {medium.name for row in layout.rows if (medium := medium_of(row.files[layout.role])) is not None}
+    return [
+        path
+        for path in walked.files
+        if (medium := medium_of(path)) is not None and medium.name in media and nfc(path) not in named
+    ]
+
+
+def _left_out(root: Path, walked: Walk, unlisted: Collection[Path], manifests: Collection[Path]) -> list[Skipped]:
+    """What a walk passed by, and what is in no manifest."""
+    left = [Skipped(str(path.relative_to(root)), "is in no manifest") for path in unlisted]
+    left += [
+        Skipped(str(path.relative_to(root)), PARQUET_WHY)
+        for path in walked.files
+        if manifests and path.suffix == PARQUET
+    ]
+    left += [
+        Skipped(str(path.relative_to(root)), "is a link to a folder that is read under another name", broken=False)
+        for path in walked.doubled
+    ]
+    return left + [Skipped(str(path.relative_to(root)), why) for path, why in walked.broken]
+
+
+def _no_file(path: Path, noun: str) -> str:
+    return PARQUET_WHY if path.suffix == PARQUET else f"is not a {noun} by its extension"
+
+
+def _stem(path: Path) -> str:
+    """By what files that lie beside each other belong together."""
+    return nfc(path.with_suffix(""))
+
+
+def _companions(paths: Sequence[Path], others: Mapping[str, Sequence[Path]]) -> dict[str, dict[str, Path]]:
     """By name without suffix, the files of other media that lie beside one of `paths` under its name."""
-    stems = {path.with_suffix("") for path in paths}
-    found: dict[Path, dict[str, Path]] = {}
+    stems = {_stem(path) for path in paths}
+    found: dict[str, dict[str, Path]] = {}
     for name, some in others.items():
         for path in some:
-            if (stem := path.with_suffix("")) in stems:
+            if (stem := _stem(path)) in stems:
                 found.setdefault(stem, {}).setdefault(name, path)
     return found
-
-
-def caption_of(name: str) -> str:
-    """A file's name as a caption: separators become spaces, a take number goes ("dog-bark_03" is "dog bark")."""
-    words = re.sub(r"[\s_\-]+", " ", unicodedata.normalize("NFC", name)).strip()
-    without_take = re.sub(r"(\s+\(?\d+\)?)+$", "", words).strip()
-    return without_take or words
-
-
-def _split_folders(root: Path, paths: list[Path]) -> dict[Path, str]:
-    """The split of each file where all lie in folders named as splits (`train/dog/1.wav`), else nothing."""
-    tops = {path: path.relative_to(root).parts[0].lower() for path in paths if path.parent != root}
-    splits = {path: SPLITS[top] for path, top in tops.items() if top in SPLITS}
-    return splits if len(splits) == len(paths) and "train" in splits.values() else {}
-
-
-def _are_classes(root: Path, paths: list[Path], splits: dict[Path, str]) -> bool:
-    """Whether every file lies in a folder (below those of the splits), and these have at least two names."""
-    outermost = len(root.parts) + (1 if splits else 0)
-    names = {caption_of(path.parent.name) for path in paths if len(path.parent.parts) > outermost}
-    return len(names) > 1 and all(len(path.parent.parts) > outermost for path in paths)
 
 
 def _caption_in(text: Path | None) -> tuple[str, str]:

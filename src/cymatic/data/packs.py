@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from cymatic.config import nearest
-from cymatic.data.folder import Folder, Item, read_folder
+from cymatic.data.captions import caption_key
+from cymatic.data.captions_by_name import CaptionsBy
+from cymatic.data.folder import Folder, Item, in_one_spelling, read_folder
 from cymatic.data.rows import Skipped
 from cymatic.data.settings import Pack
+from cymatic.data.spelling import Spelling
 from cymatic.errors import Error
 
 
@@ -46,10 +49,13 @@ def read_packs(
     role: str | None = None,
     given: Collection[str] = (),
     captions: bool = True,
+    captions_by: CaptionsBy = "auto",
 ) -> Sources:
-    """Lists the clips of `packs`, whose relative folders lie in `base`. The settings: as in `read_layout`.
+    """Lists the clips of `packs`, whose relative folders lie in `base`. The settings: as in `read_layout`;
+    `captions_by` is for packs that don't say it themselves.
 
-    A clip that was there before with the same content and the same caption is left out; with another caption it stays.
+    Captions that are one are spelt in one way across all packs. A clip that was there before with the same content and
+    the same caption is left out; with another caption it stays.
 
     Raises Error for a folder that can't be read, a filter that names no field or leaves nothing, and where no clip is
     left to train on.
@@ -60,10 +66,12 @@ def read_packs(
         if not place.is_absolute():
             if base is None:
                 raise Error(f"where is the pack {pack.folder}? Give the folder that holds it: cymatic train FOLDER")
-            place = base / place
-        folder = read_folder(place, role=role, given=given, captions=captions)
+            place = Path(Spelling().of(base, pack.folder))
+        by = pack.captions or captions_by
+        folder = read_folder(place, role=role, given=given, captions=captions, captions_by=by)
         sources.packs.append(Source(pack, folder, _chosen(pack, folder)))
         sources.skipped += folder.skipped
+    _spell_alike(sources)
     _drop_copies(sources)
     if not sources.of("train"):
         noun = sources.packs[0].folder.medium.noun if sources.packs else "file"
@@ -79,8 +87,8 @@ def _chosen(pack: Pack, folder: Folder) -> list[Item]:
     for name in (*pack.where, *pack.where_not):
         if name not in known:
             raise Error(f'the clips in {folder.root} have no field "{name}"; {nearest(name, known)}')
-    wanted = {name: {_text(value) for value in values} for name, values in pack.where.items()}
-    unwanted = {name: {_text(value) for value in values} for name, values in pack.where_not.items()}
+    wanted = {name: {_text(value, name) for value in values} for name, values in pack.where.items()}
+    unwanted = {name: {_text(value, name) for value in values} for name, values in pack.where_not.items()}
     chosen = []
     for item in folder.items:
         fields = {**item.fields, "caption": item.caption, "group": item.group, "split": item.split}
@@ -97,12 +105,22 @@ def _chosen(pack: Pack, folder: Folder) -> list[Item]:
 def _values(fields: Mapping[str, Any], name: str) -> set[str]:
     """A field's value, or each of its values where it holds a list, as texts."""
     value = fields.get(name)
-    return {_text(one) for one in value} if isinstance(value, list) else set() if value is None else {_text(value)}
+    if isinstance(value, list):
+        return {_text(one, name) for one in value}
+    return set() if value is None else {_text(value, name)}
 
 
-def _text(value: object) -> str:
-    """3 and "3" are one value, and so are true and "true": a CSV knows texts only."""
+def _text(value: object, name: str) -> str:
+    """3 and "3" are one value, and so are true and "true": a CSV knows texts only. Captions are compared as such."""
+    if name == "caption":
+        return caption_key(str(value))
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _spell_alike(sources: Sources) -> None:
+    spelt = iter(in_one_spelling([item for source in sources.packs for item in source.items]))
+    for source in sources.packs:
+        source.items = [next(spelt) for _ in source.items]
 
 
 def _drop_copies(sources: Sources) -> None:

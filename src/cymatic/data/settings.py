@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from cymatic.config import Config
+from cymatic.data.captions_by_name import CaptionsBy
 
 Long = Literal["skip", "cut"]
 Scalar = bool | int | float | str
@@ -26,6 +27,7 @@ class Pack(Config):
     longest: float | None = Field(default=None, gt=0, le=600)  # seconds; the recipe's data.longest
     long: Long | None = None  # the recipe's data.long
     repeat: int = Field(default=1, ge=1, le=100)  # how often an epoch meets each of its clips
+    captions: CaptionsBy | None = None  # the recipe's data.captions
     transpose: tuple[Semitones, ...] = Field(default=(), max_length=48)  # further clips, each moved by so much
 
 
@@ -53,6 +55,7 @@ class Augmentation(Config):
 class DataSettings(Config):
     """A folder; or packs, whose relative folders lie in it. `long` says what happens to clips beyond `longest`.
 
+    captions: of which names captions are made where nothing else says them (see `data.captions_by_name`).
     augment: how examples are changed from step to step where a prior learns from them directly.
     """
 
@@ -60,4 +63,5 @@ class DataSettings(Config):
     longest: float = Field(default=10.0, gt=0, le=600)  # seconds
     long: Long = "skip"
     packs: tuple[Pack, ...] = ()
+    captions: CaptionsBy = "auto"
     augment: Augmentation = Augmentation()

@@ -31,6 +31,7 @@ from torch import Tensor
 from cymatic.config import nearest
 from cymatic.data.reading import Example, of_one_width
 from cymatic.data.rows import Skipped, check_strictly
+from cymatic.data.spelling import Spelling, nfc
 from cymatic.errors import Error
 from cymatic.files import reason
 from cymatic.hub.arrays import read_array
@@ -126,7 +127,7 @@ def read_vas(
     lists, label_of = _lists(layout)
     given = GivenMels(root, layout.name, {split: [] for split in lists})
     listed = _listed(layout, lists, label_of, given)
-    present = set(layout.clips())
+    present = {nfc(name): name for name in layout.clips()}
     absent = [name for name in listed if name not in present]
     if absent:
         given.notes.append(
@@ -134,9 +135,9 @@ def read_vas(
         )
         if strict:
             raise Error(f"{given.notes[-1]}; copy them, or leave out --strict")
-    if unlisted := sorted(present - listed.keys()):
+    if unlisted := sorted(present.keys() - listed.keys()):
         given.notes.append(f"{len(unlisted)} mels are in no list and are not read, such as {unlisted[0]}")
-    names = [name for name in listed if name in present]
+    names = [present[name] for name in listed if name in present]
     with ThreadPoolExecutor() as pool:
         read = list(pool.map(lambda name: _read(layout, name, kinds, label_of, role), names))
     clips = [clip for clip in read if isinstance(clip, Example)]
@@ -150,7 +151,7 @@ def read_vas(
         why = "; ".join(f"{one.name}: {one.why}" for one in given.skipped[:3]) or "none of the lists' clips is there"
         raise Error(f"{folder} holds no mel that can be used ({why})")
     for clip in clips:
-        given.splits[listed[clip.name]].append(clip)
+        given.splits[listed[nfc(clip.name)]].append(clip)
     lengths = Counter(clip.target.shape[1] for clip in clips)
     if others := sum(count for length, count in lengths.items() if length != FRAMES):
         one = next(clip for clip in clips if clip.target.shape[1] != FRAMES)
@@ -209,7 +210,7 @@ def _listed(layout: _Layout, lists: dict[str, list[str]], label_of: dict[str, st
     twice: list[str] = []
     for split in SPLITS:
         for number, line in enumerate(lists.get(split, ()), 1):
-            name = line.strip()
+            name = nfc(line.strip().replace("\\", "/"))
             if not name:
                 continue
             where = f"{layout.name.lower()}_{split}.txt line {number}"
@@ -229,7 +230,7 @@ def _listed(layout: _Layout, lists: dict[str, list[str]], label_of: dict[str, st
 
 def _read(layout: _Layout, name: str, kinds: tuple[str, ...], label_of: dict[str, str], role: str) -> Example | Skipped:
     stem = name.rpartition("/")[2]
-    label = label_of[name[:ID_LETTERS]] if not layout.classes else name.partition("/")[0].replace("_", " ")
+    label = label_of[name[:ID_LETTERS]] if not layout.classes else nfc(name.partition("/")[0].replace("_", " "))
     try:
         mel = _mel(read_array(layout.kind(name, MELS) / f"{stem}_mel.npy"))
         parts = [_features(layout.kind(name, kind), stem) for kind in kinds]
@@ -260,9 +261,9 @@ def _mel(array: np.ndarray) -> Float[Tensor, "mels frames"]:
 
 def _features(folder: Path, stem: str) -> Float[np.ndarray, "steps dim"]:
     """Raises Error where they are missing or no features."""
-    path = next(
-        (folder / f"{stem}{suffix}" for suffix in FEATURE_SUFFIXES if (folder / f"{stem}{suffix}").is_file()), None
-    )
+    spelling = Spelling()
+    paths = [Path(spelling.of(folder, f"{stem}{suffix}")) for suffix in FEATURE_SUFFIXES]
+    path = next((path for path in paths if path.is_file()), None)
     if path is None:
         raise Error(f"has no features ({folder.name}/{stem}{FEATURE_SUFFIXES[0]} or {FEATURE_SUFFIXES[1]})")
     array = read_array(path)

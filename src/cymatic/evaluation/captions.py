@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
+from cymatic.data.captions import caption_key
 from cymatic.encoders.text import normalise
 from cymatic.errors import Error, PromptError
 
@@ -46,14 +47,8 @@ def matched(captions: Sequence[str], others: Sequence[str]) -> Float[np.ndarray,
 
 
 def readable(caption: str) -> str | None:
-    """A caption as models spell it; None for one that can't be a prompt."""
+    """What a caption has in common with those that are one with it; None for one that can't be a prompt."""
     try:
-        return normalise(caption)
+        return caption_key(normalise(caption))
     except PromptError:
         return None
-
-
-def spelt_alike(captions: Sequence[str]) -> list[str]:
-    """Each caption as the first of those is spelt that differ from it by upper case and spaces alone."""
-    first: dict[str, str] = {}
-    return [first.setdefault(" ".join(caption.lower().split()), caption) for caption in captions]

@@ -13,9 +13,10 @@ from typing import Any
 
 import torch
 
+from cymatic.data.captions import spelt_alike
 from cymatic.data.reading import Example
 from cymatic.errors import Error
-from cymatic.evaluation.captions import balanced, spelt_alike
+from cymatic.evaluation.captions import balanced
 from cymatic.evaluation.corpus import Clips, Corpus
 from cymatic.evaluation.domain import Domain
 from cymatic.evaluation.evaluable import Named

@@ -1,0 +1,100 @@
+"""Tables line by line: JSON Lines, and CSV as editors and spreadsheets write it."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from cymatic.errors import Error
+from cymatic.files import IS_LFS_POINTER, is_lfs_pointer
+
+FILE_FIELDS = ("audio", "file_name", "file")
+FILE_ENDING = "_file_name"  # of Hugging Face's columns where a row has files of several kinds
+CAPTION_FIELDS = ("caption", "text", "transcription", "transcript", "sentence", "description", "prompt", "label")
+
+NO_JSON = "is no JSON object; write / in paths, or each backslash twice"
+
+# Its number and what it says; or what is wrong with it, None where that it says nothing is all there is to say.
+Line = tuple[int, Mapping[str, Any] | str | None]
+
+
+def _text(path: Path) -> str:
+    """UTF-8, or the UTF-16 of Windows, which begins with its mark. Raises OSError and UnicodeDecodeError."""
+    data = path.read_bytes()
+    marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if marked else "utf-8-sig")
+
+
+def _json_lines(path: Path, captions: bool) -> Iterator[Line]:
+    for number, line in enumerate(_text(path).split("\n"), 1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError):
+                yield number, NO_JSON if "\\" in line else None
+            else:
+                yield number, row if isinstance(row, dict) else None
+
+
+def _csv_lines(path: Path, captions: bool) -> Iterator[Line]:
+    text = _text(path)
+    first, _, rest = text.partition("\n")
+    skipped = 0
+    if first.strip().strip('"').lower().startswith("sep="):  # Excel's word to itself
+        text, skipped = rest, 1
+        first = rest.partition("\n")[0]
+    first = first.partition("\r")[0]
+    delimiter = max(",;\t", key=first.count)
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    header: list[str] = []
+    while True:
+        try:
+            cells = next(rows)
+        except StopIteration:
+            return
+        except csv.Error:  # such as a cell longer than any caption
+            yield rows.line_num + skipped, None
+            continue
+        if not any(cell.strip() for cell in cells):
+            continue
+        if not header:
+            header = [cell.strip().lower() for cell in cells]
+            files = set(header) & set(FILE_FIELDS) or any(name.endswith(FILE_ENDING) for name in header)
+            if not (files and (set(header) & set(CAPTION_FIELDS) or not captions)):
+                raise Error(
+                    f'{path} begins with "{" ".join(first.split()):.80}"; give it a header line such as '
+                    "audio,caption (and split, group, or what else there is to say)"
+                )
+            continue
+        while len(cells) > len(header) and not cells[-1].strip():  # columns that a spreadsheet once used
+            cells.pop()
+        if len(cells) > len(header):  # as where a caption with a comma lacks its quotes
+            yield rows.line_num + skipped, None
+        else:
+            yield rows.line_num + skipped, {name: cell for name, cell in zip(header, cells, strict=False) if cell}
+
+
+# By name, those first that are read where there are several. Each takes a path, and whether captions are needed.
+MANIFESTS: dict[str, Callable[[Path, bool], Iterator[Line]]] = {
+    "manifest.jsonl": _json_lines,
+    "metadata.jsonl": _json_lines,
+    "metadata.csv": _csv_lines,
+    "captions.csv": _csv_lines,
+}
+PARQUET = ".parquet"  # Hugging Face's, whose reader is larger than all of this package; told and not read
+
+
+def read_lines(path: Path, captions: bool) -> list[Line]:
+    """What a manifest says. Raises Error for one that can't be read at all."""
+    if is_lfs_pointer(path):
+        raise Error(f"{path} {IS_LFS_POINTER}")
+    try:
+        return list(MANIFESTS[path.name](path, captions))
+    except (OSError, UnicodeDecodeError) as error:
+        kind = "one JSON object a line" if path.suffix == ".jsonl" else "a header line and one row a line"
+        raise Error(f"{path} can't be read ({error}); it should be UTF-8 with {kind}") from None
