@@ -463,7 +463,9 @@ def test_a_recording_of_two_gigabytes_is_one_of_known_length(tmp_path):
 
 def test_mp3_in_a_wav_is_read_whatever_its_header_counts(tmp_path):
     """The number of samples in the header is reckoned from the bytes, or that of what was encoded, without delays."""
-    mp3 = encoded("MP3", "MPEG_LAYER_III", wave(samples=24_000)[0])
+    loud_then_quiet = np.concatenate([np.random.default_rng(0).standard_normal(4_000) * 0.2, np.zeros(20_000)])
+    mp3 = encoded("MP3", "MPEG_LAYER_III", loud_then_quiet)
+    mp3 = mp3[mp3.index(mp3[:2], 40) :]  # without the frame that says how many there are, as inside a WAV
     form = struct.pack("<HHIIHHHHIHHH", 0x55, 1, 24_000, 8000, 1, 0, 12, 1, 2, 192, 1, 1105)
     for count in (24_000, 26_000, 10**6):
         chunks = b"fmt " + struct.pack("<I", len(form)) + form + b"fact" + struct.pack("<II", 4, count)

@@ -18,6 +18,7 @@ _WAVES = (b"RIFF", b"RIFX", b"RF64", b"BW64")
 # (ffmpeg), 0x7FFFF000 (SoX, espeak), 0x7FFFFFFF, 0x80000000 (arecord); each less what a header takes, or cut to whole
 # samples.
 _SLACK = 2**16
+_MP3 = b"\x55\0"  # the code of MPEG layer III
 
 
 def unknown(length: int, long_length: int = 0) -> bool:
@@ -160,12 +161,19 @@ def with_length(file: io.BufferedIOBase) -> io.BufferedIOBase:
 def _streamed_wav(file: io.BufferedIOBase, kind: bytes) -> io.BufferedIOBase:
     """A WAV file with the length that libsndfile takes for "unknown"; an RF64 file with its length."""
     size = file.seek(0, io.SEEK_END)
-    layout, long_at, long_length = _layout(kind), 0, 0
+    layout, long_at, long_length, code = _layout(kind), 0, 0, b""
     for name, start, length in _chunks(file, layout, 12, size):
         if name == b"ds64" and (body := _ds64(file, start)) is not None:
             long_at, long_length = start + 8, body[1]
+        if name == b"fmt ":
+            file.seek(start)
+            code = file.read(2)
         if name != b"data":
             continue
+        if code == _MP3:  # read as the MP3 that it is: inside a WAV, libsndfile stops where it guesses the end
+            inside = spliced(file, [(start, size if unknown(length) else min(size, start + length))])
+            if mpeg.first_frame(inside)[1]:
+                return mpeg.with_length(inside)
         if not unknown(length, long_length) or (start + length <= size and length):
             return file
         if start == size or (length == 0 and _is_chunk(file, layout, start, size)):

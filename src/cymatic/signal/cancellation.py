@@ -51,9 +51,9 @@ class Cancellation:
         taper = np.hanning(self._window)
         windows = np.lib.stride_tricks.sliding_window_view(padded, self._window, axis=1)[:, ::hop] * taper
         spectrum = np.fft.rfft(windows, axis=-1)
-        alone = np.square(np.abs(spectrum)).sum(axis=(0, 1)) / self.channels**2
+        unrelated = np.square(np.abs(spectrum)).sum(axis=(0, 1)) / self.channels**2
         mixed = np.square(np.abs(spectrum.mean(axis=0))).sum(axis=0)
-        bands = [np.add.reduceat(energy, self._starts) for energy in (mixed, alone)]
+        bands = [np.add.reduceat(energy, self._starts) for energy in (mixed, unrelated)]
         self._cells.append((bands[0], bands[1]))
 
     @property
@@ -65,10 +65,10 @@ class Cancellation:
         if self._waiting.shape[1] and (not cells or self._waiting.shape[1] > self._stretch // 4):
             self._measure(self._waiting)
             cells, self._cells = self._cells, cells
-        mixed, alone = np.stack([a for a, _ in cells]), np.stack([b for _, b in cells])
-        heard = np.where(alone > DEPTH * alone.max(), alone, 0) ** _LOUDNESS
+        mixed, unrelated = np.stack([a for a, _ in cells]), np.stack([b for _, b in cells])
+        heard = np.where(unrelated > DEPTH * unrelated.max(), unrelated, 0) ** _LOUDNESS
         total = heard.sum()
-        return float(heard[mixed < LOST * alone].sum() / total) if total > 0 else 0.0
+        return float(heard[mixed < LOST * unrelated].sum() / total) if total > 0 else 0.0
 
     @property
     def loudest(self) -> int | None:
