@@ -22,7 +22,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,11 +34,12 @@ import typer
 from cymatic.data.examples import Data, Reading, load_examples
 from cymatic.data.settings import DataSettings
 from cymatic.errors import Error
-from cymatic.evaluation.accuracy import accuracy
-from cymatic.evaluation.captions import balanced, spelt_alike
-from cymatic.evaluation.corpus import Clips, Corpus
+from cymatic.evaluation.accuracy import Accuracy, Answer, accuracy
+from cymatic.evaluation.captions import spelt_alike
+from cymatic.evaluation.corpus import Clips
 from cymatic.evaluation.domain import MELS
-from cymatic.evaluation.evaluate import MADE, evaluate
+from cymatic.evaluation.generation import generate
+from cymatic.evaluation.neighbours import neighbours
 from cymatic.evaluation.probe import Probe
 from cymatic.files import write_atomically
 from cymatic.media.sound import Sound
@@ -188,26 +189,33 @@ def measured(folder: Path, run: Path, *, seed: int = 100) -> dict[str, Any]:
     loss = task.measure([one for one in data.valid if task.knows(one)], 16)["loss"]
     learned, held = _clips(data)
     probe = Probe(learned, MELS, held.captions)
-    found = evaluate(
-        model, Corpus.of(learned, held.at(balanced(held.captions, 500))), probe, MELS, n=GENERATED, seed=seed
-    )
-    question = found.accuracy[MADE][probe.question]
-    heard = probe.answers(held.values)[probe.question]
-    truth = probe.truth([held])[probe.question]
-    pairs = [(got, truth[caption]) for got, caption in zip(heard, held.captions, strict=True) if caption in truth]
-    real = accuracy([got for got, _ in pairs], [want for _, want in pairs])
+    truth = probe.truth([learned, held])[probe.question]
+    captions = sorted({caption for caption in learned.captions if caption in truth})
+    asked = {one: GENERATED // len(captions) + (i < GENERATED % len(captions)) for i, one in enumerate(captions)}
+    made = generate(model, MELS, {caption: takes for caption, takes in asked.items() if takes}, seed)
+    heard, real = (_heard(probe, some, truth) for some in (made, held))
+    near = neighbours(
+        MELS.outlines(made.values), made.captions, MELS.outlines(held.values), held.captions,
+        MELS.outlines(learned.values), learned.captions,
+    )  # fmt: skip
     return {
         "clips": len(data.train),
         "held out": len(data.valid),
         "loss held out": loss,
-        "generated": question.right.value,
+        "generated": heard.right.value,
         "real": real.right.value,
-        "of it": question.right.value / real.right.value,
+        "of it": heard.right.value / real.right.value,
         "left out": probe.left_out()[probe.question].right.value,
-        "near": {kind: near.ratio.value for kind, near in found.neighbours.items()},
-        "diversity": {kind: one.value for kind, one in found.diversity.items()},
-        "each": {label: right / n for label, (right, n) in question.each.items()},
+        "near": near.ratio.value if near is not None else None,
+        "each": {label: right / n for label, (right, n) in heard.each.items()},
     }
+
+
+def _heard(probe: Probe, clips: Clips, truth: Mapping[str, Answer]) -> Accuracy:
+    """How many of the clips whose captions the probe knows it hears as they were meant."""
+    answers = zip(probe.answers(clips.values)[probe.question], clips.captions, strict=True)
+    pairs = [(got, truth[caption]) for got, caption in answers if caption in truth]
+    return accuracy([got for got, _ in pairs], [want for _, want in pairs])
 
 
 def _data(folder: Path, model: Any) -> Data:
@@ -234,8 +242,7 @@ def guidance(folder: Path, run: Path, few: int = 48, seed: int = 1000) -> None:
         for count, first in ((few, 0), (GENERATED, seed)):
             asked = [captions[i % len(captions)] for i in range(count)]
             made = MELS.make(model, asked, [first + i for i in range(count)], weight)
-            heard = probe.answers(made)[probe.question]
-            shares.append(accuracy(heard, [truth[caption] for caption in asked]).right.value)
+            shares.append(_heard(probe, Clips.of(made, asked), truth).right.value)
         typer.echo(f"guidance {weight:g}: {shares[0]:.3f} of {few}, {shares[1]:.3f} of {GENERATED} others")
 
 

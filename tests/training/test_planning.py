@@ -89,8 +89,8 @@ def test_short_and_long_clips_share_a_budget_of_frames():
     assert planned(replace(uneven, lengths=(40,) * 640)).training.frames is None, "they cost alike as they are"
     assert planned(uneven, "training.frames=100").training.frames == 100
     smaller = smaller_batch(64, 150, None, "prior", frames=9000)
-    assert smaller.values == {"stages.prior.training.batch": 16, "stages.prior.training.frames": 2250}
-    assert smaller.why == "batches of 16 in 2,250 frames, since 150 steps of 64 are few"
+    assert smaller.values == {"stages.prior.training.batch": 32, "stages.prior.training.frames": 4500}
+    assert smaller.why == "batches of 32 in 4,500 frames, since 150 steps of 64 are few"
 
 
 def test_a_recipe_that_says_how_many_clips_a_batch_holds_means_that(tmp_path):

@@ -112,8 +112,12 @@ def smaller_batch(
     batch: int, steps: float, most: int | None, stage: str, *, least: int = 1, frames: int | None = None
 ) -> Choice | None:
     """A batch halved, and its frames with it, until `ENOUGH_STEPS`, or as many as are wanted at `most`, fit where
-    `steps` of the whole one would, but not below `SMALLEST_BATCH` or `least`; None where enough fit."""
-    half, wanted, enough = batch, max(SMALLEST_BATCH, least), min(ENOUGH_STEPS, most or ENOUGH_STEPS)
+    `steps` of the whole one would, but not below `SMALLEST_BATCH` or `least`; None where enough fit.
+
+    Under a budget of frames batches hold some half of the clips that they may, so these are twice as many at least.
+    """
+    smallest = SMALLEST_BATCH if frames is None else 2 * SMALLEST_BATCH
+    half, wanted, enough = batch, max(smallest, least), min(ENOUGH_STEPS, most or ENOUGH_STEPS)
     while steps * batch / half < enough and half // 2 >= wanted:
         half //= 2
     if half == batch:
