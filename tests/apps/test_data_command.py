@@ -153,9 +153,8 @@ def test_inspect_knows_pictures(cli, tmp_path):
 
 
 def kits(root):
-    for i, name in enumerate(
-        ["Dusty/Kick-1", "Dusty/SnareRim-1", "Bright/Kick-1", "Bright/SnareRim-2", "Bright/Kick-2"]
-    ):
+    names = ("Dusty/Kick-1", "Dusty/SnareRim-1", "Bright/Kick-1", "Bright/SnareRim-2", "Bright/Kick-2")
+    for i, name in enumerate(names):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         tone(200 + 40 * i, 0.3, 8000).write(root / f"{name}.wav")
     return root
@@ -170,7 +169,7 @@ def test_inspect_says_of_which_names_captions_are(cli, tmp_path):
     assert "\ncaptions  2: Kick 3, Snare Rim 2\n" in out and "since that was asked for; --captions folder or" in out
     assert "\ncaptions  2: Bright 3, Dusty 2\n" in cli("data", "inspect", "kits", "--captions", "folder").out
     ran = cli("data", "inspect", "kits", "--captions", "files")
-    assert ran.code == 2 and ran.err == """captions can't be made by "files"; did you mean "file"?\n"""
+    assert ran.code == 2 and ran.err == """cymatic: captions can't be made by "files"; did you mean "file"?\n"""
 
 
 def test_train_learns_the_captions_that_were_chosen(cli, tmp_path):

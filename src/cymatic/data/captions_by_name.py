@@ -42,8 +42,11 @@ def captions_setting(given: str) -> CaptionsBy:
 
 @dataclass(frozen=True)
 class ByName:
-    """How captions were made of names, `by` being no `auto` any more, and why, where there was a choice; the caption of each file, empty where it
-    has none; and the name of its folder as a caption, where folders' names are captions or parts of them."""
+    """How captions were made of names: of which (`by` is no `auto` any more), and why, where there was a choice.
+
+    captions: of each file, empty where it has none. labels: the names of their folders as captions, where these are
+    captions or parts of them.
+    """
 
     by: CaptionsBy
     why: str
