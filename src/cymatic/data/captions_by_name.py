@@ -109,7 +109,7 @@ def _chosen(parts: dict[Path, tuple[str, ...]], words: dict[Path, list[str]], cl
         if again >= OFTEN * count:
             return (
                 "both",
-                f"{_percent(again, count)} of the files have a name that is there again, so it means something",
+                f"{_percent(again, count)} of the files have a name that is there more than once",
             )
         why = f"only {_percent(again, count)} of the files have a name that there is more than once"
     elif telling < OFTEN * count:
