@@ -150,3 +150,32 @@ def test_inspect_knows_pictures(cli, tmp_path):
     ]
     assert said[8] == "  blank:     snow.png is blank, and is skipped"
     assert Picture.read(tmp_path / "out.png").width > 128
+
+
+def kits(root):
+    names = ("Dusty/Kick-1", "Dusty/SnareRim-1", "Bright/Kick-1", "Bright/SnareRim-2", "Bright/Kick-2")
+    for i, name in enumerate(names):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        tone(200 + 40 * i, 0.3, 8000).write(root / f"{name}.wav")
+    return root
+
+
+def test_inspect_says_of_which_names_captions_are(cli, tmp_path):
+    kits(tmp_path / "kits")
+    out = cli("data", "inspect", "kits").out
+    assert "\ncaptions  4: Bright Kick 2, Bright Snare Rim 1, Dusty Kick 1, Dusty Snare Rim 1\n" in out
+    assert "\nchosen    captions by the folders' and the files' names, since 100 % of the files have a name that" in out
+    out = cli("data", "inspect", "kits", "--captions", "file").out
+    assert "\ncaptions  2: Kick 3, Snare Rim 2\n" in out and "since that was asked for; --captions folder or" in out
+    assert "\ncaptions  2: Bright 3, Dusty 2\n" in cli("data", "inspect", "kits", "--captions", "folder").out
+    ran = cli("data", "inspect", "kits", "--captions", "files")
+    assert ran.code == 2 and ran.err == """cymatic: captions can't be made by "files"; did you mean "file"?\n"""
+
+
+def test_train_learns_the_captions_that_were_chosen(cli, tmp_path):
+    kits(tmp_path / "kits")
+    ran = cli("train", "kits", "--steps", 2, *SETTINGS, "--captions", "file", "-o", "run", "--no-verdict")
+    assert ran.code == 0 and "chosen captions by the files' names, since that was asked for" in ran.err
+    assert json.loads((tmp_path / "run/pipeline.json").read_text())["captions"] == ["Kick", "Snare Rim"]
+    ran = cli("train", "--resume", "--captions", "both", "-o", "run")
+    assert ran.code == 2 and "a resumed run keeps its recipe" in ran.err

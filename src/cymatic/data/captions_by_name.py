@@ -42,8 +42,11 @@ def captions_setting(given: str) -> CaptionsBy:
 
 @dataclass(frozen=True)
 class ByName:
-    """How captions were made of names, `by` being no `auto` any more, and why; the caption of each file, empty where it
-    has none; and the name of its folder as a caption, where folders' names are captions or parts of them."""
+    """How captions were made of names: of which (`by` is no `auto` any more), and why, where there was a choice.
+
+    captions: of each file, empty where it has none. labels: the names of their folders as captions, where these are
+    captions or parts of them.
+    """
 
     by: CaptionsBy
     why: str
@@ -83,6 +86,8 @@ def captions_by_name(root: Path, paths: Sequence[Path], by: CaptionsBy, depth: i
 def _chosen(parts: dict[Path, tuple[str, ...]], words: dict[Path, list[str]], classes: bool) -> tuple[CaptionsBy, str]:
     """What `auto` comes to, and the reason."""
     usual: CaptionsBy = "folder" if classes else "file"
+    if not any(parts.values()):
+        return "file", ""
     if not all(parts.values()):
         return "file", "some files lie in no folder that could name them"
     if len(set(parts.values())) < 2:
@@ -104,7 +109,7 @@ def _chosen(parts: dict[Path, tuple[str, ...]], words: dict[Path, list[str]], cl
         if again >= OFTEN * count:
             return (
                 "both",
-                f"{_percent(again, count)} of the files have a name that is there again, so it means something",
+                f"{_percent(again, count)} of the files have a name that is there more than once",
             )
         why = f"only {_percent(again, count)} of the files have a name that there is more than once"
     elif telling < OFTEN * count:

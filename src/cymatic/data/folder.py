@@ -121,8 +121,9 @@ def read_folder(
 
 
 def chosen_captions(folder: Folder) -> str:
-    """Of which names the captions are made, why, and how to say otherwise; nothing where they come from elsewhere."""
-    if not folder.captions_by:
+    """Of which names the captions are made, why, and how to say otherwise; nothing where they come from elsewhere, or
+    there was no choice."""
+    if not folder.why:
         return ""
     others = " or ".join(f"--captions {by}" for by in CAPTIONS_BY if by not in ("auto", folder.captions_by))
     names = {"folder": "the folders' names", "file": "the files' names", "both": "the folders' and the files' names"}

@@ -103,7 +103,7 @@ def read_layout(
         layout = Layout(LAYOUTS[named.by], role, captions_by=named.by, why=named.why)
         for path in paths:
             caption, label = named.captions[path], named.labels.get(path)
-            if caption or not captions:
+            if caption or not captions or named.by != "folder":
                 layout.rows.append(row(path, caption, {"label": label} if label else {}))
             else:
                 why = "lies in no folder that could name it"

@@ -35,11 +35,11 @@ _LAYER = re.compile(r"[(\[]?(v|rr)\d{1,3}[)\]]?", re.IGNORECASE)
 
 
 def words_of_name(name: str) -> list[str]:
-    """All words of a name, in NFC; a name of separators alone is its own word."""
+    """All words of a name, in NFC; none of separators alone."""
     words: list[str] = []
     for token in _SEPARATORS.split(_BRACKETS.sub(" ", unicodedata.normalize("NFC", name))):
         words += _split(token) if token else []
-    return words or [name]
+    return words
 
 
 def _split(token: str) -> list[str]:
@@ -98,7 +98,7 @@ class TakeFree:
         dynamics: dict[tuple[str, ...], set[str]] = defaultdict(set)  # by folder and words: which of `DYNAMICS` follow
         for folder, name in names:
             words = self._names[folder, name] = words_of_name(name)
-            if words[0].isdigit() and words[0].startswith("0") and len(words[0]) > 1:
+            if words and words[0].isdigit() and words[0].startswith("0") and len(words[0]) > 1:
                 widths[folder].add(len(words[0]))
             if len(words) > 1 and words[-1].isdigit():
                 self._numbers[folder, *_keys(words[:-1])].add(int(words[-1]))
