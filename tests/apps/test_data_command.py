@@ -179,3 +179,19 @@ def test_train_learns_the_captions_that_were_chosen(cli, tmp_path):
     assert json.loads((tmp_path / "run/pipeline.json").read_text())["captions"] == ["Kick", "Snare Rim"]
     ran = cli("train", "--resume", "--captions", "both", "-o", "run")
     assert ran.code == 2 and "a resumed run keeps its recipe" in ran.err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+def test_linked_class_folders_are_counted_and_loops_named(cli, tmp_path):
+    kits(tmp_path / "kits")
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/rain").symlink_to(tmp_path / "kits/Bright")
+    (tmp_path / "set/dog").symlink_to(tmp_path / "kits/Dusty")
+    (tmp_path / "kits/Dusty/loop").symlink_to("..")
+    out = cli("data", "inspect", "set", "--captions", "folder").out
+    assert "\ncaptions  2: rain 3, dog 2\n" in out
+    (tmp_path / "kits/Dusty/loop").unlink()
+    (tmp_path / "kits/Dusty/loop").symlink_to(".")
+    out = cli("data", "inspect", "set", "--captions", "folder").out
+    assert "\ncaptions  2: rain 3, dog 2\n" in out
+    assert "\n  no sound:  dog/loop is a link to a folder that is read under another name\n" in out

@@ -41,7 +41,7 @@ def captions(root, names, by="auto"):
         ("909beat01", "909 beat"), ("120bpm Loop", "120 bpm Loop"), ("iPhone", "iPhone"), ("DJs", "DJs"),
         ("KickHard", "Kick Hard"), ("SoftPiano", "Soft Piano"), ("1st hit", "1st hit"), ("w2_addsyn", "w2 addsyn"),
         ("0_george_5", "0 george"), ("дождьСильный_01", "дождь Сильный"), ("雨 音", "雨 音"), ("v2", "v2"),
-        ("12", "12"),
+        ("12", "12"), ("0030-20e3", "0030 20e3"), ("03-01-06", "03"),
     ],
 )  # fmt: skip
 def test_takes_are_told_from_words(name, words):

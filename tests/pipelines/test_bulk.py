@@ -249,3 +249,11 @@ def _is_below(process):
         with open(f"/proc/{process}/stat", encoding="utf-8") as file:
             process = int(file.read().rpartition(")")[2].split()[1])
     return False
+
+
+def test_captions_of_names_as_asked_for(tmp_path):
+    for name in ("Kit A/KickDeep-1.wav", "Kit B/KickDeep-1.wav"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        tone(300, 0.1).write(tmp_path / name)
+    (unit,) = read_inputs(tmp_path, 10, "file").units
+    assert [one.caption for one in unit.files] == ["Kick Deep", "Kick Deep"]

@@ -74,7 +74,9 @@ def report(found: Inspection) -> Iterator[str]:
         ],
         "doubtful": [f"{found.name(item)} {what}" for item, what in found.problems],
         "copied": [" = ".join(found.name(item) for item in items) for items in found.copies],
-        f"no {medium.noun}": [one.name for one in found.others],
+        f"no {medium.noun}": [
+            one.name if one.why.endswith("by its extension") else f"{one.name} {one.why}" for one in found.others
+        ],
     }
     yield f"problems  {', '.join(f'{len(lines)} {kind}' for kind, lines in kinds.items() if lines) or 'none'}"
     for kind, lines in kinds.items():

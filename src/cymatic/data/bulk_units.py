@@ -16,7 +16,7 @@ from pathlib import Path
 
 from cymatic.config import Config
 from cymatic.data import splits
-from cymatic.data.captions_by_name import caption_of
+from cymatic.data.captions_by_name import CaptionsBy, caption_of
 from cymatic.data.contents import Contents
 from cymatic.data.folder import read_folder
 from cymatic.data.layouts import CAPTION_BYTES, NO_TEXT, is_text
@@ -75,8 +75,9 @@ class ShardSample:
     split: str
 
 
-def read_inputs(place: Path, clips: int) -> BulkInputs:
-    """The units of a folder of sounds (`clips` files or 1 GB each), or of its tar archives (one each).
+def read_inputs(place: Path, clips: int, captions_by: CaptionsBy = "auto") -> BulkInputs:
+    """The units of a folder of sounds (`clips` files or 1 GB each), or of its tar archives (one each). captions_by: see
+    `read_layout`.
 
     Raises Error as `read_folder` does, and for a place that is neither.
     """
@@ -89,7 +90,7 @@ def read_inputs(place: Path, clips: int) -> BulkInputs:
         with Contents(root) as contents:
             listed = [ListedFile(name=one.name, caption="", split="", content=contents.of(one)) for one in archives]
         return BulkInputs(root, tuple(Unit(number=i, archive=one) for i, one in enumerate(listed)), _digest(listed), ())
-    folder = read_folder(place, role=AUDIO.name)
+    folder = read_folder(place, role=AUDIO.name, captions_by=captions_by)
     listed, sizes = [], []
     for item in sorted(folder.items, key=lambda item: str(item.path())):
         name = item.path().relative_to(place).as_posix()

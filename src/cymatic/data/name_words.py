@@ -116,7 +116,7 @@ class TakeFree:
     def _stripped(self, folder: str, words: list[str], layered: bool) -> tuple[list[str], list[str]]:
         """The words that stay, and which of `DYNAMICS` went."""
         left, gone = list(words), list[str]()
-        if len(left) > 1 and left[0].isdigit() and len(left[0]) in self._widths[folder]:
+        if left and left[0].isdigit() and len(left[0]) in self._widths[folder] and not all(map(_says_nothing, left)):
             del left[0]
         while len(left) > 1:
             last = left[-1].lower()
@@ -143,6 +143,11 @@ class TakeFree:
         if last in MACHINES:
             return not {int(last) - 1, int(last) + 1} & self._numbers.get((folder, *_keys(words[:-1])), set())
         return len(last) == 1 and words[-2].lower() in NUMBERED
+
+
+def _says_nothing(word: str) -> bool:
+    """Whether it is a number, an id or a letter."""
+    return is_id(word) or sum(letter.isalpha() for letter in word) < 2
 
 
 def _keys(words: list[str]) -> list[str]:

@@ -18,6 +18,7 @@ from typing import Literal
 
 from cymatic.config import Config
 from cymatic.data.bulk_units import BulkInputs, Unit, read_inputs
+from cymatic.data.captions_by_name import CaptionsBy
 from cymatic.data.rows import Skipped, check_strictly
 from cymatic.data.shards import SHARD
 from cymatic.errors import Error
@@ -76,6 +77,7 @@ def encode_in_bulk(
     entropy: bool = False,
     strict: bool = False,
     device: str = "cpu",
+    captions_by: CaptionsBy = "auto",
     say: Callable[[str], None] = print,
     on_shard: Callable[[int, int], None] = lambda done, total: None,
 ) -> Totals:
@@ -90,7 +92,7 @@ def encode_in_bulk(
     folder = find_model(model)
     codec = load_codec(model, device=device)
     kbps = codec.rates[codec.levels(kbps) - 1]
-    work = read_inputs(source, clips)
+    work = read_inputs(source, clips, captions_by)
     plan = Plan(
         model=codec.name, sha256=codec.sha256, kbps=kbps, entropy=entropy, clips=clips, inputs=work.fingerprint,
         shards=len(work.units),

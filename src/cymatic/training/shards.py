@@ -58,7 +58,7 @@ def open_streams(context: Context, stage: PriorStage, part: Any) -> Streams:
             say(f"encoding the sounds of {place} at {codec.rates[levels - 1]:g} kbit/s")
             encode_in_bulk(
                 place, context.run / ENCODED, stage.codec, codec.rates[levels - 1], strict=context.strict,
-                say=lambda line: say(line) if line.startswith("skipped") else None,
+                captions_by=recipe.data.captions, say=lambda line: say(line) if line.startswith("skipped") else None,
             )  # fmt: skip
         place = context.run / ENCODED
     shards = Shards(place, context.strict)
