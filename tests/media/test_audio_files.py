@@ -476,6 +476,21 @@ def test_mp3_in_a_wav_is_read_whatever_its_header_counts(tmp_path):
     refused(tmp_path / "a.wav", said="damaged or cut short")
 
 
+@pytest.mark.parametrize(("kind", "subtype", "code"), [("OGG", "VORBIS", 0x674F), ("FLAC", "PCM_16", 0xF1AC)])
+def test_a_file_of_another_kind_in_a_wav_is_read_as_what_it_is(tmp_path, kind, subtype, code):
+    inside = encoded(kind, subtype)
+    (tmp_path / f"a.{kind.lower()}").write_bytes(inside)
+    form = struct.pack("<HHIIHHH", code, 1, 24_000, 8000, 1, 8, 0)
+    chunks = b"fmt " + struct.pack("<I", len(form)) + form + b"fact" + struct.pack("<II", 4, 7)
+    chunks += b"data" + struct.pack("<I", len(inside)) + inside + b"\0" * (len(inside) % 2)
+    whole = b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks
+    (tmp_path / "a.wav").write_bytes(whole)
+    expected = Sound.read(tmp_path / f"a.{kind.lower()}").samples
+    np.testing.assert_array_equal(Sound.read(tmp_path / "a.wav").samples, expected)
+    (tmp_path / "a.wav").write_bytes(whole[:-400])
+    refused(tmp_path / "a.wav", said="damaged or cut short")
+
+
 def test_flac_headers_that_lie_about_their_length(tmp_path):
     data = bytearray(encoded("FLAC"))
     data[21] |= 0x0F  # 64 thousand million samples: must not be believed, nor allocated

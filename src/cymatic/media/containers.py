@@ -19,6 +19,8 @@ _WAVES = (b"RIFF", b"RIFX", b"RF64", b"BW64")
 # samples.
 _SLACK = 2**16
 _MP3 = b"\x55\0"  # the code of MPEG layer III
+_PLAIN = (b"\x01\0", b"\x03\0", b"\xfe\xff")  # whole numbers, floats, and either with more said
+_WHOLE = (b"OggS", b"fLaC")  # what a file begins with that a WAV may hold whole
 
 
 def unknown(length: int, long_length: int = 0) -> bool:
@@ -170,6 +172,10 @@ def _streamed_wav(file: io.BufferedIOBase, kind: bytes) -> io.BufferedIOBase:
             code = file.read(2)
         if name != b"data":
             continue
+        if code not in _PLAIN and start + 4 <= size:  # read as the Ogg or FLAC that it is
+            file.seek(start)
+            if file.read(4) in _WHOLE:
+                return spliced(file, [(start, size if unknown(length) else min(size, start + length))])
         if code == _MP3:  # read as the MP3 that it is: inside a WAV, libsndfile stops where it guesses the end
             inside = spliced(file, [(start, size if unknown(length) else min(size, start + length))])
             if mpeg.first_frame(inside)[1]:
