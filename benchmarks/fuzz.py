@@ -285,7 +285,12 @@ def _work(pipe: Any, kind: str, numbers: range, seed: int, reader: Reader, folde
 
 
 def _held() -> int:
-    """The most bytes that this process has held so far."""
+    """The most bytes that this process has held so far. Linux counts in `ru_maxrss` what the process that began it
+    held."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 

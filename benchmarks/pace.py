@@ -31,11 +31,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does,
 import numpy as np
 import typer
 
+from cymatic.data.captions import spelt_alike
 from cymatic.data.examples import Data, Reading, load_examples
 from cymatic.data.settings import DataSettings
 from cymatic.errors import Error
 from cymatic.evaluation.accuracy import Accuracy, Answer, accuracy
-from cymatic.evaluation.captions import spelt_alike
 from cymatic.evaluation.corpus import Clips
 from cymatic.evaluation.domain import MELS
 from cymatic.evaluation.generation import generate

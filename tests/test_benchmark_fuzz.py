@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cymatic.errors import Error
@@ -89,6 +90,8 @@ def test_crashes_are_found(fuzz):
 
 
 def test_hangs_and_memory_are_found(fuzz, monkeypatch):
+    held = np.ones(2**26)  # what this process holds is no memory of the child's
+    assert held.nbytes > 2**28
     odd = next(number for number in range(99) if len(fuzz.changed("wav", 0, number)) % 2)
     monkeypatch.setattr(fuzz, "BYTES", 2**27)
     assert list(fuzz.fuzz("wav", 1, reader=grows, first=odd).faults["memory"]) == [odd]

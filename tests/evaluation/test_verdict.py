@@ -230,7 +230,7 @@ def test_it_stays_short_and_every_sentence_has_a_number():
 def test_a_long_history_stays_small_and_keeps_its_mean():
     history = History()
     for step in range(1, 10_001):
-        history.add(Report(step, None, {"loss": float(step)}, 0.0))
+        history.add(Report(step, 10_000, {"loss": float(step)}, 0.0))
     assert len(history.train) <= MOST and history.start == [1.0, 2.0, 3.0]
     assert history.between(1, 10_000) == pytest.approx(5000.5)
     assert [step for step, _ in history.curve()][-1] == 10_000

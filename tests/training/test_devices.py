@@ -228,7 +228,8 @@ def train_a_vocoder(fabric, *, run, say, on_report, stopped):
     )
     return fit(
         task.to(fabric.device), crops, waves[:1], settings, run, fabric, stage="vocoder", expected=Pace(1.0, 1.0),
-        resume=False, deadline=None, stopped=stopped, on_report=on_report, on_settings=lambda settings: None,
+        data="noise", resume=False, renew=None, deadline=None, stopped=stopped, on_report=on_report,
+        on_settings=lambda settings: None,
     )  # fmt: skip
 
 

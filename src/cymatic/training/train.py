@@ -162,6 +162,8 @@ def _through_stages(
             outcome = Outcome(done, finished=True)
             continue
         begun = resume and has_state(run / name / STATE)
+        if begun:
+            read_progress(run / name / STATE)  # one of an earlier version is refused before anything else is read
         deadline = deadline_of(recipe, name, run, began, resume=resume)
         context = Context(recipe, name, fabric, run, resumed=begun, strict=strict, say=say)
         with fabric.rank_zero_first():  # what it computes the others find in the cache
