@@ -155,7 +155,9 @@ def _can_be(one: str, other: str) -> bool:
     return not any(k == m or k.startswith(f"{m}.") or m.startswith(f"{k}.") for k in ours for m in theirs)
 
 
-PAIRS = [pair for pair in combinations(WAYS, 2) if "as it comes" not in pair and _can_be(*pair)]
+ALL_PAIRS = [pair for pair in combinations(WAYS, 2) if "as it comes" not in pair and _can_be(*pair)]
+# A third of those that have to work, since all of them take minutes; each way is in several.
+PAIRS = [pair for i, pair in enumerate(ALL_PAIRS) if i % 3 == 0 or frozenset(pair) in REFUSED]
 
 
 @pytest.mark.slow
