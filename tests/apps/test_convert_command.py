@@ -133,3 +133,7 @@ def test_progress_after_a_while(cli, pack, monkeypatch):
     monkeypatch.setattr("cymatic.apps.convert_command.EVERY_IN_A_LOG", 0.0)
     ran = cli("convert", pack, "-o", "out", "--workers", 1)
     assert [line.partition(",")[0] for line in ran.err.splitlines()] == [f"{i} of 4 files" for i in (1, 2, 3)]
+
+
+def test_what_is_not_there_is_named_before_the_output(refuses):
+    assert "nope does not exist; give a folder of sounds" in refuses("convert", "nope", "-o", "out")

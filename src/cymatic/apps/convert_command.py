@@ -49,6 +49,8 @@ def convert(
     if channels is not None and not 1 <= channels <= (8 if kind == "flac" else MAX_CHANNELS):
         raise Error(f"{channels} channels were asked for; a .{kind} has 1 to {8 if kind == 'flac' else MAX_CHANNELS}")
     wanted = _Wanted(kind, rate, channels)
+    if not source.exists():
+        raise Error(f"{source} does not exist; give a folder of sounds, or one sound")
     if single:
         _one(source, output, wanted)
         return
