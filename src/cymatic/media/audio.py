@@ -30,7 +30,7 @@ AUDIO_SUFFIXES = frozenset(f".{name}" for name in (_BY_LIBSNDFILE + _BY_FFMPEG).
 LOUDNESS = -23.0  # LUFS, EBU R 128: every clip is brought there, so that level says nothing about a caption
 FADE = 0.005  # seconds at both ends of what was made, against clicks
 # Raise it when `prepare` gives other numbers, or facts are measured in another way.
-PREPARATION = 2
+PREPARATION = 3
 OUTLINE = MelSpec(rate=16_000, n_fft=1024, hop=256, mels=48, fmax=8_000)
 OUTLINE_FRAMES = 32
 OUTLINE_RANGE = 60 / 20 * np.log(10)  # nepers below the loudest point that count as silence

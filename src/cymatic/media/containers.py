@@ -1,12 +1,14 @@
 """What the structure of a sound file says about its length: more than it holds, or nothing at all.
 
-Just enough of RIFF (WAV, RF64), AIFF, CAF, AU, Ogg (RFC 3533) and MP3 (`mpeg`) to tell a file that was cut short from
-one whose writer could not know the length, which libsndfile does not do.
+Just enough of RIFF (WAV, RF64), AIFF, CAF, AU, Wave64, VOC, NIST SPHERE, Ogg (RFC 3533) and MP3 (`mpeg`) to tell a
+file that was cut short from one whose writer could not know the length, which libsndfile does not do.
 """
 
 from __future__ import annotations
 
 import io
+import math
+import re
 import struct
 from collections.abc import Iterator
 
@@ -20,6 +22,7 @@ _WAVES = (b"RIFF", b"RIFX", b"RF64", b"BW64")
 _SLACK = 2**16
 _MP3 = b"\x55\0"  # the code of MPEG layer III
 _PLAIN = (b"\x01\0", b"\x03\0", b"\xfe\xff")  # whole numbers, floats, and either with more said
+_W64 = bytes.fromhex("726966662e91cf11a5d628db04c10000")  # the name of a Wave64's first chunk
 _WHOLE = (b"OggS", b"fLaC")  # what a file begins with that a WAV may hold whole
 
 
@@ -31,9 +34,10 @@ def unknown(length: int, long_length: int = 0) -> bool:
 
 
 def lacking(file: io.BufferedIOBase, size: int) -> int:
-    """How many bytes a file is short of what it says: RIFF, RF64, AIFF, CAF, AU, Ogg's pages, MP3's Xing header."""
+    """How many bytes a file is short of what it says in its chunks, blocks, pages, header, or MP3's Xing header."""
     file.seek(0)
-    head = file.read(12)
+    head = file.read(24)
+    beginning, head = head, head[:12]
     if head[:4] in _WAVES and head[8:] == b"WAVE":
         end = _end_of_chunk(file, b"data", _layout(head[:4]), size)
     elif head[:4] == b"FORM" and head[8:] in (b"AIFF", b"AIFC"):
@@ -45,6 +49,12 @@ def lacking(file: io.BufferedIOBase, size: int) -> int:
         end = 0 if length == 0xFFFFFFFF else start + length
     elif head[:4] == b"OggS":
         end = _end_of_pages(file, size)
+    elif beginning[:16] == _W64:
+        end = _end_of_wave64(file, size)
+    elif beginning[:20] == b"Creative Voice File\x1a" and len(beginning) == 24:
+        end = _end_of_voc(file, size, *struct.unpack("<H", beginning[20:22]))
+    elif head[:8] == b"NIST_1A\n":
+        end = _end_of_sphere(file)
     else:
         end = mpeg.promised_end(file)
     return max(0, end - size)
@@ -77,6 +87,43 @@ def _end_of_chunk(file: io.BufferedIOBase, wanted: bytes, layout: str, size: int
                 return 0
             return start + (long_length if length == 0xFFFFFFFF else length)
     return 0
+
+
+def _end_of_wave64(file: io.BufferedIOBase, size: int) -> int:
+    """Where the samples of a Wave64 end. Its chunks count their own heads, and begin at multiples of 8."""
+    start = 40
+    while start + 24 <= size:
+        file.seek(start)
+        name, length = struct.unpack("<16sQ", file.read(24))
+        if name[:4] == b"data":
+            return 0 if length == 0 or length >= 2**62 else int(start + length)
+        if length < 24:
+            return 0
+        start += length + -length % 8
+    return 0
+
+
+def _end_of_voc(file: io.BufferedIOBase, size: int, start: int) -> int:
+    """Where the last block of a Creative Voice File ends; the block of kind 0 is the end, and may be left out."""
+    while start + 4 <= size:
+        file.seek(start)
+        kind, *length = struct.unpack("<4B", file.read(4))
+        if kind == 0:
+            return start + 1
+        start += 4 + int.from_bytes(bytes(length), "little")
+    return start
+
+
+def _end_of_sphere(file: io.BufferedIOBase) -> int:
+    """Where the samples of a NIST SPHERE end, as its text says; 0 where they are compressed, or it does not say."""
+    file.seek(8)
+    text = file.read(1024).decode("latin-1")
+    said = dict(re.findall(r"^(\w+) -\w+ (\S+)", text, re.MULTILINE))
+    counts = [said.get(name, "") for name in ("sample_count", "channel_count", "sample_n_bytes")]
+    begin = text.split("\n", 1)[0].strip()
+    if not all(one.isdecimal() for one in (*counts, begin)) or "," in said.get("sample_coding", ""):
+        return 0
+    return int(begin) + math.prod(map(int, counts))
 
 
 def _layout(kind: bytes) -> str:
