@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cymatic.apps.progress import ProgressBar
+from cymatic.apps.progress import ProgressBar, by_seconds
 
 if TYPE_CHECKING:
     from cymatic.media.audio_streams import Blocks
@@ -86,7 +86,7 @@ def encode(
         with ProgressBar("encoding", "s") as progress:
 
             def timed(blocks: Blocks) -> Blocks:
-                return _timed(blocks, progress, None if audio == PIPE else _seconds(audio))
+                return by_seconds(blocks, progress, None if audio == PIPE else audio)
 
             def through(sink: Sink) -> Written:
                 if audio == PIPE:
@@ -330,26 +330,6 @@ class _Counted:
         data = self._stream.read(size)
         self._done += len(data)
         return data
-
-
-def _timed(blocks: Blocks, progress: ProgressBar, seconds: float | None) -> Blocks:
-    """The same blocks, which are seen to go on."""
-    done = 0.0
-    for block, rate in blocks:
-        progress(round(done, 1), seconds)
-        yield block, rate
-        done += block.shape[1] / rate
-
-
-def _seconds(audio: Path) -> float | None:
-    """How long a file says that it is; None where it can't be asked."""
-    import soundfile
-
-    try:
-        seconds = soundfile.info(str(audio)).duration
-    except (soundfile.SoundFileError, OSError, ValueError):
-        return None
-    return round(seconds, 1) if 0 < seconds < 10**6 else None
 
 
 class _Output:

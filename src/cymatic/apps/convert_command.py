@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
-import time
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cymatic.apps.progress import ProgressBar, by_seconds
+
+if TYPE_CHECKING:
+    from cymatic.media.audio_streams import Blocks
+
 FORMATS = ("wav", "flac")
-EVERY = 2.0  # seconds between two reports of progress
-EVERY_IN_A_LOG = 30.0
 
 
 def convert(
@@ -82,17 +83,20 @@ def _one(source: Path, output: Path, wanted: _Wanted) -> None:
     check_output(place, (f".{wanted.kind}",))
     if os.path.lexists(place):
         raise Error(f"{place} is there already, and nothing is overwritten; give another name")
-    print(printable(f"{place}  {_write(source, place, wanted):.2f} s"))
+    with ProgressBar("converting", "s") as progress:
+        seconds = _write(source, place, wanted, lambda blocks: by_seconds(blocks, progress, source))
+    print(printable(f"{place}  {seconds:.2f} s"))
 
 
 def _folder(source: Path, output: Path, wanted: _Wanted, workers: int) -> tuple[int, float, int]:
     """Each sound to its place below `output`; how many, their seconds, and how many were broken, each named."""
+    from cymatic.apps.outputs import places_of
     from cymatic.apps.terminal import printable
     from cymatic.errors import Error
 
     sources, broken = _sounds(source, output)
-    places = _places(source, sources, output, wanted.kind)
-    taken = [place for place in places if os.path.lexists(place)]
+    places = places_of(source, sources, output, f".{wanted.kind}")
+    taken = [place for place in places.values() if os.path.lexists(place)]
     if taken:
         raise Error(
             f"{taken[0]}{f' and {len(taken) - 1} more' if len(taken) > 1 else ''} of the files to write are there "
@@ -108,17 +112,17 @@ def _folder(source: Path, output: Path, wanted: _Wanted, workers: int) -> tuple[
         except (Error, OSError) as error:
             return str(error)
 
-    progress, done, seconds, skipped = _Progress(len(sources)), 0, 0.0, len(broken)
-    with ThreadPoolExecutor(workers) as pool:
+    done, seconds, skipped = 0, 0.0, len(broken)
+    with ThreadPoolExecutor(workers) as pool, ProgressBar("converting", "files") as progress:
+        progress(0, len(sources))
         try:
-            pairs = list(zip(sources, places, strict=True))
-            for number, (one, made) in enumerate(zip(sources, pool.map(work, pairs), strict=True), 1):
+            for number, (one, made) in enumerate(zip(sources, pool.map(work, places.items()), strict=True), 1):
                 if isinstance(made, str):
                     skipped += 1
                     print(printable(f"skipped   {one}: {made.removeprefix(f'{one} ')}"), file=sys.stderr)
                 else:
                     done, seconds = done + 1, seconds + made
-                progress.at(number)
+                progress(number, len(sources))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
@@ -145,31 +149,10 @@ def _sounds(folder: Path, output: Path) -> tuple[list[Path], list[tuple[Path, st
     return found, broken
 
 
-def _places(folder: Path, sources: Sequence[Path], output: Path, kind: str) -> list[Path]:
-    """Where each goes. Several that would get one name keep their extensions: `a.wav.flac`, `a.mp3.flac`.
-
-    Names are compared without upper and lower case, as some file systems do. Raises Error where that leaves two alike.
-    """
-    from cymatic.errors import Error
-
-    names = [source.relative_to(folder) for source in sources]
-    plain = Counter(str(name.with_suffix("")).casefold() for name in names)
-    made = [
-        name.with_suffix(f".{kind}")
-        if plain[str(name.with_suffix("")).casefold()] == 1
-        else name.with_name(f"{name.name}.{kind}")
-        for name in names
-    ]
-    first: dict[str, Path] = {}
-    for name, one in zip(names, made, strict=True):
-        other = first.setdefault(str(one).casefold(), name)
-        if other != name:
-            raise Error(f"{folder / other} and {folder / name} would both become {output / one}; rename one of them")
-    return [output / one for one in made]
-
-
-def _write(source: Path, place: Path, wanted: _Wanted) -> float:
-    """Converts one file, which appears whole or not at all; its length in seconds.
+def _write(
+    source: Path, place: Path, wanted: _Wanted, timed: Callable[[Blocks], Blocks] = lambda blocks: blocks
+) -> float:
+    """Converts one file, which appears whole or not at all; its length in seconds. timed: sees the pieces pass.
 
     It is read twice: what is louder than full scale is made quieter as a whole, and a mix must not cancel its channels.
     """
@@ -189,39 +172,11 @@ def _write(source: Path, place: Path, wanted: _Wanted) -> float:
             mix.add(block)
         peak = max(peak, float(np.abs(block).max(initial=0)))
     assert rate is not None and channels is not None
-    quieter = ((block / np.float32(peak), own) for block, own in files.blocks(source))
+    quieter = ((block / np.float32(peak), own) for block, own in timed(files.blocks(source)))
     with writing(place) as file, SoundWriter(file, f".{wanted.kind}", rate, channels) as writer:
-        for block in fitted(quieter, rate, channels, mix):
+        for block in fitted(quieter, rate, channels, mix, name=str(source)):
             writer.add(block)
             samples += block.shape[1]
         if os.path.lexists(place):  # since the work began
             raise Error(f"{place} is there already, and nothing is overwritten; give another name")
     return samples / rate
-
-
-class _Progress:
-    """Says after two seconds how far the work is and how long it will take: on a terminal in one line, in a log in
-    lines of their own, now and then."""
-
-    def __init__(self, count: int) -> None:
-        self._count, self._start = count, time.monotonic()
-        self._terminal = sys.stderr.isatty()
-        self._every = EVERY if self._terminal else EVERY_IN_A_LOG
-        self._next = self._start + self._every
-
-    def at(self, number: int) -> None:
-        """`number` files are done."""
-        now = time.monotonic()
-        if self._terminal and number == self._count and self._next > self._start + self._every:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-        if now < self._next or number == self._count:
-            return
-        self._next = now + self._every
-        left = round((now - self._start) / number * (self._count - number))
-        line = f"{number} of {self._count} files, about {left // 60}:{left % 60:02} left"
-        print(
-            f"\r\x1b[K{line}" if self._terminal else line,
-            end="" if self._terminal else "\n",
-            file=sys.stderr,
-            flush=True,
-        )

@@ -9,11 +9,15 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from threading import RLock, Timer
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cymatic.apps.terminal import printable
+
+if TYPE_CHECKING:
+    from cymatic.media.audio_streams import Blocks
 
 PATIENCE = 2.0  # seconds before anything is shown
 SELDOM = 60.0  # seconds between two plain lines at most; they begin `PATIENCE` apart, and each gap doubles
@@ -158,6 +162,26 @@ def by_items(progress: ProgressBar, begin: int, some: int, n: int) -> Callable[[
         progress(begin + some * step / steps, n, f"{begin} of {n}" if n > 1 else f"step {step} of {steps}")
 
     return follow
+
+
+def by_seconds(blocks: Blocks, progress: ProgressBar, audio: Path | None) -> Blocks:
+    """The pieces of a sound, which are seen to go on; audio: the file that they come from."""
+    done, seconds = 0.0, None if audio is None else _seconds(audio)
+    for block, rate in blocks:
+        progress(round(done, 1), seconds)
+        yield block, rate
+        done += block.shape[1] / rate
+
+
+def _seconds(audio: Path) -> float | None:
+    """How long a file says that it is; None where it can't be asked."""
+    import soundfile
+
+    try:
+        seconds = soundfile.info(str(audio)).duration
+    except (soundfile.SoundFileError, OSError, ValueError):
+        return None
+    return round(seconds, 1) if 0 < seconds < 10**6 else None
 
 
 class _Bar:

@@ -26,13 +26,14 @@ MOST_WAV = 2**32 - 2**20  # bytes; a WAV file can't say that it holds more
 
 
 def fitted(
-    blocks: Blocks, rate: int, channels: int, mix: Cancellation | None = None
+    blocks: Blocks, rate: int, channels: int, mix: Cancellation | None = None, *, name: str = "the sound"
 ) -> Iterator[Float[np.ndarray, "channels _"]]:
     """A sound at `rate` Hz in `channels` channels, in the same pieces; what `Sound.resample` gives, bit for bit.
 
     One channel is spread to all; otherwise, where the numbers differ, all are mixed to one first, and one Note says so.
     Where a mix would cancel what it is made of, the loudest channel is taken instead. `mix` has heard all of the sound
-    and knows (see `heard`); without it the first second that is not silent decides, and is waited for.
+    and knows (see `heard`); without it the first second that is not silent decides, and is waited for. name: of the
+    sound, in what is said of it.
 
     Raises SoundError where there are no samples, or a rate that can't be reached from the sound's own.
     """
@@ -44,7 +45,7 @@ def fitted(
     loudest = mix.loudest if mix is not None else None
     for block, own in chain(first, waiting):
         if count == 0 and block.shape[0] not in (1, channels):
-            _say_mix(block.shape[0], channels, mix if loudest is not None else None)
+            _say_mix(name, block.shape[0], channels, mix if loudest is not None else None)
         if block.shape[0] != channels:
             one = block.mean(axis=0, keepdims=True) if loudest is None else block[loudest : loudest + 1]
             block = np.repeat(one, channels, axis=0)
@@ -99,13 +100,13 @@ def _first_second(
     return held, mix
 
 
-def _say_mix(given: int, channels: int, mix: Cancellation | None) -> None:
+def _say_mix(name: str, given: int, channels: int, mix: Cancellation | None) -> None:
     expected = f"{channels} {'is' if channels == 1 else 'are'} expected"
     if mix is not None:
         say = f"it {mix.remark.removesuffix(' there')}"
     else:
         say = "it is mixed to one" if channels == 1 else f"it is mixed to one, and that is used for all {channels}"
-    warnings.warn(f"the sound has {given} channels where {expected}; {say}", Note, stacklevel=3)
+    warnings.warn(f"{name} has {given} channels where {expected}; {say}", Note, stacklevel=3)
 
 
 def _converter(own: int, rate: int, channels: int) -> soxr.ResampleStream:

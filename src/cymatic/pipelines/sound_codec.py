@@ -238,7 +238,8 @@ class SoundCodec:
         """A sound file -> the bytes of a `.cym` file. One that is to be mixed is read once more, before all else.
         timed: sees the pieces pass, to show how far it is."""
         mix = heard(files.blocks(source, lambda what: None), self.channels)
-        return self.encode_blocks(timed(files.blocks(source)), sink, kbps, entropy=entropy, mix=mix)
+        blocks = timed(files.blocks(source))
+        return self.encode_blocks(blocks, sink, kbps, entropy=entropy, mix=mix, name=str(source))
 
     def encode_blocks(
         self,
@@ -248,12 +249,13 @@ class SoundCodec:
         *,
         entropy: bool = False,
         mix: Cancellation | None = None,
+        name: str = "the sound",
     ) -> Written:
-        """A sound in pieces, each with its rate, -> the bytes of a `.cym` file, as soon as they are known. mix: see
-        `media.audio_streams.fitted`."""
+        """A sound in pieces, each with its rate, -> the bytes of a `.cym` file, as soon as they are known. mix, name:
+        see `media.audio_streams.fitted`."""
         writer = CymWriter(sink, self.header(kbps), entropy=entropy)
         coding = _Coding(self, len(writer.header.sizes))
-        for codes in coding.of(blocks, mix):
+        for codes in coding.of(blocks, mix, name):
             writer.add(codes)
         writer.close(coding.samples)
         return Written(coding.samples / self.rate, writer.written, writer.header.kbps)
@@ -301,9 +303,11 @@ class _Coding:
         self.model, self.levels = model, levels
         self.samples = 0  # at the codec's rate
 
-    def of(self, blocks: Blocks, mix: Cancellation | None) -> Iterator[Int[np.ndarray, "levels _"]]:
+    def of(
+        self, blocks: Blocks, mix: Cancellation | None, name: str = "the sound"
+    ) -> Iterator[Int[np.ndarray, "levels _"]]:
         codec = self.model.codec
-        waves = fitted(blocks, self.model.rate, self.model.channels, mix)
+        waves = fitted(blocks, self.model.rate, self.model.channels, mix, name=name)
         if not codec.streamable:
             whole = np.concatenate(list(waves), axis=1)
             self.samples = whole.shape[1]
