@@ -223,3 +223,18 @@ def test_a_map_takes_the_place_of_no_picture(cli, codec_folder):
     ran = cli("codec", "map", codec_folder, "-o", "map.html")
     assert ran.code == 2 and "map.png is there already, and the picture of map.html would go there" in ran.err
     assert os.listdir() == ["map.png"]
+
+
+def test_no_results_among_the_data(cli, tones, tiny_run):
+    before = sorted(path.name for path in tones.iterdir())
+    Path("link").symlink_to(tones)
+    for arguments in (
+        ["train", tones, "--steps", 1, "--out", tones],
+        ["train", tones, "--steps", 1, "--out", "link"],
+        ["evaluate", tiny_run, "--data", tones, "-o", tones],
+        ["classifier", "train", tones, "-o", tones],
+    ):
+        ran = cli(*arguments)
+        assert ran.code == 2 and "is the folder that is read" in ran.err, arguments
+        assert ran.err.count("\n") == 1 or arguments[0] == "evaluate"
+    assert sorted(path.name for path in tones.iterdir()) == before

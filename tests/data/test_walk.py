@@ -92,3 +92,17 @@ def test_hidden_names_are_found_where_asked_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.wav")
     assert named(tmp_path, walk(tmp_path).files) == ["c.wav"]
     assert named(tmp_path, walk(tmp_path, hidden=True).files) == [".a.wav", ".hidden/b.wav", "c.wav"]
+
+
+@pytest.mark.parametrize("mark", ["pipeline.json", "recipe.yaml", "report.html"])
+def test_what_was_made_is_no_data(tmp_path, mark):
+    """A run or a report inside the folder that is trained on: its clips are no recordings."""
+    root = files(tmp_path / "root", "dog.wav", "report/made/dog.wav", "report of mine/cat.wav")
+    (root / "report" / mark).touch()
+    layout = read_layout(root)
+    assert named(root, [row.files["audio"] for row in layout.rows]) == ["dog.wav", "report of mine/cat.wav"]
+    (left,) = layout.skipped
+    assert (left.name, left.why, left.broken) == ("report", "holds a model or a report, and no data", False)
+    assert len(walk(root).files) == 4, "other commands read all that there is"
+    (root / mark).touch()
+    assert len(read_layout(root).rows) == 2, "what is asked for is read, whatever it holds"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cymatic.apps.evaluate_command import check_folder
+from cymatic.apps.outputs import check_not_source
 from cymatic.apps.progress import ProgressBar
 from cymatic.apps.terminal import printable
 from cymatic.data.facts import usual_rate
@@ -32,6 +33,7 @@ def classifier_training_command(
     if seed < 0:
         raise Error(f"the seed is {seed}; give a whole number from 0")
     check_folder(output)
+    check_not_source(output, folder, hint="give another folder with -o")
     with only_writer(output):
         if (output / CONFIG).exists():
             raise Error(f"{output} already holds a part; a classifier stays as it is, so give another folder with -o")

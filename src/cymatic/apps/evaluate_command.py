@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from cymatic.apps.clips import clips_of
+from cymatic.apps.outputs import check_not_source
 from cymatic.apps.progress import Phases
 from cymatic.apps.report_page import page
 from cymatic.apps.terminal import printable
@@ -71,6 +72,7 @@ def _evaluate(
     model: Any = load(run)
     given = load_part(classifier, (Classifier,)) if classifier is not None else None
     sources, longest, long = clips_of(run, data, model.medium)
+    check_not_source(output, *(source.folder.root for source in sources.packs), hint="give another folder with -o")
     sounds, rate = model.medium is AUDIO, 0
     if sounds:
         rate = classifier_rate(usual_rate(sources.of("train")), model.rate)

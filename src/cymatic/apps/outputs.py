@@ -61,11 +61,13 @@ def check_originals(places: Mapping[Path, Path], made_here: Callable[[Path], boo
 
 
 def check_not_source(output: Path, *sources: Path, hint: str = "give another name") -> None:
-    """Raises Error where `output` is one of the files that are read, under whichever name or link."""
+    """Raises Error where `output` is one of the files or folders that are read, under whichever name or link."""
     there = _identity(output)
     for source in sources:
         if there is not None and there == _identity(source):
             same = "" if output == source else f", which is {source} under another name"
+            if source.is_dir():
+                raise Error(f"{output} is the folder that is read{same}, and would hold more than data then; {hint}")
             raise Error(f"{output} is what is read{same}, and it would be lost; {hint}")
 
 

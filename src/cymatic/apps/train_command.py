@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from cymatic.apps.outputs import check_not_source
 from cymatic.apps.terminal import printable
 from cymatic.errors import Error
 
@@ -87,6 +88,8 @@ def train_command(
             plan = plan.lasting_for(minutes=DEFAULT_MINUTES)
         if folder is not None:
             plan = plan.model_copy(update={"data": plan.data.model_copy(update={"folder": str(folder.resolve())})})
+    if plan.data.folder is not None:
+        check_not_source(out, Path(plan.data.folder), hint="give another folder with --out")
     console = Console(stderr=True)
 
     def say(line: str) -> None:  # as it is: a file's name may look like markup

@@ -31,6 +31,7 @@ from cymatic.media import MEDIA, medium_of
 from cymatic.media.audio import AUDIO
 
 NO_TEXT = "has a name that is not UTF-8; rename it"
+MADE = ("pipeline.json", "recipe.yaml", "report.html")  # one of them lies where a training or an evaluation wrote
 CAPTION_BYTES = 65_536  # no caption file is larger
 LAYOUTS = {"folder": "class folders", "file": "file names", "both": "folders' and file names"}
 PARQUET_WHY = "is a Parquet table, which is not read; save it as metadata.csv, and what it holds as files"
@@ -56,7 +57,7 @@ def read_layout(
     walked: Walk | None = None
     manifests = [root / name for name in MANIFESTS if (root / name).is_file()][:1]
     if not manifests:
-        walked = walk(root)
+        walked = walk(root, made=MADE)
         manifests = manifests_among(walked.files)
     if manifests:
         _refuse_names(root, captions_by, f"the captions of {manifests[0].relative_to(root)}")
@@ -161,6 +162,10 @@ def _left_out(root: Path, walked: Walk, unlisted: Collection[Path], manifests: C
     left += [
         Skipped(str(path.relative_to(root)), "is a link to a folder that is read under another name", broken=False)
         for path in walked.doubled
+    ]
+    left += [
+        Skipped(str(path.relative_to(root)), "holds a model or a report, and no data", broken=False)
+        for path in walked.made
     ]
     return left + [Skipped(str(path.relative_to(root)), why) for path, why in walked.broken]
 

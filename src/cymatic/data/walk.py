@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,19 +32,22 @@ def is_systems(name: str) -> bool:
 
 @dataclass
 class Walk:
-    """Sorted files, and what was left out: links to folders that are read anyway, and what can't be read and why."""
+    """Sorted files, and what was left out: links to folders that are read anyway, folders of what was made, and what
+    can't be read and why."""
 
     files: list[Path] = field(default_factory=list)
     doubled: list[Path] = field(default_factory=list)
+    made: list[Path] = field(default_factory=list)
     broken: list[tuple[Path, str]] = field(default_factory=list)
 
 
-def walk(root: Path, *, hidden: bool = False) -> Walk:
-    """All files below `root` but pipes and devices; `hidden`: those, too, whose names or folders' begin with a dot."""
+def walk(root: Path, *, hidden: bool = False, made: Collection[str] = ()) -> Walk:
+    """All files below `root` but pipes and devices; `hidden`: those, too, whose names or folders' begin with a dot.
+    made: a folder below `root` with a file of one of these names is left out."""
     found = Walk()
     first = os.path.realpath(root)
     read: set[str] = set()  # real paths of folders
-    links = _folder(root, first, found, read, hidden)
+    links = _folder(root, first, found, read, hidden, made, first)
     while links:  # after the folders' own names, those that links give them
         later: list[tuple[Path, str]] = []
         for link, place in sorted(links):
@@ -51,15 +55,18 @@ def walk(root: Path, *, hidden: bool = False) -> Walk:
             if real in read or _holds(real, first) or _holds(real, place):
                 found.doubled.append(link)
             else:
-                later += _folder(link, real, found, read, hidden)
+                later += _folder(link, real, found, read, hidden, made, first)
         links = later
     found.files.sort()
     found.doubled.sort()
+    found.made.sort()
     found.broken.sort()
     return found
 
 
-def _folder(top: Path, real: str, found: Walk, read: set[str], hidden: bool) -> list[tuple[Path, str]]:
+def _folder(
+    top: Path, real: str, found: Walk, read: set[str], hidden: bool, made: Collection[str], first: str
+) -> list[tuple[Path, str]]:
     """Adds the files below `top`; gives its links to folders, each with the real path of the folder that it lies in."""
     links = []
     waiting = [(top, real)]
@@ -77,6 +84,9 @@ def _folder(top: Path, real: str, found: Walk, read: set[str], hidden: bool) -> 
                 ]
         except OSError as error:
             found.broken.append((folder, f"can't be read: {reason(error)}"))
+            continue
+        if place != first and any(entry.name in made for entry in inside):
+            found.made.append(folder)
             continue
         for entry in inside:
             path = folder / entry.name
