@@ -176,7 +176,7 @@ def _at_pace(
 def _over_encoded(context: Context, stage: PriorStage, codec: Any, own: bool) -> Built:
     """A prior over the codes or the latents of items in memory. Raises Error for latents that are no grid."""
     latents = stage.part.over == "latents"
-    if latents and codec.layout != "grid":
+    if latents and codec.dim is None:
         raise Error("the latents of this codec are no grid, which this prior is over; give a codec of pictures or mels")
     data = load_examples(
         context.recipe.data, Reading(stage.role or codec.config.reads.medium, codec.config.reads), _givens(stage),
