@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from cymatic.config import Config
-from cymatic.data.captions_by_name import CaptionsBy
+from cymatic.data.captions_by_name import Captions
 
 Long = Literal["skip", "cut"]
 Scalar = bool | int | float | str
@@ -27,7 +27,7 @@ class Pack(Config):
     longest: float | None = Field(default=None, gt=0, le=600)  # seconds; the recipe's data.longest
     long: Long | None = None  # the recipe's data.long
     repeat: int = Field(default=1, ge=1, le=100)  # how often an epoch meets each of its clips
-    captions: CaptionsBy | None = None  # the recipe's data.captions
+    captions: Captions | None = None  # the recipe's data.captions
     transpose: tuple[Semitones, ...] = Field(default=(), max_length=48)  # further clips, each moved by so much
 
 
@@ -55,7 +55,8 @@ class Augmentation(Config):
 class DataSettings(Config):
     """A folder; or packs, whose relative folders lie in it. `long` says what happens to clips beyond `longest`.
 
-    captions: of which names captions are made where nothing else says them (see `data.captions_by_name`).
+    captions: of which names captions are made where nothing else says them (see `data.captions_by_name`); or the fields
+    of a manifest whose texts are drawn from, anew each epoch (see `data.caption_fields`).
     augment: how examples are changed from step to step where a prior learns from them directly.
     """
 
@@ -63,5 +64,5 @@ class DataSettings(Config):
     longest: float = Field(default=10.0, gt=0, le=600)  # seconds
     long: Long = "skip"
     packs: tuple[Pack, ...] = ()
-    captions: CaptionsBy = "auto"
+    captions: Captions = "auto"
     augment: Augmentation = Augmentation()

@@ -13,7 +13,7 @@ from torch import nn
 from cymatic.codecs import CODECS
 from cymatic.data.augment import Augmenter
 from cymatic.data.batches import Bucketed, Sequenced, Streamed, longest_of
-from cymatic.data.examples import Data, Example, Reading, at_other_pitches, load_examples
+from cymatic.data.examples import Data, Example, Reading, at_other_pitches, captions_of, load_examples
 from cymatic.encoders import ENCODERS
 from cymatic.errors import Error
 from cymatic.evaluation.domain import MELS, Domain
@@ -268,7 +268,7 @@ def _complete(
         if (vocoder := vocoder_for(context.recipe.vocoder, spec)) is not None:
             save_part(run / "vocoder", vocoder, half=vocoder.kept_half)
             named["vocoder"] = "vocoder"
-        known = captions or sorted({one.caption for one in data.train if one.caption})  # type: ignore[attr-defined]
+        known = captions or captions_of(data.train)  # type: ignore[arg-type]
         file = PipelineFile(parts=named, captions=tuple(known)[:MOST_CAPTIONS], sampling=stage.sampling)
         write_pipeline(run, file)
 
