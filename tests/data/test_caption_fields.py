@@ -87,7 +87,7 @@ def test_each_epoch_draws_a_field_and_then_a_text_of_it(emoji):
     again = Bucketed(data.epoch, 2, seed=3)
     assert again[7].captions == batches[7].captions, "a batch is a function of the seed and the step"
     shares = [Bucketed(data.epoch, 2, seed=3, rank=rank, ranks=2)[7].captions for rank in (0, 1)]
-    assert sorted(sum(shares, [])) == sorted(batches[7].captions)
+    assert sorted([*shares[0], *shares[1]]) == sorted(batches[7].captions)
 
 
 def test_texts_that_no_prompt_could_be_are_never_drawn(emoji):

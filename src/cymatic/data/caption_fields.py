@@ -1,8 +1,8 @@
-"""Captions from the fields of a manifest: an item may be called by its name, by an alias, by its name in another language.
+"""Captions from the fields of a manifest: an item may be called by its name, an alias, its name in another language.
 
 A field holds a text, a list of texts, or texts by language; of these `names.de` takes one language, `names` all. Each
-field is a group: training draws a group first, and then one of its texts, so that a long list of keywords counts no more
-than one name. A field that is listed twice is drawn twice as often.
+field is a group: training draws a group first, and then one of its texts, so that a long list of keywords counts no
+more than one name. A field that is listed twice is drawn twice as often.
 """
 
 from __future__ import annotations

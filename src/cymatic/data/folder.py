@@ -29,7 +29,7 @@ class Item:
 
     role: that of its main file, by which it is split and named; files: all of them, by role. caption: empty where it
     has none and needs none. captions: what else it may be called, in groups of which one is drawn first (see
-    `data.caption_fields`); `caption` is among them. contents: by role the SHA-256 of the file's bytes, unless they couldn't be read or weren't
+    `data.caption_fields`). contents: by role the SHA-256 of the file's bytes, unless they couldn't be read or weren't
     asked for. fields: what else its row says, for filters.
     """
 

@@ -42,8 +42,8 @@ def split_folders(root: Path, paths: Sequence[Path]) -> tuple[dict[Path, str], i
 class Row:
     """What a layout says about one row; `split` and `group` are None where it says nothing.
 
-    captions: what else it may be called, see `data.caption_fields`. files: by role, such as `{"picture": ..., "voice": ...}`. A role is the key of a manifest, or else the name of the
-    file's medium.
+    files: by role, such as `{"picture": ..., "voice": ...}`. A role is the key of a manifest, or else the name of the
+    file's medium. captions: what else it may be called, see `data.caption_fields`.
     """
 
     files: Mapping[str, Path]

@@ -10,7 +10,8 @@ from torch import Tensor
 
 @runtime_checkable
 class Conditioned(Protocol):
-    """caption: what the item is called; captions: what else, in groups; given: what else is known of it, by role (see `data.examples.Example`)."""
+    """caption: what the item is called; captions: what else, in groups; given: what else is known of it, by role (see
+    `data.examples.Example`)."""
 
     @property
     def caption(self) -> str: ...

@@ -242,4 +242,5 @@ PICTURE = Medium(
     sheet=sheet,
     preparation=(1,),
     details={"width": ("widths", ""), "height": ("heights", "")},
+    command=("picture", ".png"),
 )

@@ -1,0 +1,198 @@
+"""What `cymatic sound` and `cymatic picture` have in common: prompts -> files, a few at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cymatic.apps.progress import ProgressBar, by_items
+from cymatic.apps.prompts import names_of, read_prompts
+from cymatic.apps.terminal import printable, say_notes
+from cymatic.apps.verbs import numbered
+from cymatic.errors import Error
+from cymatic.files import check_output
+
+if TYPE_CHECKING:
+    from cymatic.media.medium import Medium
+    from cymatic.pipelines.generate import Generator
+
+PNG = (".png",)
+
+Words = Annotated[str | None, typer.Argument(help="What to make.", show_default=False)]
+Prompts = Annotated[
+    Path | None,
+    typer.Option(help="A text file with a prompt a line; -o is then a folder.", readable=False, show_default=False),
+]
+Seed = Annotated[int, typer.Option(help="The same seed gives the same; number i of several uses seed + i.")]
+Guidance = Annotated[
+    float | None, typer.Option(help="How strongly to follow the prompt; 1 is as learned.", show_default="the model's")
+]
+Steps = Annotated[int | None, typer.Option(help="Sampling steps.", show_default="the model's")]
+Temperature = Annotated[float | None, typer.Option(help="How boldly codes are drawn.", show_default="the model's")]
+TopK = Annotated[int | None, typer.Option(help="Draw among so many of the likeliest codes.")]
+TopP = Annotated[float | None, typer.Option(help="Draw among the likeliest codes of this share.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a command was asked for.
+
+    medium: what it makes. suffixes: of files that it writes. settings: of sampling, None where the user says nothing.
+    more: what else the model is told. drawn: where each is drawn to, too. sheet: where all are drawn to on one page.
+    finish: what is done to each before it is written. check: looks at the model before anything is made. tell: says
+    what one is like.
+    """
+
+    medium: Medium[Any]
+    suffixes: Collection[str]
+    prompt: str | None
+    prompts: Path | None
+    output: Path
+    n: int
+    seed: int
+    model: str
+    device: str
+    settings: Mapping[str, Any]
+    tell: Callable[[Any], str]
+    more: Mapping[str, Any] = field(default_factory=dict)
+    drawn: Path | None = None
+    sheet: Path | None = None
+    finish: Callable[[Any], Any] = lambda value: value
+    check: Callable[[Generator], None] = lambda make: None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One prompt, and where what is made of it is written and drawn."""
+
+    prompt: str
+    places: list[Path]
+    drawings: list[Path]
+
+
+def generate(wanted: Wanted) -> None:
+    """Makes, writes and names everything that was asked for.
+
+    Raises Error, before anything is made, for outputs that can't be written, a prompt that can't be read, and a model
+    of another medium or without a setting.
+    """
+    from cymatic.pipelines.asked import AT_ONCE, check_count
+    from cymatic.pipelines.load import load_generator
+
+    check_count(wanted.seed, wanted.n)
+    jobs, n = _jobs(wanted), wanted.n
+    if wanted.sheet is not None:
+        check_output(wanted.sheet, PNG)
+        _check_sheet(wanted, len(jobs) * n)
+    make = load_generator(wanted.model, device=wanted.device)
+    check_medium(make, wanted.medium, wanted.model)
+    given = _settings(make, wanted)
+    wanted.check(make)
+    if wanted.prompts is not None:
+        _check_prompts(make, jobs, wanted.prompts)
+        wanted.output.mkdir(exist_ok=True)
+        for path in (wanted.drawn,):
+            if path is not None:
+                path.mkdir(exist_ok=True)
+    shown: list[tuple[str, Any] | None] = []
+    noun, total = wanted.medium.noun, len(jobs) * n
+    with ProgressBar(f"making {wanted.medium.nouns}" if total > 1 else f"making a {noun}") as progress:
+        # A few at a time, so that of ten thousand none is lost when the command is stopped.
+        for number, job in enumerate(jobs):
+            for start in range(0, n, AT_ONCE):
+                some = min(AT_ONCE, n - start)
+                follow = by_items(progress, number * n + start, some, total)
+                made = make(job.prompt, n=some, seed=wanted.seed + start, on_step=follow, **wanted.more, **given)
+                if start == 0:
+                    say_notes(made)
+                for i, one in enumerate(map(wanted.finish, made), start):
+                    written = wanted.medium.write(one, job.places[i])
+                    print(printable(f"{written}  {wanted.tell(one)}, seed {wanted.seed + i}"))
+                    if job.drawings and wanted.medium.plot is not None:
+                        print(printable(str(wanted.medium.plot(one, job.drawings[i], None))))
+                    if wanted.sheet is not None:
+                        shown.append((job.prompt, one))
+    if wanted.sheet is not None and wanted.medium.sheet is not None:
+        print(printable(str(wanted.medium.sheet(wanted.sheet, shown, _columns(len(jobs), n)))))
+
+
+def check_medium(make: Any, medium: Medium[Any], model: str) -> None:
+    """Raises Error for a model that makes something else, naming the command for that."""
+    if make.medium is medium:
+        return
+    command = make.medium.command
+    hint = f"say cymatic {command[0]}" if command is not None else "use it from Python, by cymatic.load"
+    raise Error(f"{model} makes {make.medium.nouns} and no {medium.nouns}; {hint}, or give a model of {medium.nouns}")
+
+
+def _jobs(wanted: Wanted) -> list[Job]:
+    """Each prompt with its files. Raises Error where one can't be written."""
+    if (wanted.prompt is None) == (wanted.prompts is None):
+        both = "both words and --prompts were" if wanted.prompt is not None else "neither words nor --prompts were"
+        raise Error(f"{both} given; give one of them, such as cymatic {(wanted.medium.command or ('sound',))[0]} "
+                    '"..." -o ..., or --prompts FILE')  # fmt: skip
+    if wanted.prompts is None:
+        assert wanted.prompt is not None
+        return [Job(wanted.prompt, *_numbered(wanted, wanted.output, wanted.drawn))]
+    suffix = (wanted.medium.command or ("", ""))[1]
+    for folder in filter(None, (wanted.output, wanted.drawn)):
+        if folder.suffix.lower() in (*wanted.suffixes, *PNG):
+            raise Error(f"{folder} is the name of one file, and --prompts makes several; give a folder")
+        if folder.exists() and not folder.is_dir():
+            raise Error(f"{folder} is a file, and --prompts makes several; give a folder")
+        if not folder.exists():
+            check_output(folder.with_name(f"{folder.name}{suffix}"), wanted.suffixes if suffix else PNG)
+    jobs = []
+    prompts = read_prompts(wanted.prompts)
+    for prompt, name in zip(prompts, names_of(prompts), strict=True):
+        drawn = None if wanted.drawn is None else wanted.drawn / f"{name}{PNG[0]}"
+        jobs.append(Job(prompt, *_numbered(wanted, wanted.output / f"{name}{suffix}", drawn)))
+    return jobs
+
+
+def _numbered(wanted: Wanted, output: Path, drawn: Path | None) -> tuple[list[Path], list[Path]]:
+    """The files of one prompt. Raises Error for one that can't be written into a folder that is there."""
+    places = [numbered(output, i, wanted.n) for i in range(1, wanted.n + 1)]
+    drawings = [] if drawn is None else [numbered(drawn, i, wanted.n) for i in range(1, wanted.n + 1)]
+    first = wanted.prompts is None
+    for paths, suffixes in ((places, wanted.suffixes), (drawings, PNG)):
+        for path in paths:
+            if first or path.parent.is_dir():
+                check_output(path, suffixes)
+    return places, drawings
+
+
+def _settings(make: Generator, wanted: Wanted) -> dict[str, Any]:
+    given = {name: value for name, value in wanted.settings.items() if value is not None}
+    if strange := [name for name in given if name not in make.settings]:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in wanted.settings if name in make.settings)
+        raise Error(f"{wanted.model} takes no --{strange[0].replace('_', '-')}; it takes {options}")
+    return given
+
+
+def _check_prompts(make: Generator, jobs: list[Job], path: Path) -> None:
+    """Raises Error for the first prompt of a file that can't be read, before any is made."""
+    for job in jobs:
+        try:
+            make.condition(job.prompt)
+        except Error as error:
+            raise Error(f'{path}, "{job.prompt:.60}": {error}') from None
+
+
+def _check_sheet(wanted: Wanted, count: int) -> None:
+    from cymatic.media.picture import MOST_ITEMS
+
+    if count > MOST_ITEMS:
+        raise Error(
+            f"{count} {wanted.medium.nouns} don't fit on one sheet; make {MOST_ITEMS} at most, or leave --grid out"
+        )
+
+
+def _columns(prompts: int, n: int) -> int:
+    """A row for each prompt; of one prompt, or of one of each, about a square."""
+    return n if prompts > 1 and n > 1 else round((prompts * n) ** 0.5 + 0.49)
