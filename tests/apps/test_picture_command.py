@@ -1,4 +1,4 @@
-"""`cymatic picture`, and what it shares with `cymatic sound`. The model is a stand-in, whose pictures are the seed's."""
+"""`cymatic picture`, and what it shares with `cymatic sound`. The model is a stand-in, whose colour is the seed."""
 
 import re
 
@@ -70,9 +70,9 @@ def test_a_file_of_prompts_names_the_files(cli, model, tmp_path):
     (tmp_path / "prompts.txt").write_text("A red apple\n\nein Frosch\na red apple\n", encoding="utf-8")
     ran = cli("picture", "--prompts", "prompts.txt", "--model", "dots", "-o", "out", "--grid", "sheet.png", "-n", 2)
     assert ran.code == 0, ran.err
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
         f"{name}-{i}.png" for name in ("a-red-apple", "a-red-apple-2", "ein-frosch") for i in (1, 2)
-    ]
+    }
     assert Picture.read(tmp_path / "out/ein-frosch-2.png").info["prompt"] == "ein Frosch"
     assert Image.open(tmp_path / "sheet.png").width == 12 + 2 * 140, "a row for each prompt"
 

@@ -1,4 +1,4 @@
-"""The command line: `cymatic sound`, `train`, `evaluate`, `plot`, `encode`, `decode`, `convert`, `models`, `data`, ...
+"""The command line: `cymatic sound`, `picture`, `train`, `evaluate`, `plot`, `encode`, `decode`, `convert`, ...
 
 Only typer is imported at the top: `cymatic --help` is instant because torch is loaded by the command that needs it.
 Whatever a user can mend is one line on stderr and exit code 2.
@@ -137,7 +137,8 @@ def train(
     folder: Annotated[
         Path | None,
         typer.Argument(
-            help="Sounds and what they are called (docs/how-to-folder.md); with a recipe of packs, what holds them.",
+            help="Sounds or pictures and what they are called (docs/how-to-folder.md); with a recipe of packs, what "
+            "holds them.",
             show_default=False,
             readable=False,
         ),
@@ -170,7 +171,7 @@ def train(
         bool, typer.Option("--verdict/--no-verdict", help="End with what it has learned, and what to try.")
     ] = True,
 ) -> None:
-    """Train a model of your own on a folder of sounds."""
+    """Train a model of your own on a folder of sounds or pictures."""
     from cymatic.apps.train_command import Hardware, train_command
 
     raise typer.Exit(

@@ -39,7 +39,7 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Request:
     """What a command was asked for.
 
     medium: what it makes. suffixes: of files that it writes. settings: of sampling, None where the user says nothing.
@@ -67,7 +67,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Job:
+class PromptFiles:
     """One prompt, and where what is made of it is written and drawn."""
 
     prompt: str
@@ -75,7 +75,7 @@ class Job:
     drawings: list[Path]
 
 
-def generate(wanted: Wanted) -> None:
+def generate(asked: Request) -> None:
     """Makes, writes and names everything that was asked for.
 
     Raises Error, before anything is made, for outputs that can't be written, a prompt that can't be read, and a model
@@ -84,41 +84,41 @@ def generate(wanted: Wanted) -> None:
     from cymatic.pipelines.asked import AT_ONCE, check_count
     from cymatic.pipelines.load import load_generator
 
-    check_count(wanted.seed, wanted.n)
-    jobs, n = _jobs(wanted), wanted.n
-    if wanted.sheet is not None:
-        check_output(wanted.sheet, PNG)
-        _check_sheet(wanted, len(jobs) * n)
-    make = load_generator(wanted.model, device=wanted.device)
-    check_medium(make, wanted.medium, wanted.model)
-    given = _settings(make, wanted)
-    wanted.check(make)
-    if wanted.prompts is not None:
-        _check_prompts(make, jobs, wanted.prompts)
-        wanted.output.mkdir(exist_ok=True)
-        for path in (wanted.drawn,):
+    check_count(asked.seed, asked.n)
+    jobs, n = _jobs(asked), asked.n
+    if asked.sheet is not None:
+        check_output(asked.sheet, PNG)
+        _check_sheet(asked, len(jobs) * n)
+    make = load_generator(asked.model, device=asked.device)
+    check_medium(make, asked.medium, asked.model)
+    given = _settings(make, asked)
+    asked.check(make)
+    if asked.prompts is not None:
+        _check_prompts(make, jobs, asked.prompts)
+        asked.output.mkdir(exist_ok=True)
+        for path in (asked.drawn,):
             if path is not None:
                 path.mkdir(exist_ok=True)
     shown: list[tuple[str, Any] | None] = []
-    noun, total = wanted.medium.noun, len(jobs) * n
-    with ProgressBar(f"making {wanted.medium.nouns}" if total > 1 else f"making a {noun}") as progress:
+    noun, total = asked.medium.noun, len(jobs) * n
+    with ProgressBar(f"making {asked.medium.nouns}" if total > 1 else f"making a {noun}") as progress:
         # A few at a time, so that of ten thousand none is lost when the command is stopped.
         for number, job in enumerate(jobs):
             for start in range(0, n, AT_ONCE):
                 some = min(AT_ONCE, n - start)
                 follow = by_items(progress, number * n + start, some, total)
-                made = make(job.prompt, n=some, seed=wanted.seed + start, on_step=follow, **wanted.more, **given)
+                made = make(job.prompt, n=some, seed=asked.seed + start, on_step=follow, **asked.more, **given)
                 if start == 0:
                     say_notes(made)
-                for i, one in enumerate(map(wanted.finish, made), start):
-                    written = wanted.medium.write(one, job.places[i])
-                    print(printable(f"{written}  {wanted.tell(one)}, seed {wanted.seed + i}"))
-                    if job.drawings and wanted.medium.plot is not None:
-                        print(printable(str(wanted.medium.plot(one, job.drawings[i], None))))
-                    if wanted.sheet is not None:
+                for i, one in enumerate(map(asked.finish, made), start):
+                    written = asked.medium.write(one, job.places[i])
+                    print(printable(f"{written}  {asked.tell(one)}, seed {asked.seed + i}"))
+                    if job.drawings and asked.medium.plot is not None:
+                        print(printable(str(asked.medium.plot(one, job.drawings[i], None))))
+                    if asked.sheet is not None:
                         shown.append((job.prompt, one))
-    if wanted.sheet is not None and wanted.medium.sheet is not None:
-        print(printable(str(wanted.medium.sheet(wanted.sheet, shown, _columns(len(jobs), n)))))
+    if asked.sheet is not None and asked.medium.sheet is not None:
+        print(printable(str(asked.medium.sheet(asked.sheet, shown, _columns(len(jobs), n)))))
 
 
 def check_medium(make: Any, medium: Medium[Any], model: str) -> None:
@@ -130,52 +130,52 @@ def check_medium(make: Any, medium: Medium[Any], model: str) -> None:
     raise Error(f"{model} makes {make.medium.nouns} and no {medium.nouns}; {hint}, or give a model of {medium.nouns}")
 
 
-def _jobs(wanted: Wanted) -> list[Job]:
+def _jobs(asked: Request) -> list[PromptFiles]:
     """Each prompt with its files. Raises Error where one can't be written."""
-    if (wanted.prompt is None) == (wanted.prompts is None):
-        both = "both words and --prompts were" if wanted.prompt is not None else "neither words nor --prompts were"
-        raise Error(f"{both} given; give one of them, such as cymatic {(wanted.medium.command or ('sound',))[0]} "
+    if (asked.prompt is None) == (asked.prompts is None):
+        both = "both words and --prompts were" if asked.prompt is not None else "neither words nor --prompts were"
+        raise Error(f"{both} given; give one of them, such as cymatic {(asked.medium.command or ('sound',))[0]} "
                     '"..." -o ..., or --prompts FILE')  # fmt: skip
-    if wanted.prompts is None:
-        assert wanted.prompt is not None
-        return [Job(wanted.prompt, *_numbered(wanted, wanted.output, wanted.drawn))]
-    suffix = (wanted.medium.command or ("", ""))[1]
-    for folder in filter(None, (wanted.output, wanted.drawn)):
-        if folder.suffix.lower() in (*wanted.suffixes, *PNG):
+    if asked.prompts is None:
+        assert asked.prompt is not None
+        return [PromptFiles(asked.prompt, *_numbered(asked, asked.output, asked.drawn))]
+    suffix = (asked.medium.command or ("", ""))[1]
+    for folder in filter(None, (asked.output, asked.drawn)):
+        if folder.suffix.lower() in (*asked.suffixes, *PNG):
             raise Error(f"{folder} is the name of one file, and --prompts makes several; give a folder")
         if folder.exists() and not folder.is_dir():
             raise Error(f"{folder} is a file, and --prompts makes several; give a folder")
         if not folder.exists():
-            check_output(folder.with_name(f"{folder.name}{suffix}"), wanted.suffixes if suffix else PNG)
+            check_output(folder.with_name(f"{folder.name}{suffix}"), asked.suffixes if suffix else PNG)
     jobs = []
-    prompts = read_prompts(wanted.prompts)
+    prompts = read_prompts(asked.prompts)
     for prompt, name in zip(prompts, names_of(prompts), strict=True):
-        drawn = None if wanted.drawn is None else wanted.drawn / f"{name}{PNG[0]}"
-        jobs.append(Job(prompt, *_numbered(wanted, wanted.output / f"{name}{suffix}", drawn)))
+        drawn = None if asked.drawn is None else asked.drawn / f"{name}{PNG[0]}"
+        jobs.append(PromptFiles(prompt, *_numbered(asked, asked.output / f"{name}{suffix}", drawn)))
     return jobs
 
 
-def _numbered(wanted: Wanted, output: Path, drawn: Path | None) -> tuple[list[Path], list[Path]]:
+def _numbered(asked: Request, output: Path, drawn: Path | None) -> tuple[list[Path], list[Path]]:
     """The files of one prompt. Raises Error for one that can't be written into a folder that is there."""
-    places = [numbered(output, i, wanted.n) for i in range(1, wanted.n + 1)]
-    drawings = [] if drawn is None else [numbered(drawn, i, wanted.n) for i in range(1, wanted.n + 1)]
-    first = wanted.prompts is None
-    for paths, suffixes in ((places, wanted.suffixes), (drawings, PNG)):
+    places = [numbered(output, i, asked.n) for i in range(1, asked.n + 1)]
+    drawings = [] if drawn is None else [numbered(drawn, i, asked.n) for i in range(1, asked.n + 1)]
+    first = asked.prompts is None
+    for paths, suffixes in ((places, asked.suffixes), (drawings, PNG)):
         for path in paths:
             if first or path.parent.is_dir():
                 check_output(path, suffixes)
     return places, drawings
 
 
-def _settings(make: Generator, wanted: Wanted) -> dict[str, Any]:
-    given = {name: value for name, value in wanted.settings.items() if value is not None}
+def _settings(make: Generator, asked: Request) -> dict[str, Any]:
+    given = {name: value for name, value in asked.settings.items() if value is not None}
     if strange := [name for name in given if name not in make.settings]:
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in wanted.settings if name in make.settings)
-        raise Error(f"{wanted.model} takes no --{strange[0].replace('_', '-')}; it takes {options}")
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in asked.settings if name in make.settings)
+        raise Error(f"{asked.model} takes no --{strange[0].replace('_', '-')}; it takes {options}")
     return given
 
 
-def _check_prompts(make: Generator, jobs: list[Job], path: Path) -> None:
+def _check_prompts(make: Generator, jobs: list[PromptFiles], path: Path) -> None:
     """Raises Error for the first prompt of a file that can't be read, before any is made."""
     for job in jobs:
         try:
@@ -184,12 +184,12 @@ def _check_prompts(make: Generator, jobs: list[Job], path: Path) -> None:
             raise Error(f'{path}, "{job.prompt:.60}": {error}') from None
 
 
-def _check_sheet(wanted: Wanted, count: int) -> None:
+def _check_sheet(asked: Request, count: int) -> None:
     from cymatic.media.picture import MOST_ITEMS
 
     if count > MOST_ITEMS:
         raise Error(
-            f"{count} {wanted.medium.nouns} don't fit on one sheet; make {MOST_ITEMS} at most, or leave --grid out"
+            f"{count} {asked.medium.nouns} don't fit on one sheet; make {MOST_ITEMS} at most, or leave --grid out"
         )
 
 

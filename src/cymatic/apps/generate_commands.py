@@ -12,12 +12,12 @@ from cymatic.apps.generate import (
     Device,
     Guidance,
     Prompts,
+    Request,
     Seed,
     Steps,
     Temperature,
     TopK,
     TopP,
-    Wanted,
     Words,
     generate,
 )
@@ -62,7 +62,7 @@ def sound(
             check_output(plot, PNG)
     settings = {"guidance": guidance, "steps": steps, "temperature": temperature, "top_k": top_k, "top_p": top_p}
     generate(
-        Wanted(
+        Request(
             AUDIO, FORMATS, prompt, prompts, output, n, seed, model, device, settings,
             tell=lambda one: f"{one.seconds:.2f} s, {one.rate} Hz", more={"seconds": seconds}, drawn=plot,
         )
@@ -115,7 +115,7 @@ def picture(
             raise Error(f"{model} makes pictures without anything clear in them; leave --background out")
 
     generate(
-        Wanted(
+        Request(
             PICTURE, WRITTEN, prompt, prompts, output, n, seed, _starter() if model is None else model, device,
             settings, tell=lambda one: f"{one.width} x {one.height}", sheet=grid, finish=finish, check=check,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from cymatic.apps.terminal import printable
+from cymatic.apps.terminal import printable, say_note
 from cymatic.errors import Error
 
 DEFAULT_MINUTES = 15.0
@@ -64,6 +65,7 @@ def train_command(
         from cymatic.training.recipe import make_recipe
         from cymatic.training.report import VERDICT_TEXT
         from cymatic.training.train import read_run, train
+        from cymatic.training.usual import usual_recipe
     except ImportError as error:
         raise Error(f"training needs the package {error.name}; run: pip install 'cymatic[train]'") from None
     hardware = replace(hardware, device=choose_device(hardware.device))
@@ -75,7 +77,11 @@ def train_command(
             )
         plan = read_run(out, folder)
     else:
-        by = [] if captions is None else [f"data.captions={captions_setting(captions)}"]
+        by = [] if captions is None else [f"data.captions={json.dumps(captions_setting(captions), ensure_ascii=False)}"]
+        if recipe is None and folder is not None:
+            recipe, told = usual_recipe(folder)
+            if told:
+                say_note(told)
         plan = make_recipe(recipe, settings + by)
         if folder is None and not plan.data.packs:
             raise Error("no folder was given; say cymatic train FOLDER")

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypeAlias, get_args
 
 from cymatic.config import nearest
 from cymatic.data.name_words import MACHINES, TakeFree, is_id, words_of_name
@@ -30,7 +30,7 @@ from cymatic.errors import Error
 
 CaptionsBy = Literal["auto", "folder", "file", "both"]
 CAPTIONS_BY: tuple[CaptionsBy, ...] = get_args(CaptionsBy)
-Captions = CaptionsBy | tuple[str, ...]  # or the fields of a manifest, see `data.caption_fields`
+Captions: TypeAlias = CaptionsBy | tuple[str, ...]  # or the fields of a manifest, see `data.caption_fields`
 ALIKE = 0.8  # of a text that was meant for one of these names
 # Or the fields of a manifest that are captions, see `data.caption_fields`.
 Captions = CaptionsBy | tuple[str, ...]

@@ -243,4 +243,5 @@ PICTURE = Medium(
     preparation=(1,),
     details={"width": ("widths", ""), "height": ("heights", "")},
     command=("picture", ".png"),
+    recipe="text-to-picture",
 )
