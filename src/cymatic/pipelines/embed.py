@@ -36,6 +36,15 @@ class Embedder:
         sha256 = fingerprint(list(places.values()))
         return cls(encoders, scale=file.scale, name=name or folder.name, sha256=sha256)
 
+    def role_of(self, medium: str | None) -> str:
+        """The role of a medium; None: of words. Raises Error where no encoder reads it."""
+        for role, encoder in self.encoders.items():
+            spec = encoder.config.reads
+            if (None if spec is None else spec.medium) == medium:
+                return role
+        wanted = "words" if medium is None else MEDIA[medium].nouns
+        raise Error(f"{self.name} has no encoder that reads {wanted}; its encoders are {', '.join(self.encoders)}")
+
     def embed(self, role: str, values: Sequence[Any]) -> Tensor:
         """`[values, dim]`, of unit norm. Raises Error for a role that the model has not, or no values."""
         if role not in self.encoders:

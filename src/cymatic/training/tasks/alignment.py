@@ -74,7 +74,7 @@ class AlignmentTask(nn.Module):
         """What is the same in items that count as one: the caption, and the numbers of each role."""
         contents = [batch.captions]
         for inputs in self._inputs(batch).values():
-            if isinstance(inputs, Padded):
+            if not isinstance(inputs, list):
                 contents.append([one.contiguous().numpy().tobytes() for one in inputs.items()])
         return list(zip(*contents, strict=True))
 
