@@ -9,6 +9,7 @@ import torch
 
 from cymatic.codecs import CODECS
 from cymatic.codecs.fast import FastShape
+from cymatic.codecs.palette import PaletteCodec, PaletteCodecConfig
 from cymatic.codecs.picture import PictureCodec, PictureCodecConfig
 from cymatic.codecs.pitch import PitchShape
 from cymatic.codecs.soundstream import SoundStreamShape
@@ -119,6 +120,12 @@ def picture(quantizer: Config | None, size: int = 16, **shape) -> Row:
     )
 
 
+def palette(size: int = 16) -> Row:
+    codec = PaletteCodec(PaletteCodecConfig(picture=PictureSpec(size=size), colours=16, rounds=4))
+    items = [torch.rand(3, size, size, generator=torch.Generator().manual_seed(i)) for i in range(4)]
+    return Row(trained(codec, items), (3, size), 1, 0.0, 1e-5, size=size, like=torch.sigmoid, other="size")
+
+
 def waveform(quantizer: Config, network: Config, channels: int = 1) -> Row:
     torch.manual_seed(0)
     config = WaveformCodecConfig(rate=2000, channels=channels, network=network, quantizer=quantizer, block=4)
@@ -158,6 +165,7 @@ ROWS = {
     "picture, lookup-free": picture(LookupFreeQuantizerConfig(bits=4, dim=4), width=8, multiples=(1, 1), groups=2),
     "picture, with a map": picture(MAP, width=8, multiples=(1, 1), groups=2),
     "picture, no codes": picture(None, width=8, multiples=(1, 1), groups=2),
+    "palette": palette(),
     "fast, residual": waveform(RESIDUAL, FAST),
     "fast with a pitch": waveform(RESIDUAL, PITCHED),
     "fast, stereo": waveform(RESIDUAL, FAST, channels=2),
@@ -342,7 +350,8 @@ def test_it_says_what_it_reads_and_may_read_something_else(row):
     assert config.names_its_spec and config.reading(config.reads) == config
     spec = config.reads.model_copy(update={row.other: 2 * config.reads.model_dump()[row.other]})
     assert config.reading(spec).reads == spec
-    assert not type(config)(quantizer=config.quantizer).names_its_spec
+    others = {} if isinstance(config, PaletteCodecConfig) else {"quantizer": config.quantizer}
+    assert not type(config)(**others).names_its_spec
 
 
 @every_codec

@@ -37,8 +37,8 @@ UNIONS = {
         "from cymatic.media.curve import CURVE",
     ),
     "codecs/__init__.py": (
-        "Codec = SpectrogramCodec | WaveformCodec | PictureCodec",
-        "Codec = SpectrogramCodec | WaveformCodec | PictureCodec | CurveCodec",
+        "Codec = SpectrogramCodec | WaveformCodec | PictureCodec | PaletteCodec",
+        "Codec = SpectrogramCodec | WaveformCodec | PictureCodec | PaletteCodec | CurveCodec",
         "from cymatic.codecs.curve import CurveCodec",
     ),
     "encoders/__init__.py": (

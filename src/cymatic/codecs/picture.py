@@ -6,6 +6,7 @@ al., 2022, arXiv 2112.10752).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal, Self
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from cymatic.batch_shard import BatchShard
 from cymatic.codecs.grid import GridCodec, PlaceQuantizerConfig
-from cymatic.errors import Error
+from cymatic.codecs.squares import check_latent, check_squares, signal_to_noise
 from cymatic.latent import Latent, Reconstruction
 from cymatic.media.picture import PictureSpec
 from cymatic.nn.pyramid import PyramidShape
@@ -75,6 +76,11 @@ class PictureCodec(GridCodec):
         super().__init__(config, channels=3)
 
     @property
+    def whitened(self) -> bool:
+        """A latent without codes may be drawn towards a white one, which is easier for a prior over it."""
+        return self.quantizer is None
+
+    @property
     def rows(self) -> int:
         """Places in a column."""
         return int(self.config.picture.size // self.config.cell[0])
@@ -84,6 +90,12 @@ class PictureCodec(GridCodec):
     ) -> Float[Tensor, ""]:
         """The mean absolute difference of two pictures, in 0..1."""
         return (made - wanted).abs().mean()
+
+    def readings(
+        self, made: Float[Tensor, "batch 3 size size"], wanted: Float[Tensor, "batch 3 size size"]
+    ) -> Mapping[str, Float[Tensor, ""]]:
+        """`psnr`, see `squares.signal_to_noise`."""
+        return {"psnr": signal_to_noise(made, wanted)}
 
     def forward(
         self,
@@ -106,10 +118,7 @@ class PictureCodec(GridCodec):
     def latent(self, pictures: Float[Tensor, "batch 3 size size"]) -> Float[Tensor, "batch dim rows columns"]:
         """What the quantizer reads. Raises ModelError where the codec was never trained, Error for another size."""
         refuse_untrained(self, allow=self.training)
-        if pictures.shape[1:] != self.config.picture.shape:
-            raise Error(
-                f"pictures of {list(pictures.shape[1:])} were given; this codec reads {list(self.config.picture.shape)}"
-            )
+        check_squares(pictures, None, self.config.picture)
         z: Tensor = self.to_codes(self.encoder(2 * pictures - 1))
         return z
 
@@ -121,14 +130,12 @@ class PictureCodec(GridCodec):
 
         `lengths` are the widths, which are all the same. Raises as `latent`, and Error for other lengths.
         """
-        size = self.config.picture.size
-        if lengths is not None and bool((lengths != size).any()):
-            raise Error(f"lengths of {lengths.tolist()} were given for pictures that are {size} pixels wide each")
+        widths = check_squares(pictures, lengths, self.config.picture)
         z, codes = self.latent(pictures), None
         if self.quantizer is not None:
             codes = self.nearest_codes(z)
             z = self.lookup(codes)
-        return Latent(z, codes, torch.full((len(pictures),), size, device=pictures.device), "grid")
+        return Latent(z, codes, widths, "grid")
 
     def decode(self, latent: Latent) -> Float[Tensor, "batch 3 size size"]:
         """Pictures in 0..1. A latent without codes, such as a prior over latents makes, is quantised first where the
@@ -138,12 +145,7 @@ class PictureCodec(GridCodec):
         """
         refuse_untrained(self, allow=self.training)
         z, size = latent.z, self.config.picture.size
-        shape = (self.dim, self.rows, self.columns(size))
-        if latent.layout != "grid" or z.shape[1:] != shape or bool((latent.lengths != size).any()):
-            raise Error(
-                f'a latent "{latent.layout}" of {list(z.shape)} for widths of {latent.lengths.tolist()} was given; '
-                f'this codec reads a "grid" of {shape[0]} numbers, {shape[1]} rows and {shape[2]} columns for {size}'
-            )
+        check_latent(latent, (self.dim, self.rows, self.columns(size)), size)
         if latent.codes is None and self.quantizer is not None:
             z = self.lookup(self.nearest_codes(z))
         made: Tensor = self.decoder(self.from_codes(z.contiguous()))
