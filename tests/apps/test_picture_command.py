@@ -143,3 +143,57 @@ def test_sounds_of_a_file_of_prompts(cli, tiny_run, tmp_path):
     assert ran.code == 0, ran.err
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["high-tone.wav", "low-tone.wav"]
     assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["high-tone.png", "low-tone.png"]
+
+
+def test_a_model_of_pictures_that_was_trained_here(cli, tiny_pictures_run, tmp_path):
+    arguments = ["red circle", "--model", tiny_pictures_run, "-n", 2, "--seed", 5, "--temperature", 0.5, "-o", "a.png"]
+    assert cli("picture", *arguments).code == 0
+    first = Picture.read(tmp_path / "a-2.png")
+    assert first.info["prompt"] == "red circle" and first.info["seed"] == 6 and first.info["temperature"] == 0.5
+    assert cli("picture", "red circle", *arguments[1:3], "--seed", 6, "--temperature", 0.5, "-o", "b.png").code == 0
+    assert np.array_equal(Picture.read(tmp_path / "b.png").pixels, first.pixels), "the same seed, the same picture"
+
+
+class Ranker:
+    """Says that a redder picture is more what was asked for, as aligned encoders would."""
+
+
+class Ranked(Pictures):
+    ranker = Ranker()
+
+    def __call__(self, prompt, *, n, keep, ranker, **how):
+        assert ranker is self.ranker
+        made = super().__call__(prompt, n=n, **how)
+        for one in made:
+            one.info["score"] = float(one.pixels[0, 0, 0])
+        return made[::-1][:keep]
+
+
+def test_the_best_are_kept_and_their_scores_shown(cli, monkeypatch, tmp_path):
+    model = Ranked()
+    monkeypatch.setattr("cymatic.pipelines.load.load_generator", lambda name, device: model)
+    ran = cli("picture", "apple", "--model", "dots", "-n", 20, "--keep", 2, "-o", "a.png", "--grid", "g.png")
+    assert ran.out.splitlines() == [
+        "a-1.png  8 x 8, seed 19, score 0.190", "a-2.png  8 x 8, seed 18, score 0.180", "g.png",
+    ]  # fmt: skip
+    assert [(n, seed) for _, n, seed, _ in model.asked] == [(20, 0)], "the best of all, not of each sixteen"
+    assert not (tmp_path / "a-3.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["-n", "4", "--keep", "5"], "--keep is 5 of -n 4; give a number from 1 to that"),
+        (["--keep", "0"], "--keep is 0 of -n 1"),
+        (["-n", "4", "--keep", "2"], "has nothing to choose the best by; leave --keep out, or give --ranker"),
+        (["-n", "4", "--ranker", "x"], "--ranker chooses what --keep keeps"),
+    ],
+)
+def test_keeping_needs_something_to_choose_by(refuses, tiny_pictures_run, arguments, said):
+    assert said in refuses("picture", "red circle", "-o", "a.png", "--model", tiny_pictures_run, *arguments)
+
+
+def test_a_ranker_that_aligns_nothing_is_refused(refuses, tiny_pictures_run):
+    how = ["-n", "4", "--keep", "2", "--ranker", tiny_pictures_run]
+    said = refuses("picture", "red circle", "-o", "a.png", "--model", tiny_pictures_run, *how)
+    assert "aligns nothing, so it can't choose" in said

@@ -16,7 +16,7 @@ from cymatic.evaluation.picture_classifier import (
     shared_captions,
     train_on_pictures,
 )
-from cymatic.evaluation.pictures import picture_psnr, pictures_by, psnr
+from cymatic.evaluation.pictures import pictures_by, psnr
 from cymatic.evaluation.questions import CAPTION, Recogniser
 from cymatic.evaluation.values import targets_of
 from cymatic.hub.parts import load_part, save_part
@@ -25,19 +25,15 @@ from cymatic.media.picture import PICTURE, Picture, PictureSpec
 SPEC = PictureSpec(size=16)
 
 
-def test_psnr_by_its_formula():
-    a = np.zeros((4, 4, 3))
-    assert psnr(a, a + 0.1) == pytest.approx(20)
-    assert psnr(a, a) == 99
+def test_psnr_is_measured_in_the_size_and_on_the_background_of_the_model():
     picture = Picture(np.full((8, 8, 3), 0.5))
-    assert picture_psnr(picture, Picture(np.full((16, 16, 3), 0.6)), PictureSpec(size=8)) == pytest.approx(20, abs=0.1)
-
-
-def test_psnr_is_measured_on_the_background_of_the_model():
+    assert psnr(picture, Picture(np.full((16, 16, 3), 0.6)), PictureSpec(size=8)) == pytest.approx(20, abs=0.1)
     clear = Picture(np.concatenate([np.ones((8, 8, 3)), np.zeros((8, 8, 1))], 2))
     black = Picture(np.zeros((8, 8, 3)))
-    assert picture_psnr(clear, black, PictureSpec(size=8, background=(0, 0, 0))) == 99
-    assert picture_psnr(clear, black, PictureSpec(size=8)) == pytest.approx(0)
+    assert psnr(clear, black, PictureSpec(size=8, background=(0, 0, 0))) == 100
+    assert psnr(clear, black, PictureSpec(size=8)) == pytest.approx(0)
+    losses = pictures_by(PictureSpec(size=8)).losses
+    assert losses is not None and losses([picture] * 2, [picture, black])["psnr"].value == pytest.approx(53, abs=0.1)
 
 
 @pytest.fixture(scope="module")

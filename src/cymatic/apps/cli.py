@@ -24,6 +24,7 @@ from cymatic.apps.data_command import CAPTIONS_HELP, data
 from cymatic.apps.generate_commands import GENERATE
 from cymatic.apps.import_command import import_command
 from cymatic.apps.models_command import models
+from cymatic.apps.reconstruct_command import reconstruct
 from cymatic.apps.terminal import open_closed_streams, say_note
 from cymatic.apps.verbs import VERBS
 from cymatic.errors import Error, Note
@@ -227,6 +228,7 @@ def evaluate(
 
 for verb in VERBS:
     app.command()(verb)
+app.command()(reconstruct)
 app.command()(encode)
 app.command()(decode)
 app.command()(convert)

@@ -13,7 +13,7 @@ from cymatic.apps.progress import ProgressBar, by_items
 from cymatic.apps.prompts import names_of, read_prompts
 from cymatic.apps.terminal import printable, say_notes
 from cymatic.apps.verbs import numbered
-from cymatic.errors import Error
+from cymatic.errors import Error, ModelError
 from cymatic.files import check_output
 
 if TYPE_CHECKING:
@@ -35,6 +35,11 @@ Steps = Annotated[int | None, typer.Option(help="Sampling steps.", show_default=
 Temperature = Annotated[float | None, typer.Option(help="How boldly codes are drawn.", show_default="the model's")]
 TopK = Annotated[int | None, typer.Option(help="Draw among so many of the likeliest codes.")]
 TopP = Annotated[float | None, typer.Option(help="Draw among the likeliest codes of this share.")]
+Keep = Annotated[int | None, typer.Option(help="Write the best so many of the -n, best first.", show_default="all")]
+Ranker = Annotated[
+    str | None,
+    typer.Option(help="A model that aligns words with these, to choose by.", show_default="the model's"),
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")]
 
 
@@ -43,7 +48,8 @@ class Request:
     """What a command was asked for.
 
     medium: what it makes. suffixes: of files that it writes. settings: of sampling, None where the user says nothing.
-    more: what else the model is told. drawn: where each is drawn to, too. sheet: where all are drawn to on one page.
+    keep: of the `n` the best so many, by the encoders of `ranker`, or the model's own. more: what else the model is
+    told. drawn: where each is drawn to, too. sheet: where all are drawn to on one page.
     finish: what is done to each before it is written. check: looks at the model before anything is made. tell: says
     what one is like.
     """
@@ -59,11 +65,18 @@ class Request:
     device: str
     settings: Mapping[str, Any]
     tell: Callable[[Any], str]
+    keep: int | None = None
+    ranker: str | None = None
     more: Mapping[str, Any] = field(default_factory=dict)
     drawn: Path | None = None
     sheet: Path | None = None
     finish: Callable[[Any], Any] = lambda value: value
     check: Callable[[Generator], None] = lambda make: None
+
+    @property
+    def kept(self) -> int:
+        """How many of one prompt are written."""
+        return self.n if self.keep is None else self.keep
 
 
 @dataclass(frozen=True)
@@ -85,14 +98,16 @@ def generate(asked: Request) -> None:
     from cymatic.pipelines.load import load_generator
 
     check_count(asked.seed, asked.n)
+    _check_keep(asked)
     jobs, n = _jobs(asked), asked.n
     if asked.sheet is not None:
         check_output(asked.sheet, PNG)
-        _check_sheet(asked, len(jobs) * n)
+        _check_sheet(asked, len(jobs) * asked.kept)
     make = load_generator(asked.model, device=asked.device)
     check_medium(make, asked.medium, asked.model)
     given = _settings(make, asked)
     asked.check(make)
+    more = {**asked.more, **_ranked(make, asked)}
     if asked.prompts is not None:
         _check_prompts(make, jobs, asked.prompts)
         asked.output.mkdir(exist_ok=True)
@@ -102,23 +117,25 @@ def generate(asked: Request) -> None:
     shown: list[tuple[str, Any] | None] = []
     noun, total = asked.medium.noun, len(jobs) * n
     with ProgressBar(f"making {asked.medium.nouns}" if total > 1 else f"making a {noun}") as progress:
-        # A few at a time, so that of ten thousand none is lost when the command is stopped.
+        # A few at a time, so that of ten thousand none is lost when the command is stopped; but the best are of all.
+        at_once = n if asked.keep is not None else AT_ONCE
         for number, job in enumerate(jobs):
-            for start in range(0, n, AT_ONCE):
-                some = min(AT_ONCE, n - start)
+            for start in range(0, n, at_once):
+                some = min(at_once, n - start)
                 follow = by_items(progress, number * n + start, some, total)
-                made = make(job.prompt, n=some, seed=asked.seed + start, on_step=follow, **asked.more, **given)
+                made = make(job.prompt, n=some, seed=asked.seed + start, on_step=follow, **more, **given)
                 if start == 0:
                     say_notes(made)
                 for i, one in enumerate(map(asked.finish, made), start):
                     written = asked.medium.write(one, job.places[i])
-                    print(printable(f"{written}  {asked.tell(one)}, seed {asked.seed + i}"))
+                    score = f", score {one.info['score']:.3f}" if "score" in one.info else ""
+                    print(printable(f"{written}  {asked.tell(one)}, seed {one.info['seed']}{score}"))
                     if job.drawings and asked.medium.plot is not None:
                         print(printable(str(asked.medium.plot(one, job.drawings[i], None))))
                     if asked.sheet is not None:
                         shown.append((job.prompt, one))
     if asked.sheet is not None and asked.medium.sheet is not None:
-        print(printable(str(asked.medium.sheet(asked.sheet, shown, _columns(len(jobs), n)))))
+        print(printable(str(asked.medium.sheet(asked.sheet, shown, _columns(len(jobs), asked.kept)))))
 
 
 def check_medium(make: Any, medium: Medium[Any], model: str) -> None:
@@ -157,8 +174,9 @@ def _jobs(asked: Request) -> list[PromptFiles]:
 
 def _numbered(asked: Request, output: Path, drawn: Path | None) -> tuple[list[Path], list[Path]]:
     """The files of one prompt. Raises Error for one that can't be written into a folder that is there."""
-    places = [numbered(output, i, asked.n) for i in range(1, asked.n + 1)]
-    drawings = [] if drawn is None else [numbered(drawn, i, asked.n) for i in range(1, asked.n + 1)]
+    count = asked.kept
+    places = [numbered(output, i, count) for i in range(1, count + 1)]
+    drawings = [] if drawn is None else [numbered(drawn, i, count) for i in range(1, count + 1)]
     first = asked.prompts is None
     for paths, suffixes in ((places, asked.suffixes), (drawings, PNG)):
         for path in paths:
@@ -173,6 +191,35 @@ def _settings(make: Generator, asked: Request) -> dict[str, Any]:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in asked.settings if name in make.settings)
         raise Error(f"{asked.model} takes no --{strange[0].replace('_', '-')}; it takes {options}")
     return given
+
+
+def _check_keep(asked: Request) -> None:
+    if asked.keep is not None and not 1 <= asked.keep <= asked.n:
+        raise Error(f"--keep is {asked.keep} of -n {asked.n}; give a number from 1 to that, such as -n 16 --keep 4")
+    if asked.ranker is not None and asked.keep is None:
+        raise Error("--ranker chooses what --keep keeps; give that, too, such as -n 16 --keep 4")
+
+
+def _ranked(make: Generator, asked: Request) -> dict[str, Any]:
+    """How the best are chosen. Raises Error, before anything is made, where nothing could choose them."""
+    if asked.keep is None:
+        return {}
+    if asked.ranker is None:
+        try:
+            return {"keep": asked.keep, "ranker": make.ranker}
+        except ModelError:
+            raise Error(
+                f"{asked.model} has nothing to choose the best by; leave --keep out, or give --ranker, a model that "
+                "aligns words and what is made"
+            ) from None
+    from cymatic.pipelines.embed import Embedder
+    from cymatic.pipelines.load import load
+
+    ranker = load(asked.ranker, device=asked.device)
+    if not isinstance(ranker, Embedder):
+        raise Error(f"{asked.ranker} aligns nothing, so it can't choose; give a model that aligns words and "
+                    f"{asked.medium.nouns} (task: alignment)")  # fmt: skip
+    return {"keep": asked.keep, "ranker": ranker}
 
 
 def _check_prompts(make: Generator, jobs: list[PromptFiles], path: Path) -> None:

@@ -11,7 +11,9 @@ from cymatic.apps.generate import (
     PNG,
     Device,
     Guidance,
+    Keep,
     Prompts,
+    Ranker,
     Request,
     Seed,
     Steps,
@@ -39,6 +41,8 @@ def sound(
     prompt: Words = None,
     prompts: Prompts = None,
     n: Annotated[int, typer.Option("-n", help="How many; several are written as out-1.wav, out-2.wav, ...")] = 1,
+    keep: Keep = None,
+    ranker: Ranker = None,
     seed: Seed = 0,
     guidance: Guidance = None,
     steps: Steps = None,
@@ -64,6 +68,7 @@ def sound(
     generate(
         Request(
             AUDIO, FORMATS, prompt, prompts, output, n, seed, model, device, settings,
+            keep=keep, ranker=ranker,
             tell=lambda one: f"{one.seconds:.2f} s, {one.rate} Hz", more={"seconds": seconds}, drawn=plot,
         )
     )  # fmt: skip
@@ -74,6 +79,8 @@ def picture(
     prompt: Words = None,
     prompts: Prompts = None,
     n: Annotated[int, typer.Option("-n", help="How many; several are written as out-1.png, out-2.png, ...")] = 1,
+    keep: Keep = None,
+    ranker: Ranker = None,
     seed: Seed = 0,
     guidance: Guidance = None,
     steps: Steps = None,
@@ -117,7 +124,8 @@ def picture(
     generate(
         Request(
             PICTURE, WRITTEN, prompt, prompts, output, n, seed, _starter() if model is None else model, device,
-            settings, tell=lambda one: f"{one.width} x {one.height}", sheet=grid, finish=finish, check=check,
+            settings, keep=keep, ranker=ranker, tell=lambda one: f"{one.width} x {one.height}", sheet=grid,
+            finish=finish, check=check,
         )
     )  # fmt: skip
 

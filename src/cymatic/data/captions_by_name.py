@@ -32,9 +32,6 @@ CaptionsBy = Literal["auto", "folder", "file", "both"]
 CAPTIONS_BY: tuple[CaptionsBy, ...] = get_args(CaptionsBy)
 Captions: TypeAlias = CaptionsBy | tuple[str, ...]  # or the fields of a manifest, see `data.caption_fields`
 ALIKE = 0.8  # of a text that was meant for one of these names
-# Or the fields of a manifest that are captions, see `data.caption_fields`.
-Captions = CaptionsBy | tuple[str, ...]
-ALIKE = 0.8  # of a text that was meant for one of these names
 OFTEN = 0.5  # of the files
 
 
