@@ -33,7 +33,8 @@ class Example:
     target: what is learned, as the target's spec has it (mels and pictures float32, waveforms float16). given: by role,
     what it is made from, each as its own spec has it. captions: what it may be called, drawn anew each epoch (see
     `data.caption_fields`); none: `caption` alone. variants: other renderings of the target, met in turn, one an
-    epoch. name: how messages call it.
+    epoch. name: how messages call it. balanced_by: the value that it shares the draws of an epoch with, see
+    `data.balance`; None: every epoch meets it.
     """
 
     target: Tensor
@@ -42,6 +43,7 @@ class Example:
     variants: tuple[Tensor, ...] = ()
     name: str = ""
     captions: Groups = ()
+    balanced_by: str | None = None
 
     def called(self, generator: torch.Generator) -> Example:
         """The example under one of its captions: of a group that is drawn first, a text."""

@@ -56,7 +56,8 @@ class DataSettings(Config):
     """A folder; or packs, whose relative folders lie in it. `long` says what happens to clips beyond `longest`.
 
     captions: of which names captions are made where nothing else says them (see `data.captions_by_name`); or the fields
-    of a manifest whose texts are drawn from, anew each epoch (see `data.caption_fields`).
+    of a manifest whose texts are drawn from, anew each epoch (see `data.caption_fields`). balance: a field of the
+    items, `caption` among them: each of its values is met equally often in training, however many items have it.
     augment: how examples are changed from step to step where a prior learns from them directly.
     """
 
@@ -65,4 +66,5 @@ class DataSettings(Config):
     long: Long = "skip"
     packs: tuple[Pack, ...] = ()
     captions: Captions = "auto"
+    balance: str | None = Field(default=None, min_length=1)
     augment: Augmentation = Augmentation()
