@@ -150,10 +150,10 @@ class Bucketed:
             self._epoch = (epoch, batches)
         return self._epoch[1]
 
-    def _called(self, place: int, epoch: int) -> Example:
-        """An example under the caption that it has in this epoch."""
-        one = self.examples[place]
-        return one.called(torch.Generator().manual_seed(mixed(self.seed, epoch, place, 2))) if one.captions else one
+    def _called(self, which: int, step: int, place: int) -> Example:
+        """An example under the caption that it has this time."""
+        one = self.examples[which]
+        return one.called(torch.Generator().manual_seed(mixed(self.seed, step, place, 2))) if one.captions else one
 
     def typical(self, count: int) -> list[int]:
         """Of the first epoch's batches sorted by their frames, those in the middle of each of `count` equal parts."""
@@ -164,7 +164,7 @@ class Bucketed:
 
     def __getitem__(self, step: int) -> Batch:
         epoch, position = divmod(step, self.per_epoch)
-        examples = [self._called(i, epoch) for i in self._order(epoch)[position]]
+        examples = [self._called(i, step, place) for place, i in enumerate(self._order(epoch)[position])]
         if self.change is not None:  # of all, since their lengths weigh the shards
             examples = [self.change(one, step, place) for place, one in enumerate(examples)]
         if self.ranks == 1:

@@ -31,7 +31,7 @@ class Example:
     """What a task sees of one row.
 
     target: what is learned, as the target's spec has it (mels and pictures float32, waveforms float16). given: by role,
-    what it is made from, each as its own spec has it. captions: what it may be called, drawn anew each epoch (see
+    what it is made from, each as its own spec has it. captions: what it may be called, drawn anew each time (see
     `data.caption_fields`); none: `caption` alone. variants: other renderings of the target, met in turn, one an
     epoch. name: how messages call it. balanced_by: the value that it shares the draws of an epoch with, see
     `data.balance`; None: every epoch meets it.

@@ -12,6 +12,7 @@ from torch import nn
 
 from cymatic.codecs import CODECS
 from cymatic.data.augment import Augmenter
+from cymatic.data.augment_pictures import picture_augmenter
 from cymatic.data.batches import Bucketed, Sequenced, Streamed, longest_of
 from cymatic.data.examples import Data, Example, Reading, at_other_pitches, captions_of, load_examples
 from cymatic.encoders import ENCODERS
@@ -124,7 +125,10 @@ def _over_targets(context: Context, stage: PriorStage) -> Built:
     data = _learnable(context, task, data, data.train)
     settings = recipe.data.augment
     if (settings.changes or settings.pitch) and not spec.vocoded:
-        raise Error(f"data.augment changes sounds, and this prior learns {MEDIA[spec.medium].nouns}; leave it out")
+        raise Error(
+            f"data.augment changes sounds by gain, shift, filter, mix and pitch, and this prior learns "
+            f"{MEDIA[spec.medium].nouns}; leave them out"
+        )
     examples = [*data.epoch, *(at_other_pitches(data, recipe.data, settings.pitch) if settings.pitch else ())]
     built = Built(
         recipe, name, data, task, _batches(context, recipe, examples, spec), _known(task, data.valid),
@@ -138,7 +142,8 @@ def _batches(context: Context, recipe: Recipe, examples: list[Example], spec: An
     """The batches of a run, each item changed as the recipe's `data.augment` says."""
     settings = recipe.stages[context.name].training
     augment = recipe.data.augment
-    change = Augmenter(augment, examples, spec, mixed(settings.seed, 3)) if augment.changes else None
+    seed = mixed(settings.seed, 3)
+    change = Augmenter(augment, examples, spec, seed) if augment.changes else picture_augmenter(augment, spec, seed)
     return Bucketed(
         examples, settings.batch, mixed(settings.seed, 1), frames=settings.frames, change=change, **context.ranks
     )
