@@ -117,3 +117,17 @@ def test_classes_are_all_that_an_example_may_be_called(emoji):
     encoder = ClassEncoder(ClassConfig(dim=4).fitted(data.train))
     assert encoder(["Frosch", "frog"]).vector.shape == (2, 4)
     assert torch.isfinite(encoder(["roter Apfel"]).vector).all()
+
+
+def test_a_manifest_of_another_name_is_given_itself(tmp_path):
+    lines = []
+    for i, (english, german) in enumerate((("A frog.", "Ein Frosch."), ("A house.", "Ein Haus."))):
+        Picture(np.random.default_rng(i).random((8, 8, 3))).write(tmp_path / f"{i}.png")
+        lines.append({"picture": f"{i}.png", "captions": {"en": english, "de": german}})
+    (tmp_path / "sounds.jsonl").write_text("{}")
+    (tmp_path / "pictures.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    folder = read_folder(tmp_path / "pictures.jsonl", captions_by=("captions.de",))
+    assert (folder.root, folder.layout) == (tmp_path, "pictures.jsonl")
+    assert [item.caption for item in folder.items] == ["Ein Frosch.", "Ein Haus."]
+    with pytest.raises(Error, match="is a file; give the folder"):
+        read_folder(tmp_path / "0.png")

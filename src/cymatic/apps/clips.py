@@ -29,7 +29,7 @@ def clips_of(run: str, data: Path | None, medium: Medium[Any]) -> tuple[Sources,
     if not recipe.is_file():
         raise Error(f"{run} doesn't say what it was trained on (it holds no {RECIPE}); give its folder with --data")
     settings = parse_recipe(read_recipe(recipe), str(recipe)).data
-    if settings.folder is not None and not Path(settings.folder).is_dir():
+    if settings.folder is not None and not Path(settings.folder).exists():
         raise Error(f"{settings.folder}, which {run} was trained on, is not there; say where it is now with --data")
     packs = settings.packs or (whole_folder(settings.folder or "."),)
     base = Path(settings.folder) if settings.folder is not None else None

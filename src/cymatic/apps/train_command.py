@@ -56,7 +56,7 @@ def train_command(
     if out is None:
         if folder is None:
             raise Error("no folder was given; say cymatic train FOLDER, or --resume --out RUN to go on with a run")
-        out = Path("runs") / folder.resolve().name
+        out = Path("runs") / (folder.resolve().stem if folder.is_file() else folder.resolve().name)
     _check_length(minutes, steps)
     try:
         from cymatic.data.captions_by_name import captions_setting

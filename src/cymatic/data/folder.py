@@ -17,6 +17,7 @@ from cymatic.data.captions_by_name import CAPTIONS_BY, Captions
 from cymatic.data.contents import Contents
 from cymatic.data.layouts import read_layout
 from cymatic.data.rows import Row, Skipped
+from cymatic.data.table_lines import is_manifest
 from cymatic.errors import Error
 from cymatic.media import MEDIA, medium_of
 from cymatic.media.audio import AUDIO
@@ -94,7 +95,7 @@ def read_folder(
     captions: bool = True,
     captions_by: Captions = "auto",
 ) -> Folder:
-    """Reads the layout of `path` and the content of its files, but decodes none yet. The settings: see `read_layout`.
+    """Reads the layout of `path`, a folder or a manifest in it, and the content of its files, but decodes none yet. The settings: see `read_layout`.
 
     Raises Error where `path` is no folder, holds no file of the role, or has a manifest that can't be read at all, and
     where captions are asked to be made of names and there are others.
@@ -105,7 +106,7 @@ def read_folder(
     try:
         if not root.exists():
             raise Error(f"{path} does not exist; give a folder of {nouns}")
-        if not root.is_dir():
+        if not root.is_dir() and not is_manifest(root):
             raise Error(f"{path} is a file; give the folder that holds the {nouns}")
     except OSError as error:
         raise Error(f"{str(path)!r:.200} can't be read ({error.strerror}); give a folder of {nouns}") from None
@@ -121,6 +122,7 @@ def read_folder(
                 f"as {wanted.example}"
             )
         )
+    root = root if root.is_dir() else root.parent
     with Contents(root) as contents:
         items = [_item(row, layout.role, contents) for row in layout.rows]
     spelt = in_one_spelling(_split(items))

@@ -24,7 +24,7 @@ from cymatic.data.captions_by_name import CAPTIONS_BY, Captions, captions_by_nam
 from cymatic.data.manifests import manifests_among, read_manifests
 from cymatic.data.rows import Layout, Row, Skipped, split_folders
 from cymatic.data.spelling import nfc
-from cymatic.data.table_lines import MANIFESTS, PARQUET
+from cymatic.data.table_lines import MANIFESTS, PARQUET, is_manifest
 from cymatic.data.walk import Walk, walk
 from cymatic.errors import Error
 from cymatic.files import IS_LFS_POINTER, LFS_POINTER, reason
@@ -45,7 +45,7 @@ def read_layout(
     captions: bool = True,
     captions_by: Captions = "auto",
 ) -> Layout:
-    """The rows of `root` in the first layout that is found there.
+    """The rows of `root`, a folder, in the first layout that is found there; or of a manifest by its own name.
 
     role: what each row must have a file of; None: the role that most rows have, or the medium that has most files.
     given: further roles that are asked for. captions: whether a row needs one; without, those that have none stay, and
@@ -55,7 +55,10 @@ def read_layout(
     where captions are asked to be made of names and there are others.
     """
     walked: Walk | None = None
-    manifests = [root / name for name in MANIFESTS if (root / name).is_file()][:1]
+    if is_manifest(root):
+        root, manifests = root.parent, [root]
+    else:
+        manifests = [root / name for name in MANIFESTS if (root / name).is_file()][:1]
     if not manifests:
         walked = walk(root)
         manifests = manifests_among(walked.files)
