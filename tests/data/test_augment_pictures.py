@@ -32,7 +32,7 @@ def test_moving_and_zooming_by_known_amounts():
     assert torch.allclose(right[:, 1:, 2:], picture[:, :-1, :-2], atol=1e-5) and right[:, 0].abs().max() < 1e-6
     middle = torch.zeros(3, 8, 8)
     middle[:, 3:5, 3:5] = 1
-    assert moved(middle, 2.0, 0, 0).sum() == pytest.approx(4 * middle.sum(), rel=0.3)
+    assert float(moved(middle, 2.0, 0, 0).sum()) == pytest.approx(4 * float(middle.sum()), rel=0.3)
 
 
 @pytest.mark.parametrize("spec", [WHITE, RED])

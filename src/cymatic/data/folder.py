@@ -95,7 +95,8 @@ def read_folder(
     captions: bool = True,
     captions_by: Captions = "auto",
 ) -> Folder:
-    """Reads the layout of `path`, a folder or a manifest in it, and the content of its files, but decodes none yet. The settings: see `read_layout`.
+    """Reads the layout of `path`, a folder or a manifest in it, and the content of its files, but decodes none yet. The
+    settings: see `read_layout`.
 
     Raises Error where `path` is no folder, holds no file of the role, or has a manifest that can't be read at all, and
     where captions are asked to be made of names and there are others.
