@@ -9,6 +9,8 @@ import typer
 
 if TYPE_CHECKING:
     from typer import Context
+
+    from cymatic.pipelines.codec import MediaCodec
 else:
     Context = typer.Context.__mro__[1]  # the base, of which typer makes what it passes
 
@@ -68,7 +70,12 @@ def map_command(
     from cymatic.pipelines.codebook_map import check_level, codebook_map
     from cymatic.pipelines.load import load_codec
 
-    made = load_codec(model)
+    try:
+        made = load_codec(model)
+    except ModelError:
+        if _codec_of_pictures(model) is None:
+            raise
+        raise Error(f"{model} is a codec of pictures, whose map is a picture; give it a name with -o map.png") from None
     if not isinstance(made.codec, WaveformCodec):
         raise ModelError(f"{model} is another project's codec, and maps are of codecs trained here; give one of these")
     level = made.codec.min_levels if level is None else level
@@ -93,6 +100,16 @@ def map_command(
     print(printable(f"{output}  and  {drawn}"))
 
 
+def _codec_of_pictures(model: str) -> MediaCodec | None:
+    """The model, where it is one."""
+    from cymatic.media.picture import PICTURE
+    from cymatic.pipelines.codec import MediaCodec
+    from cymatic.pipelines.load import load
+
+    made = load(model)
+    return made if isinstance(made, MediaCodec) and made.medium is PICTURE else None
+
+
 def _map_of_pictures(model: str, output: Path, level: int | None, data: Path | None) -> None:
     """The map of a codec of pictures as one picture."""
     from cymatic.apps.clips import clips_of
@@ -100,13 +117,11 @@ def _map_of_pictures(model: str, output: Path, level: int | None, data: Path | N
     from cymatic.data.reading import Reading, load_items
     from cymatic.errors import Error, ModelError
     from cymatic.evaluation.captions import balanced
-    from cymatic.media.picture import PICTURE, PictureSpec
-    from cymatic.pipelines.codec import MediaCodec
-    from cymatic.pipelines.load import load
+    from cymatic.media.picture import PICTURE
     from cymatic.pipelines.picture_map import picture_map
 
-    made = load(model)
-    if not isinstance(made, MediaCodec) or not isinstance(made.spec, PictureSpec):
+    made = _codec_of_pictures(model)
+    if made is None:
         raise ModelError(f"{model} is no codec of pictures; give one, or a page with -o map.html")
     if level not in (None, 1):
         raise Error(f"level {level} was asked for, and a codec of pictures has one; leave --level out")
