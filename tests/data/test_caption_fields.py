@@ -90,6 +90,18 @@ def test_each_epoch_draws_a_field_and_then_a_text_of_it(emoji):
     assert sorted([*shares[0], *shares[1]]) == sorted(batches[7].captions)
 
 
+def test_the_plan_and_an_inspection_count_texts(emoji):
+    from cymatic.apps.inspect_command import report
+    from cymatic.data.inspection import inspect_folder
+    from cymatic.training.plan import describe_data
+
+    settings = DataSettings(folder=str(emoji), captions=("name", "keywords"))
+    data = load_examples(settings, Reading("picture", PictureSpec(size=4)), captions=True, say=lambda line: None)
+    assert describe_data(data)[0] == "data   2 items to train on (2 captions in 4 texts), 1 held out"
+    lines = list(report(inspect_folder(emoji, captions_by=("name", "keywords"))))
+    assert "texts     6, of which each clip has one or more" in lines
+
+
 def test_texts_that_no_prompt_could_be_are_never_drawn(emoji):
     row = json.loads((emoji / "manifest.jsonl").read_text().splitlines()[0])
     row["aliases"] = ["word " * 100, "apple"]
