@@ -4,9 +4,9 @@ import json
 
 import pytest
 from PIL import Image
+from tests.helpers import TINY_PICTURES, shape_folder, tone
 
 from cymatic.media.picture import Picture
-from tests.helpers import TINY_PICTURES, shape_folder, tone
 
 SIZES = (
     "codec.picture={size: 16}", "codec.width=8", "codec.multiples=[1,2]", "codec.groups=4", "codec.patch=[1,1]",
