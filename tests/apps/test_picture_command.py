@@ -197,3 +197,10 @@ def test_a_ranker_that_aligns_nothing_is_refused(refuses, tiny_pictures_run):
     how = ["-n", "4", "--keep", "2", "--ranker", tiny_pictures_run]
     said = refuses("picture", "red circle", "-o", "a.png", "--model", tiny_pictures_run, *how)
     assert "aligns nothing, so it can't choose" in said
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "-1", "1e308", "-1e308"])
+def test_numbers_that_no_model_takes(refuses, tiny_pictures_run, value):
+    for option in ("--guidance", "--temperature", "--top-p"):
+        said = refuses("picture", "a", "-o", "a.png", "--model", tiny_pictures_run, f"{option}={value}")
+        assert "; give one that is " in said

@@ -81,11 +81,11 @@ def test_a_model_of_pictures_is_evaluated(cli, quick, tiny_pictures_run, tmp_pat
     assert origin == "given with --classifier"
 
 
-def test_a_classifier_of_the_other_medium_is_refused(cli, quick, tiny_pictures_run, tiny_run, tmp_path):
-    from cymatic.evaluation.picture_classifier import PictureClassifier, PictureClassifierConfig
+def test_a_classifier_of_the_other_medium_is_refused(cli, tiny_pictures_run, tmp_path):
+    from cymatic.evaluation.classifiers import Classifier, ClassifierConfig, ConvTrunk
     from cymatic.hub.parts import save_part
 
-    save_part(tmp_path / "of-pictures", PictureClassifier(PictureClassifierConfig(labels={"caption": ("a", "b")})))
-    ran = cli("evaluate", tiny_run, "-o", "report", "-n", 2, "--classifier", "of-pictures")
-    assert ran.code == 2 and "of-pictures is a classifier of pictures, and" in ran.err
-    assert "makes sounds; leave it out" in ran.err
+    save_part(tmp_path / "of-sounds", Classifier(ClassifierConfig(labels={"caption": ("a", "b")}, trunk=ConvTrunk())))
+    ran = cli("evaluate", tiny_pictures_run, "-o", "report", "-n", 2, "--classifier", "of-sounds")
+    assert ran.code == 2 and "of-sounds is a classifier of sounds, and" in ran.err
+    assert "makes pictures; leave it out" in ran.err
