@@ -204,6 +204,30 @@ def tiny_codes_run(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture(scope="session")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """36 pictures of nine captions; read only."""
+    from tests.helpers import shape_folder
+
+    return shape_folder(tmp_path_factory.mktemp("pictures") / "shapes")
+
+
+@pytest.fixture(scope="session")
+def tiny_pictures_run(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on `shapes`: a codec, and a GPT over its codes, with its verdict; read only."""
+    import yaml
+
+    from cymatic.training.recipe import parse_recipe
+    from cymatic.training.train import train
+    from tests.helpers import TINY_PICTURES
+
+    run = tmp_path_factory.mktemp("runs") / "tiny-pictures"
+    recipe = parse_recipe({"data": {"folder": str(shapes)}, **yaml.safe_load(TINY_PICTURES)}, "tiny pictures")
+    outcome = train(recipe, run, verdict=True, say=lambda line: None)
+    assert outcome.finished
+    return run
+
+
+@pytest.fixture(scope="session")
 def digits_dir(data_dir: Path) -> Path:
     """Six voices, ten digits: FLAC files with `manifest.jsonl`."""
     return _folder(data_dir / "digits")

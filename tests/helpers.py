@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from cymatic.media.picture import Picture
 from cymatic.media.sound import Sound
 
 if TYPE_CHECKING:
     from cymatic.codecs.waveform import BottleneckConfig, WaveformCodec
     from cymatic.data.batches import Batch
+    from cymatic.evaluation.corpus import Clips
+    from cymatic.media.picture import Picture
     from cymatic.training.loop import Report
     from cymatic.training.recipe import Recipe
     from cymatic.training.tasks.autoencoder import AutoencoderTask
@@ -54,6 +57,12 @@ def tiny_recipe(folder: Path, *settings: str) -> Recipe:
     from cymatic.training.recipe import make_recipe  # brings in torch
 
     return make_recipe(None, [*TINY, f"data.folder={folder}", *settings])
+
+
+def disc(radius: float, colour: tuple[float, float, float] = (0.9, 0.1, 0.1), size: int = 32) -> Picture:
+    """A disc on white; radius: of half the side."""
+    y, x = np.mgrid[:size, :size] / (size - 1) * 2 - 1
+    return Picture(np.where((x**2 + y**2 < radius**2)[..., None], np.array(colour), 1.0))
 
 
 def tone_folder(root: Path, takes: int = 4) -> Path:
@@ -97,6 +106,64 @@ def autoencoder_of(recipe: Recipe, *, ranks: int = 1) -> AutoencoderTask:
     name, stage = next(iter(recipe.stages.items()))
     torch.manual_seed(0)
     return AutoencoderTask(name, stage, PARTS[type(stage.part)](stage.part), ranks=ranks)
+
+
+COLOURS = {"red": (1, 0.1, 0.1), "blue": (0.1, 0.1, 1), "green": (0.1, 0.8, 0.1)}
+SHAPES = ("circle", "square", "stripe")
+
+
+def shape(caption: str, seed: int, side: int = 16) -> Picture:
+    """A picture of "red circle" or another colour and shape, of its own place, size and noise."""
+    from cymatic.media.picture import Picture
+
+    colour, kind = caption.split()
+    draws = np.random.default_rng([seed, list(COLOURS).index(colour), SHAPES.index(kind)])
+    rows, columns = np.mgrid[:side, :side] / side
+    y, x, size = draws.uniform(0.35, 0.65), draws.uniform(0.35, 0.65), draws.uniform(0.2, 0.3)
+    inside = {
+        "circle": (rows - y) ** 2 + (columns - x) ** 2 < size**2,
+        "square": (abs(rows - y) < size) & (abs(columns - x) < size),
+        "stripe": abs(rows - y) < size / 2,
+    }[kind]
+    pixels = np.ones((side, side, 3))
+    pixels[inside] = COLOURS[colour]
+    return Picture((pixels + draws.normal(0, 0.02, pixels.shape)).clip(0, 1))
+
+
+def shape_clips(takes: int, seed: int = 0) -> Clips:
+    """`takes` pictures of each of nine captions."""
+    from cymatic.evaluation.corpus import Clips
+
+    captions = [f"{colour} {kind}" for colour in COLOURS for kind in SHAPES for _ in range(takes)]
+    return Clips.of([shape(caption, 1000 * seed + i) for i, caption in enumerate(captions)], captions)
+
+
+def shape_folder(root: Path, takes: int = 4) -> Path:
+    """`red-circle_1.png`, ...: captions such as "red circle"."""
+    root.mkdir(parents=True, exist_ok=True)
+    for colour in COLOURS:
+        for kind in SHAPES:
+            for take in range(1, takes + 1):
+                shape(f"{colour} {kind}", take).write(root / f"{colour}-{kind}_{take}.png")
+    return root
+
+
+# A picture codec and a GPT over its codes, small enough for a test.
+TINY_PICTURES = """
+stages:
+  codec:
+    task: autoencoder
+    part:
+      {kind: picture, picture: {size: 16}, width: 16, multiples: [1, 2, 2], blocks: 1, attention: [], latent: 16,
+       groups: 4, quantizer: {kind: vector, size: 32, dim: 16, lookup_dim: 4, metric: cosine, restart: encoder}}
+    training: {steps: 60, batch: 8, learning_rate: 3.0e-3, warmup: 5, checkpoint_steps: 30}
+  prior:
+    task: prior
+    codec: codec
+    part: {kind: gpt, width: 32, depth: 1, heads: 2, end: false}
+    encoder: {kind: text, dim: 16}
+    training: {steps: 60, batch: 8, learning_rate: 3.0e-3, warmup: 5, checkpoint_steps: 30}
+"""
 
 
 def prior_over_codes(part: str, *settings: str, size: int, rows: int, longest: int = 12) -> PriorTask:
@@ -145,7 +212,7 @@ def tiny_codec(
     return codec.eval()
 
 
-def save_codec(folder: Path, codec: WaveformCodec, kbps: float | None = None) -> Path:
+def save_codec(folder: Path, codec: Any, kbps: float | None = None) -> Path:
     """The codec as a model that `cymatic.load` and `--model` take."""
     from cymatic.hub.parts import save_part
     from cymatic.hub.pipeline_file import PipelineFile, write_pipeline

@@ -166,7 +166,8 @@ def test_a_device_that_is_not_there(refuses, tiny_run, tones, monkeypatch, devic
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["sound"], "Missing argument 'prompt'"),
+        (["sound"], "Missing option '--output'"),
+        (["sound", "-o", "out.wav"], "neither words nor --prompts were given; give one of them"),
         (["sound", "low tone"], "Missing option '--output'"),
         (["plot"], "Missing argument 'audio'"),
         (["plot", "a.wav"], "Missing option '--output'"),

@@ -94,10 +94,11 @@ def float_options(commands: typer.Typer, above: str = "") -> set[tuple[str, str]
 
 
 def test_every_number_with_a_point_is_tried():
-    """A new option of this kind needs a test with NaN and infinity, here or in test_codec_commands.py."""
+    """A new option of this kind needs a test with NaN and infinity, here or in the test of its command."""
     assert float_options(app) == {
         *(("extend", f"--{name}") for name in ("keep", "seconds", "guidance", "temperature", "top-p")),
         *(("sound", f"--{name}") for name in ("seconds", "guidance", "temperature", "top-p")),
+        *(("picture", f"--{name}") for name in ("guidance", "temperature", "top-p")),
         ("vary", "--amount"), ("train", "--minutes"),
         *((f"{name} train", "--minutes") for name in ("classifier", "judge")),
         ("encode", "--kbps"), ("decode", "--kbps"),

@@ -1,4 +1,4 @@
-"""The command line: `cymatic sound`, `train`, `evaluate`, `plot`, `encode`, `decode`, `convert`, `models`, `data`, ...
+"""The command line: `cymatic sound`, `picture`, `train`, `evaluate`, `plot`, `encode`, `decode`, `convert`, ...
 
 Only typer is imported at the top: `cymatic --help` is instant because torch is loaded by the command that needs it.
 Whatever a user can mend is one line on stderr and exit code 2.
@@ -21,11 +21,12 @@ from cymatic.apps.codec_commands import decode, encode
 from cymatic.apps.codec_map_command import codec
 from cymatic.apps.convert_command import convert
 from cymatic.apps.data_command import CAPTIONS_HELP, data
+from cymatic.apps.generate_commands import GENERATE
 from cymatic.apps.import_command import import_command
 from cymatic.apps.models_command import models
-from cymatic.apps.progress import ProgressBar, by_items
-from cymatic.apps.terminal import open_closed_streams, say_note, say_notes
-from cymatic.apps.verbs import VERBS, numbered
+from cymatic.apps.reconstruct_command import reconstruct
+from cymatic.apps.terminal import open_closed_streams, say_note
+from cymatic.apps.verbs import VERBS
 from cymatic.errors import Error, Note
 from cymatic.files import reason
 from cymatic.version import __version__
@@ -113,66 +114,8 @@ def about(
     """Words in, sound out; and anyone trains the same small parts on a folder of their own."""
 
 
-@app.command()
-def sound(
-    prompt: Annotated[str, typer.Argument(help='What to make, such as "george says seven".', show_default=False)],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Sound file to write: .wav, .flac, .ogg, .opus, .mp3.")
-    ],
-    n: Annotated[int, typer.Option("-n", help="How many; several are written as out-1.wav, out-2.wav, ...")] = 1,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same sound; sound i uses seed + i.")] = 0,
-    guidance: Annotated[
-        float | None,
-        typer.Option(help="How strongly to follow the prompt; 1 is as learned.", show_default="the model's"),
-    ] = None,
-    steps: Annotated[int | None, typer.Option(help="Sampling steps.", show_default="the model's")] = None,
-    temperature: Annotated[
-        float | None, typer.Option(help="How boldly codes are drawn.", show_default="the model's")
-    ] = None,
-    top_k: Annotated[int | None, typer.Option(help="Draw among so many of the likeliest codes.")] = None,
-    top_p: Annotated[float | None, typer.Option(help="Draw among the likeliest codes of this share.")] = None,
-    seconds: Annotated[float | None, typer.Option(help="Length.", show_default="chosen by the model")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")] = "cpu",
-    model: Annotated[
-        str, typer.Option(help="A starter's name, or a folder that cymatic train wrote.")
-    ] = "starter-sound",
-    plot: Annotated[Path | None, typer.Option(help="Also draw waveform and mel to this PNG.")] = None,
-) -> None:
-    """Make a sound from words."""
-    from cymatic.files import check_output
-    from cymatic.media.audio_files import FORMATS
-
-    check_output(output, FORMATS)
-    if plot is not None:
-        check_output(plot, PLOTS)
-    from cymatic.pipelines.asked import AT_ONCE, check_count
-    from cymatic.pipelines.load import load_generator
-
-    check_count(seed, n)
-    how = {"guidance": guidance, "steps": steps, "temperature": temperature, "top_k": top_k, "top_p": top_p}
-    given: dict[str, Any] = {name: value for name, value in how.items() if value is not None}
-    if n > 1:
-        for i in range(1, n + 1):
-            check_output(numbered(output, i, n), FORMATS)
-            if plot is not None:
-                check_output(numbered(plot, i, n), PLOTS)
-    make = load_generator(model, device=device)
-    if strange := [name for name in given if name not in make.settings]:
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in how if name in make.settings)
-        raise Error(f"{model} takes no --{strange[0].replace('_', '-')}; it takes {options}")
-    # A few at a time, so that of ten thousand none is lost when the command is stopped.
-    with ProgressBar("making sounds" if n > 1 else "making a sound") as progress:
-        for start in range(0, n, AT_ONCE):
-            some = min(AT_ONCE, n - start)
-            follow = by_items(progress, start, some, n)
-            made = make(prompt, n=some, seed=seed + start, seconds=seconds, on_step=follow, **given)
-            if start == 0:
-                say_notes(made)
-            for i, one in enumerate(made, start + 1):
-                written = one.write(numbered(output, i, n))
-                print(f"{written}  {one.seconds:.2f} s, {one.rate} Hz, seed {seed + i - 1}")
-                if plot is not None:
-                    print(one.plot(numbered(plot, i, n)))
+for command in GENERATE:
+    app.command()(command)
 
 
 @app.command()
@@ -195,7 +138,8 @@ def train(
     folder: Annotated[
         Path | None,
         typer.Argument(
-            help="Sounds and what they are called (docs/how-to-folder.md); with a recipe of packs, what holds them.",
+            help="Sounds or pictures and what they are called (docs/how-to-folder.md); with a recipe of packs, what "
+            "holds them.",
             show_default=False,
             readable=False,
         ),
@@ -228,7 +172,7 @@ def train(
         bool, typer.Option("--verdict/--no-verdict", help="End with what it has learned, and what to try.")
     ] = True,
 ) -> None:
-    """Train a model of your own on a folder of sounds."""
+    """Train a model of your own on a folder of sounds or pictures."""
     from cymatic.apps.train_command import Hardware, train_command
 
     raise typer.Exit(
@@ -284,6 +228,7 @@ def evaluate(
 
 for verb in VERBS:
     app.command()(verb)
+app.command()(reconstruct)
 app.command()(encode)
 app.command()(decode)
 app.command()(convert)

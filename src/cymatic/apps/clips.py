@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from cymatic.data.captions_by_name import Captions
 from cymatic.data.layouts import read_layout
 from cymatic.data.packs import Sources, read_packs, whole_folder
 from cymatic.data.settings import Long
@@ -21,15 +22,24 @@ def clips_of(run: str, data: Path | None, medium: Medium[Any]) -> tuple[Sources,
     recipe = starters().get(run, Path(run)) / RECIPE
     if data is not None:
         by = parse_recipe(read_recipe(recipe), str(recipe)).data.captions if recipe.is_file() else "auto"
-        if by != "auto" and not read_layout(data, role=medium.name).captions_by:
+        if not _usable(by, data, medium):
             by = "auto"
         found = read_packs((whole_folder(str(data)),), None, role=medium.name, captions_by=by)
         return found, LONGEST, "cut"
     if not recipe.is_file():
         raise Error(f"{run} doesn't say what it was trained on (it holds no {RECIPE}); give its folder with --data")
     settings = parse_recipe(read_recipe(recipe), str(recipe)).data
-    if settings.folder is not None and not Path(settings.folder).is_dir():
+    if settings.folder is not None and not Path(settings.folder).exists():
         raise Error(f"{settings.folder}, which {run} was trained on, is not there; say where it is now with --data")
     packs = settings.packs or (whole_folder(settings.folder or "."),)
     base = Path(settings.folder) if settings.folder is not None else None
     return read_packs(packs, base, role=medium.name, captions_by=settings.captions), settings.longest, settings.long
+
+
+def _usable(by: Captions, data: Path, medium: Medium[Any]) -> bool:
+    """Whether the captions of other clips can be made in the way of those that a model was trained on."""
+    try:
+        layout = read_layout(data, role=medium.name, captions_by=by)
+    except Error:
+        return False
+    return bool(layout.rows)

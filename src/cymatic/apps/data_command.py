@@ -45,6 +45,29 @@ def inspect(
 
 
 @data.command()
+def unpack(
+    archive: Annotated[
+        Path, typer.Argument(help="A tar archive, or a folder of them.", show_default=False, readable=False)
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to make.")],
+) -> None:
+    """Make a folder to train on of tar archives as webdataset has them."""
+    import shlex
+
+    from cymatic.apps.progress import ProgressBar
+    from cymatic.apps.terminal import printable, say_note
+    from cymatic.data.unpacking import archives_in, unpack
+
+    with ProgressBar("unpacking", "rows") as progress:
+        found = unpack(archives_in(archive), output, on_row=progress)
+    for one in found.skipped[:10]:
+        say_note(f"{one.name} {one.why}")
+    if len(found.skipped) > 10:
+        say_note(f"{len(found.skipped)} are left out in all")
+    print(printable(f"{output}  {found.rows} rows; train on it: cymatic train {shlex.quote(str(output))}"))
+
+
+@data.command()
 def cache(
     clear: Annotated[bool, typer.Option("--clear", help="Empty it; what is needed again is computed again.")] = False,
 ) -> None:

@@ -22,11 +22,14 @@ from cymatic.data.facts import usual_rate
 from cymatic.errors import Error
 from cymatic.evaluation.audio import FRONT_ENDS, check_rate, classifier_rate, read_sounds, sounds_by
 from cymatic.evaluation.classifiers import Classifier
+from cymatic.evaluation.contact import CONTACTS, MOST_SHOWN, contact_sheet
 from cymatic.evaluation.corpus import Corpus
 from cymatic.evaluation.evaluable import Generates
-from cymatic.evaluation.evaluate import MADE, REAL, Evaluation, check_labels, evaluate
+from cymatic.evaluation.evaluate import MADE, REAL, SHOWN, Evaluation, check_labels, evaluate
 from cymatic.evaluation.folder_classifier import train_on
 from cymatic.evaluation.generation import check_corpus, check_count
+from cymatic.evaluation.picture_classifier import PictureClassifier, shared_captions, train_on_pictures
+from cymatic.evaluation.pictures import pictures_by
 from cymatic.evaluation.plain import as_json, plain
 from cymatic.evaluation.probe import Probe
 from cymatic.evaluation.values import read_values, values_of
@@ -34,11 +37,13 @@ from cymatic.files import reason, write_atomically
 from cymatic.folder_lock import only_writer
 from cymatic.hub.parts import fingerprint, load_part, save_part
 from cymatic.media.audio import AUDIO
+from cymatic.media.picture import PICTURE
 from cymatic.pipelines.load import load
 from cymatic.version import __version__
 
 REPORT, PAGE, CLASSIFIER = "report.json", "report.html", "classifier"
 OWN_SECONDS = 75.0  # to train a classifier where none is given
+NOT_INCEPTION = " (a small net of cymatic's own, not Inception: no FID)"
 FORMAT = 2
 
 # What of an evaluation stands in the report as it is.
@@ -70,22 +75,27 @@ def _evaluate(
         show("reading", done, total)
 
     model: Any = load(run)
-    given = load_part(classifier, (Classifier,)) if classifier is not None else None
+    given: Any = load_part(classifier, (Classifier, PictureClassifier)) if classifier is not None else None
     sources, longest, long = clips_of(run, data, model.medium)
     check_not_source(output, *(source.folder.root for source in sources.packs), hint="give another folder with -o")
-    sounds, rate = model.medium is AUDIO, 0
+    sounds, pictures, rate = model.medium is AUDIO, model.medium is PICTURE, 0
     if sounds:
         rate = classifier_rate(usual_rate(sources.of("train")), model.rate)
         corpus = read_sounds(sources, model.rate, longest=longest, long=long, on_clip=reading)
         domain = sounds_by(model.spec if model.spec.vocoded else FRONT_ENDS[rate])
     else:
-        corpus, domain = read_values(sources, model.medium, on_clip=reading), values_of(model.medium)
+        corpus = read_values(sources, model.medium, on_clip=reading)
+        domain = pictures_by(model.spec) if pictures else values_of(model.medium)
     if isinstance(model, Generates):
         check_corpus(model, corpus)  # type: ignore[arg-type]
     if given is not None and classifier is not None:
-        if not sounds:
-            raise Error(f"{classifier} is a classifier of sounds, and {run} makes {model.medium.nouns}; leave it out")
-        check_rate(given.rate, classifier.name, model)
+        read = AUDIO if isinstance(given, Classifier) else PICTURE
+        if read is not model.medium:
+            raise Error(
+                f"{classifier} is a classifier of {read.nouns}, and {run} makes {model.medium.nouns}; leave it out"
+            )
+        if sounds:
+            check_rate(given.rate, classifier.name, model)
         check_labels(given, classifier.name, corpus)
     say(f"{len(corpus.train)} clips trained on and {len(corpus.valid)} held out, of {', '.join(corpus.names)}")
     why = None
@@ -103,6 +113,17 @@ def _evaluate(
             )  # fmt: skip
             recogniser = given
             origin = f"trained for this report on {len(corpus.train)} training clips, {steps} steps"
+        elif given is None and pictures and shared_captions(corpus.train):
+            say(
+                f"training a classifier on {len(corpus.train)} pictures (about {OWN_SECONDS:.0f} s; "
+                "--classifier gives one)"
+            )
+            given, steps = train_on_pictures(
+                corpus.train, model.spec, seconds=OWN_SECONDS,
+                progress=lambda step, steps: show("training a classifier", step, steps, f"step {step} of {steps}"),
+            )  # fmt: skip
+            recogniser = given
+            origin = f"trained for this report on {len(corpus.train)} training pictures, {steps} steps"
         elif given is None:
             recogniser = Probe(corpus.train, domain, corpus.valid.captions)
             origin = f"a probe of {domain.name}s, from {len(corpus.train)} training clips"
@@ -114,7 +135,9 @@ def _evaluate(
         place = output / CLASSIFIER
         save_part(place, given)
     name = classifier.name if classifier is not None else f"{model.name}'s own classifier"
-    found = evaluate(model, corpus, recogniser, domain, n=n, seed=seed, name=name, say=say, on_clip=show)
+    found = evaluate(
+        model, corpus, recogniser, domain, n=n, seed=seed, name=name, most_shown=MOST_SHOWN, say=say, on_clip=show
+    )
     show.end()
     if why is not None:
         found.missing["accuracy"] = found.missing["distances"] = f"there is no classifier, for {why}"
@@ -123,21 +146,24 @@ def _evaluate(
         # A probe is learned anew from the clips each time, so it has no hash.
         sha256 = None if given is None or place is None else fingerprint([place])
         report["classifier"] = {
-            "name": name, "origin": origin, "sha256": sha256, "rate": None if given is None else given.rate,
+            "name": name, "origin": origin, "sha256": sha256, "rate": getattr(given, "rate", None),
             "labels": recogniser.labels,
         }  # fmt: skip
         report["embedding"] = {
-            "name": f"the features of the classifier {name}", "sha256": sha256,
+            "name": f"the features of the classifier {name}{NOT_INCEPTION if pictures else ''}", "sha256": sha256,
             "dim": recogniser.embedding(corpus.train.values[:1]).shape[1],
         }  # fmt: skip
     report["summary"] = summary(report)
     report["seconds"] = round(time.monotonic() - began, 1)
     report = plain(report)
     write_atomically(output / REPORT, as_json(report))
-    write_atomically(output / PAGE, page(report, found.shown, model.medium).encode())
+    sheet = contact_sheet(output / CONTACTS, found.shown, domain, model.medium)
+    some = found.shown[:: max(1, len(found.shown) // SHOWN)][:SHOWN]
+    write_atomically(output / PAGE, page(report, some, model.medium, sheet).encode())
     for line in [*report["summary"], *(f"note: {note}" for note in report["notes"])]:
         print(printable(line))
-    print(printable(f"{output / PAGE}  and  {output / REPORT}"))
+    places = [output / PAGE, output / REPORT, *([sheet] if sheet is not None else [])]
+    print(printable("  and  ".join(map(str, places))))
 
 
 def check_folder(output: Path) -> None:
@@ -233,6 +259,7 @@ def summary(report: Mapping[str, Any]) -> list[str]:
             "mel_l1": ("mel L1", 3),
             "log_spectral_distance": ("log-spectral distance", 2),
             "stoi": ("STOI", 3),
+            "psnr": ("PSNR in dB", 1),
             "distance": ("distance", 3),
         }
         parts = [f"{title} {_text(losses[name], digits)}" for name, (title, digits) in names.items() if name in losses]

@@ -65,6 +65,8 @@ def report(found: Inspection) -> Iterator[str]:
             values = Counter(f"{facts.details[name]:g}{unit}" for _, facts in found.clips)
             yield f"{heading:<9} {_counts(values)}"
         yield f"captions  {len(found.captions)}: {_counts(found.captions)}"
+        if texts := {text for item, _ in found.clips for group in item.captions for text in group}:
+            yield f"texts     {len(texts)}, of which each clip has one or more"
         if chosen := chosen_captions(folder):
             yield f"chosen    {chosen}"
     kinds = {

@@ -28,6 +28,7 @@ MEASURES = {
     "log_spectral_distance": ("log-spectral distance", "dB", 2),
     "multi_scale_mel_distance": ("multi-scale mel distance", "nepers", 3),
     "stoi": ("STOI", "0 to 1, speech only", 3),
+    "psnr": ("PSNR", "dB", 1),
     "distance": ("distance", "the codec's own", 3),
 }
 
@@ -50,9 +51,9 @@ class Figure:
     sound: str = ""
 
 
-def page(report: Mapping[str, Any], shown: Sequence[Shown], medium: Medium[Any]) -> str:
+def page(report: Mapping[str, Any], shown: Sequence[Shown], medium: Medium[Any], sheet: Path | None = None) -> str:
     """The page of `report` (what report.json holds) with the clips in `shown`, which are values of `medium`; those of a
-    medium that is not drawn are left out."""
+    medium that is not drawn are left out. sheet: a contact sheet, which stands in their place."""
     sounds = medium is AUDIO
     draw = sound_figure if sounds else partial(plotted, medium)
     clips = [
@@ -64,13 +65,14 @@ def page(report: Mapping[str, Any], shown: Sequence[Shown], medium: Medium[Any])
                 if value is not None
             ],
         }
-        for one in (shown if medium.plot is not None else ())
+        for one in (shown if medium.plot is not None and sheet is None else ())
     ]
     return rendered(
         "report.html.j2",
         title=f"How good is {report['model']['name']}?",
         report=report,
         clips=clips,
+        sheet="" if sheet is None else b64encode(sheet.read_bytes()).decode(),
         legend=LEGEND if sounds else "",
         accuracy=_accuracy(report),
         distances=_distances(report),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from cymatic.apps.outputs import check_not_source
-from cymatic.apps.terminal import printable
+from cymatic.apps.terminal import printable, say_note
 from cymatic.errors import Error
 
 DEFAULT_MINUTES = 15.0
@@ -56,7 +57,7 @@ def train_command(
     if out is None:
         if folder is None:
             raise Error("no folder was given; say cymatic train FOLDER, or --resume --out RUN to go on with a run")
-        out = Path("runs") / folder.resolve().name
+        out = Path("runs") / (folder.resolve().stem if folder.is_file() else folder.resolve().name)
     _check_length(minutes, steps)
     try:
         from cymatic.data.captions_by_name import captions_setting
@@ -65,6 +66,7 @@ def train_command(
         from cymatic.training.recipe import make_recipe
         from cymatic.training.report import VERDICT_TEXT
         from cymatic.training.train import read_run, train
+        from cymatic.training.usual import usual_recipe
     except ImportError as error:
         raise Error(f"training needs the package {error.name}; run: pip install 'cymatic[train]'") from None
     hardware = replace(hardware, device=choose_device(hardware.device))
@@ -76,7 +78,11 @@ def train_command(
             )
         plan = read_run(out, folder)
     else:
-        by = [] if captions is None else [f"data.captions={captions_setting(captions)}"]
+        by = [] if captions is None else [f"data.captions={json.dumps(captions_setting(captions), ensure_ascii=False)}"]
+        if recipe is None and folder is not None:
+            recipe, told = usual_recipe(folder)
+            if told:
+                say_note(told)
         plan = make_recipe(recipe, settings + by)
         if folder is None and not plan.data.packs:
             raise Error("no folder was given; say cymatic train FOLDER")

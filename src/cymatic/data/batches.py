@@ -102,8 +102,8 @@ def in_order(examples: Sequence[Example], batch: int, frames: int | None = None)
 
 
 class Bucketed:
-    """Batches of examples of similar length; each epoch meets every example once, and the next variant of it. Of
-    examples that are balanced it meets every value equally often (see `data.balance`).
+    """Batches of examples of similar length; each epoch meets every example once, and the next variant of it, under
+    one of its captions. Of examples that are balanced it meets every value equally often (see `data.balance`).
 
     batch: items in each; an epoch leaves out what is too few for one. With `frames` a batch holds `batch` items at
     most, and so many steps along the open dimension with its padding (one item may be longer): many short items or few
@@ -150,6 +150,11 @@ class Bucketed:
             self._epoch = (epoch, batches)
         return self._epoch[1]
 
+    def _called(self, which: int, step: int, place: int) -> Example:
+        """An example under the caption that it has this time."""
+        one = self.examples[which]
+        return one.called(torch.Generator().manual_seed(mixed(self.seed, step, place, 2))) if one.captions else one
+
     def typical(self, count: int) -> list[int]:
         """Of the first epoch's batches sorted by their frames, those in the middle of each of `count` equal parts."""
         costs = [len(batch) * max(self._lengths[i] for i in batch) for batch in self._order(0)]
@@ -159,7 +164,7 @@ class Bucketed:
 
     def __getitem__(self, step: int) -> Batch:
         epoch, position = divmod(step, self.per_epoch)
-        examples = [self.examples[i] for i in self._order(epoch)[position]]
+        examples = [self._called(i, step, place) for place, i in enumerate(self._order(epoch)[position])]
         if self.change is not None:  # of all, since their lengths weigh the shards
             examples = [self.change(one, step, place) for place, one in enumerate(examples)]
         if self.ranks == 1:

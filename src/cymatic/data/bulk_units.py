@@ -16,7 +16,7 @@ from pathlib import Path
 
 from cymatic.config import Config
 from cymatic.data import splits
-from cymatic.data.captions_by_name import CaptionsBy, caption_of
+from cymatic.data.captions_by_name import Captions, caption_of
 from cymatic.data.contents import Contents
 from cymatic.data.folder import read_folder
 from cymatic.data.layouts import CAPTION_BYTES, NO_TEXT, is_text
@@ -75,7 +75,7 @@ class ShardSample:
     split: str
 
 
-def read_inputs(place: Path, clips: int, captions_by: CaptionsBy = "auto") -> BulkInputs:
+def read_inputs(place: Path, clips: int, captions_by: Captions = "auto") -> BulkInputs:
     """The units of a folder of sounds (`clips` files or 1 GB each), or of its tar archives (one each). captions_by: see
     `read_layout`.
 

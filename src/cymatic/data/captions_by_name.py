@@ -19,8 +19,9 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypeAlias, get_args
 
 from cymatic.config import nearest
 from cymatic.data.name_words import MACHINES, TakeFree, is_id, words_of_name
@@ -29,14 +30,19 @@ from cymatic.errors import Error
 
 CaptionsBy = Literal["auto", "folder", "file", "both"]
 CAPTIONS_BY: tuple[CaptionsBy, ...] = get_args(CaptionsBy)
+Captions: TypeAlias = CaptionsBy | tuple[str, ...]  # or the fields of a manifest, see `data.caption_fields`
+ALIKE = 0.8  # of a text that was meant for one of these names
 OFTEN = 0.5  # of the files
 
 
-def captions_setting(given: str) -> CaptionsBy:
-    """Raises Error for what is no such setting."""
+def captions_setting(given: str) -> Captions:
+    """One of `CAPTIONS_BY`, or a manifest's fields with commas between them. Raises Error for what is neither."""
     for known in CAPTIONS_BY:
         if given == known:
             return known
+    fields = tuple(field.strip() for field in given.split(","))
+    if all(fields) and not get_close_matches(given, CAPTIONS_BY, n=1, cutoff=ALIKE):
+        return fields
     raise Error(f'captions can\'t be made by "{given}"; {nearest(given, CAPTIONS_BY)}')
 
 

@@ -23,7 +23,7 @@ from cymatic.media.features import FEATURES, FeatureSpec
 from cymatic.media.medium import Spec
 from cymatic.signal.mel import MelSpec
 
-__all__ = ["Data", "Example", "Reading", "at_other_pitches", "length", "load_examples"]
+__all__ = ["Data", "Example", "Reading", "at_other_pitches", "captions_of", "length", "load_examples"]
 
 MOST_NAMED = 20
 
@@ -51,6 +51,13 @@ class Data:
     def seconds(self) -> float:
         """Of `train` together; 0 where length is no time."""
         return sum(self.spec.seconds(length(one.target, self.spec)) or 0.0 for one in self.train)
+
+
+def captions_of(examples: Sequence[Example]) -> list[str]:
+    """All that the examples are called, in order; first what each has for its caption."""
+    first = {one.caption for one in examples if one.caption}
+    others = {text for one in examples for group in one.captions for text in group}
+    return [*sorted(first), *sorted(others - first)]
 
 
 def load_examples(

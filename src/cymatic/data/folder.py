@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from cymatic.data import splits
+from cymatic.data.caption_fields import Groups
 from cymatic.data.captions import spelt_alike
-from cymatic.data.captions_by_name import CAPTIONS_BY, CaptionsBy
+from cymatic.data.captions_by_name import CAPTIONS_BY, Captions
 from cymatic.data.contents import Contents
 from cymatic.data.layouts import read_layout
 from cymatic.data.rows import Row, Skipped
+from cymatic.data.table_lines import is_manifest
 from cymatic.errors import Error
 from cymatic.media import MEDIA, medium_of
 from cymatic.media.audio import AUDIO
@@ -27,7 +29,8 @@ class Item:
     """One row: where its files are, what it is called, and whether it is trained on (`train`) or held out (`valid`).
 
     role: that of its main file, by which it is split and named; files: all of them, by role. caption: empty where it
-    has none and needs none. contents: by role the SHA-256 of the file's bytes, unless they couldn't be read or weren't
+    has none and needs none. captions: what else it may be called, in groups of which one is drawn first (see
+    `data.caption_fields`). contents: by role the SHA-256 of the file's bytes, unless they couldn't be read or weren't
     asked for. fields: what else its row says, for filters.
     """
 
@@ -38,6 +41,7 @@ class Item:
     group: str | None = None
     contents: Mapping[str, str] = field(default_factory=dict)
     fields: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    captions: Groups = ()
 
     def path(self, role: str | None = None) -> Path:
         """The file of a role; None: its main one. Raises Error where it has none."""
@@ -89,9 +93,10 @@ def read_folder(
     role: str | None = None,
     given: Collection[str] = (),
     captions: bool = True,
-    captions_by: CaptionsBy = "auto",
+    captions_by: Captions = "auto",
 ) -> Folder:
-    """Reads the layout of `path` and the content of its files, but decodes none yet. The settings: see `read_layout`.
+    """Reads the layout of `path`, a folder or a manifest in it, and the content of its files, but decodes none yet. The
+    settings: see `read_layout`.
 
     Raises Error where `path` is no folder, holds no file of the role, or has a manifest that can't be read at all, and
     where captions are asked to be made of names and there are others.
@@ -102,7 +107,7 @@ def read_folder(
     try:
         if not root.exists():
             raise Error(f"{path} does not exist; give a folder of {nouns}")
-        if not root.is_dir():
+        if not root.is_dir() and not is_manifest(root):
             raise Error(f"{path} is a file; give the folder that holds the {nouns}")
     except OSError as error:
         raise Error(f"{str(path)!r:.200} can't be read ({error.strerror}); give a folder of {nouns}") from None
@@ -111,9 +116,14 @@ def read_folder(
         named = "; ".join(f"{skipped.name}: {skipped.why}" for skipped in layout.skipped[:3])
         wanted = MEDIA.get(layout.role, AUDIO)
         raise Error(
-            f"{path} holds no {wanted.noun} to train on{f' ({named})' if named else ''}; give a folder with a "
-            f"manifest.jsonl or with {wanted.nouns} named as their captions, such as {wanted.example}"
+            f"{path} holds no {wanted.noun} to train on{f' ({named})' if named else ''}; "
+            + (
+                layout.why
+                or f"give a folder with a manifest.jsonl or with {wanted.nouns} named as their captions, such "
+                f"as {wanted.example}"
+            )
         )
+    root = root if root.is_dir() else root.parent
     with Contents(root) as contents:
         items = [_item(row, layout.role, contents) for row in layout.rows]
     spelt = in_one_spelling(_split(items))
@@ -138,7 +148,7 @@ def in_one_spelling(items: Sequence[Item]) -> list[Item]:
 
 def _item(row: Row, role: str, contents: Contents) -> Item:
     found = {name: content for name, path in row.files.items() if (content := contents.of(path)) is not None}
-    return Item(row.files, role, row.caption, row.split or "", row.group, found, row.fields)
+    return Item(row.files, role, row.caption, row.split or "", row.group, found, row.fields, row.captions)
 
 
 def _split(items: list[Item]) -> list[Item]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cymatic.data.cache import Cache
-from cymatic.data.captions_by_name import CaptionsBy
+from cymatic.data.captions_by_name import Captions
 from cymatic.data.facts import facts_of
 from cymatic.data.folder import Folder, Item, read_folder
 from cymatic.data.rows import Skipped
@@ -93,7 +93,7 @@ def inspect_folder(
     path: str | Path,
     cache: Cache | None = None,
     *,
-    captions_by: CaptionsBy = "auto",
+    captions_by: Captions = "auto",
     on_clip: Callable[[int, int], None] = lambda done, total: None,
 ) -> Inspection:
     """Reads and decodes everything in a folder once; what it learns of each file is cached. captions_by: see

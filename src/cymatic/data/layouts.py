@@ -19,11 +19,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from cymatic.data.captions_by_name import CaptionsBy, captions_by_name
+from cymatic.config import nearest
+from cymatic.data.captions_by_name import CAPTIONS_BY, Captions, captions_by_name
 from cymatic.data.manifests import manifests_among, read_manifests
 from cymatic.data.rows import Layout, Row, Skipped, split_folders
 from cymatic.data.spelling import nfc
-from cymatic.data.table_lines import MANIFESTS, PARQUET
+from cymatic.data.table_lines import MANIFESTS, PARQUET, is_manifest
 from cymatic.data.walk import Walk, walk
 from cymatic.errors import Error
 from cymatic.files import IS_LFS_POINTER, LFS_POINTER, reason
@@ -43,29 +44,39 @@ def read_layout(
     role: str | None = None,
     given: Collection[str] = (),
     captions: bool = True,
-    captions_by: CaptionsBy = "auto",
+    captions_by: Captions = "auto",
 ) -> Layout:
-    """The rows of `root` in the first layout that is found there.
+    """The rows of `root`, a folder, in the first layout that is found there; or of a manifest by its own name.
 
     role: what each row must have a file of; None: the role that most rows have, or the medium that has most files.
     given: further roles that are asked for. captions: whether a row needs one; without, those that have none stay, and
-    theirs is empty. captions_by: which names are captions, where nothing else is.
+    theirs is empty. captions_by: which names are captions, where nothing else is; or which fields of a manifest are.
 
     Raises Error for a manifest that can't be read, for a role that only a manifest could tell where there is none, and
     where captions are asked to be made of names and there are others.
     """
     walked: Walk | None = None
-    manifests = [root / name for name in MANIFESTS if (root / name).is_file()][:1]
+    if is_manifest(root):
+        root, manifests = root.parent, [root]
+    else:
+        manifests = [root / name for name in MANIFESTS if (root / name).is_file()][:1]
     if not manifests:
         walked = walk(root, made=MADE)
         manifests = manifests_among(walked.files)
     if manifests:
-        _refuse_names(root, captions_by, f"the captions of {manifests[0].relative_to(root)}")
-        layout = read_manifests(root, manifests, role, given, captions)
+        fields = captions_by if isinstance(captions_by, tuple) else ()
+        if not fields:
+            _refuse_names(root, captions_by, f"the captions of {manifests[0].relative_to(root)}")
+        layout = read_manifests(root, manifests, role, given, captions, fields)
         if walked is not None:
             layout.skipped += _left_out(root, walked, _unlisted(layout, walked), manifests)
         return layout
     assert walked is not None
+    if isinstance(captions_by, tuple):
+        raise Error(
+            f'{root} has no manifest whose lines could have the field "{captions_by[0]}"; give one that has, or '
+            f"--captions {nearest(captions_by[0], CAPTIONS_BY)}"
+        )
     if unknown := [name for name in (role, *given) if name is not None and name not in MEDIA]:
         raise Error(
             f'{root} has no manifest that says which of its files are "{unknown[0]}"; write a manifest.jsonl, or use '
@@ -132,7 +143,7 @@ def is_text(name: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
-def _refuse_names(root: Path, captions_by: CaptionsBy, what: str) -> None:
+def _refuse_names(root: Path, captions_by: Captions, what: str) -> None:
     if captions_by != "auto":
         raise Error(
             f"captions were asked to be made of names (--captions {captions_by}), but {root} has {what}; leave that "

@@ -18,6 +18,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cymatic.data.caption_fields import check_fields, fields_with_texts, groups_of
 from cymatic.data.rows import Layout, Row, Skipped, split_folders, split_named
 from cymatic.data.spelling import Spelling, on_windows_disk
 from cymatic.data.table_lines import CAPTION_FIELDS, FILE_ENDING, FILE_FIELDS, MANIFESTS, read_lines
@@ -35,13 +36,19 @@ def manifests_among(files: Iterable[Path]) -> list[Path]:
 
 
 def read_manifests(
-    root: Path, manifests: Sequence[Path], role: str | None, given: Collection[str], captions: bool
+    root: Path,
+    manifests: Sequence[Path],
+    role: str | None,
+    given: Collection[str],
+    captions: bool,
+    fields: Sequence[str] = (),
 ) -> Layout:
     """The rows of `manifests`, which lie in `root` or below, that have a file of `role`: None: of the role that most
     have.
 
-    given: further roles that are asked for, so that their keys name files even where those are missing. Raises Error
-    for a manifest that can't be read.
+    given: further roles that are asked for, so that their keys name files even where those are missing. fields: those
+    that captions are made of, where it is not the usual ones. Raises Error for a manifest that can't be read, and for a
+    field without any text.
     """
     asked = {*given} if role is None else {role, *given}
     read = []
@@ -53,17 +60,28 @@ def read_manifests(
             read.append((f"{where} line {number}", inside, line, files))
     if role is None:
         role = next(iter(_counted(files for *_, files in read)), AUDIO.name)
-    layout = Layout(_listed([path.relative_to(root) for path in manifests]), role)
+    named = _listed([path.relative_to(root) for path in manifests])
+    check_fields([line for *_, line, _ in read if isinstance(line, Mapping)], fields, named)
+    layout = Layout(named, role)
     for name, inside, line, files in read:
-        row = _row(inside, line, files, role, captions)
+        row = _row(inside, line, files, role, captions, fields)
         if isinstance(row, Row):
             layout.rows.append(row)
         else:
             layout.skipped.append(Skipped(name, row))
+    if captions and not fields and not layout.rows:
+        layout.why = _field_hint(line for *_, line, files in read if role in files)
     undecided = [row.files[role] for row in layout.rows if row.split is None]
     splits, _ = split_folders(root, undecided)
     layout.rows = [row.of_split(splits.get(row.files[role])) for row in layout.rows]
     return layout
+
+
+def _field_hint(lines: Iterable[Mapping[str, Any] | str | None]) -> str:
+    """How to say which fields are captions, where the lines have texts that could be."""
+    first = next((line for line in lines if isinstance(line, Mapping)), {})
+    fields = [name for name in fields_with_texts(first) if medium_of(str(first[name])) is None]
+    return f"--captions names the fields that are captions, of {', '.join(fields)}" if fields else ""
 
 
 def _listed(manifests: Sequence[Path]) -> str:
@@ -101,7 +119,12 @@ def _named(inside: _Inside, line: Mapping[str, Any], asked: Collection[str]) -> 
 
 
 def _row(
-    inside: _Inside, line: Mapping[str, Any] | str | None, files: Mapping[str, str], role: str, captions: bool
+    inside: _Inside,
+    line: Mapping[str, Any] | str | None,
+    files: Mapping[str, str],
+    role: str,
+    captions: bool,
+    fields: Sequence[str],
 ) -> Row | str:
     """One row of a manifest, or what is wrong with it."""
     needed = f'needs the texts "{role}" and "caption"' if captions else f'needs the text "{role}"'
@@ -109,7 +132,12 @@ def _row(
         return line
     if line is None or role not in files:
         return needed
-    caption = next((line[name] for name in CAPTION_FIELDS if name in line), None)
+    texts = groups_of(line, fields)
+    if fields:
+        caption = texts[0][0] if texts else None
+        needed = f"has no text in {', '.join(fields)}"
+    else:
+        caption = next((line[name] for name in CAPTION_FIELDS if name in line), None)
     if not (isinstance(caption, str) and caption.strip()):
         caption = None if captions else ""
     if caption is None:
@@ -130,7 +158,7 @@ def _row(
     if said not in (None, "") and split is None:
         return f'split "{said}" is none of train, valid, test'
     group = line.get("group")
-    return Row(paths, caption, split, None if group in (None, "") else str(group), line)
+    return Row(paths, caption, split, None if group in (None, "") else str(group), line, texts)
 
 
 class _Inside:

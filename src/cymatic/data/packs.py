@@ -10,7 +10,7 @@ from typing import Any
 
 from cymatic.config import nearest
 from cymatic.data.captions import caption_key
-from cymatic.data.captions_by_name import CaptionsBy
+from cymatic.data.captions_by_name import Captions
 from cymatic.data.folder import Folder, Item, in_one_spelling, read_folder
 from cymatic.data.rows import Skipped
 from cymatic.data.settings import Pack
@@ -49,7 +49,7 @@ def read_packs(
     role: str | None = None,
     given: Collection[str] = (),
     captions: bool = True,
-    captions_by: CaptionsBy = "auto",
+    captions_by: Captions = "auto",
 ) -> Sources:
     """Lists the clips of `packs`, whose relative folders lie in `base`. The settings: as in `read_layout`;
     `captions_by` is for packs that don't say it themselves.
@@ -158,7 +158,10 @@ def fingerprint(items: Sequence[Item], given: Collection[str] = ()) -> str:
     given: the roles of further files that count, too.
     """
     lines = sorted(
-        "\t".join([str(item.content), *(str(item.contents.get(role)) for role in given), item.split, item.caption])
+        "\t".join(
+            [str(item.content), *(str(item.contents.get(role)) for role in given), item.split, item.caption]
+            + [text for group in item.captions for text in group]
+        )
         for item in items
     )
     return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()

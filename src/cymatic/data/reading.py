@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from cymatic.data.audio_moves import transposed, transposed_caption
 from cymatic.data.cache import Cache
+from cymatic.data.caption_fields import Groups
 from cymatic.data.facts import check_unchanged, facts_of
 from cymatic.data.folder import Item
 from cymatic.data.rows import Skipped
@@ -30,7 +31,8 @@ class Example:
     """What a task sees of one row.
 
     target: what is learned, as the target's spec has it (mels and pictures float32, waveforms float16). given: by role,
-    what it is made from, each as its own spec has it. variants: other renderings of the target, met in turn, one an
+    what it is made from, each as its own spec has it. captions: what it may be called, drawn anew each time (see
+    `data.caption_fields`); none: `caption` alone. variants: other renderings of the target, met in turn, one an
     epoch. name: how messages call it. balanced_by: the value that it shares the draws of an epoch with, see
     `data.balance`; None: every epoch meets it.
     """
@@ -40,7 +42,15 @@ class Example:
     caption: str = ""
     variants: tuple[Tensor, ...] = ()
     name: str = ""
+    captions: Groups = ()
     balanced_by: str | None = None
+
+    def called(self, generator: torch.Generator) -> Example:
+        """The example under one of its captions: of a group that is drawn first, a text."""
+        if not self.captions:
+            return self
+        group = self.captions[int(torch.randint(len(self.captions), (), generator=generator))]
+        return replace(self, caption=group[int(torch.randint(len(group), (), generator=generator))])
 
 
 @dataclass(frozen=True)
@@ -182,12 +192,32 @@ class _Loader:
                 return [], [(medium.empty, False)] if 0.0 in self.moves else [], facts.problems
             given = {one.role: self._given(item, one) for one in self.given}
             name = str(item.path())
-            examples = [Example(tensor, given, caption, name=name) for caption, tensor in captioned if tensor.numel()]
+            groups = self._prompts(item.captions)
+            examples = [
+                # What is moved in pitch may only be called what it says then.
+                Example(tensor, given, caption, name=name, captions=groups if caption == item.caption else ())
+                for caption, tensor in captioned
+                if tensor.numel()
+            ]
             return examples, [], facts.problems
         except PromptError as error:
             return [], [(f"has a caption that can't be a prompt: {error}", True)], []
         except (Error, OSError) as error:
             return [], [(str(error).removeprefix(f"{item.path()} "), True)], []
+
+    def _prompts(self, groups: Groups) -> Groups:
+        """The texts that can be prompts."""
+        found = (tuple(filter(self._is_prompt, group)) for group in groups)
+        return tuple(group for group in found if group)
+
+    def _is_prompt(self, text: str) -> bool:
+        if text not in self.prompts:
+            try:
+                token_ids(text)
+            except PromptError:
+                return False
+            self.prompts.add(text)
+        return True
 
     def _too_long(self, seconds: float) -> str:
         return f"is {seconds:.1f} s long, more than the recipe's {self.longest:g} s"

@@ -43,7 +43,7 @@ class Row:
     """What a layout says about one row; `split` and `group` are None where it says nothing.
 
     files: by role, such as `{"picture": ..., "voice": ...}`. A role is the key of a manifest, or else the name of the
-    file's medium.
+    file's medium. captions: what else it may be called, see `data.caption_fields`.
     """
 
     files: Mapping[str, Path]
@@ -51,6 +51,7 @@ class Row:
     split: str | None = None
     group: str | None = None
     fields: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    captions: tuple[tuple[str, ...], ...] = ()
 
     def of_split(self, split: str | None) -> Row:
         """In that split where it says none itself."""

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from cymatic.config import Config
-from cymatic.data.captions_by_name import CaptionsBy
+from cymatic.data.captions_by_name import Captions
 
 Long = Literal["skip", "cut"]
 Scalar = bool | int | float | str
@@ -27,17 +27,21 @@ class Pack(Config):
     longest: float | None = Field(default=None, gt=0, le=600)  # seconds; the recipe's data.longest
     long: Long | None = None  # the recipe's data.long
     repeat: int = Field(default=1, ge=1, le=100)  # how often an epoch meets each of its clips
-    captions: CaptionsBy | None = None  # the recipe's data.captions
+    captions: Captions | None = None  # the recipe's data.captions
     transpose: tuple[Semitones, ...] = Field(default=(), max_length=48)  # further clips, each moved by so much
 
 
 class Augmentation(Config):
-    """How far clips are changed; 0 leaves them as they are.
+    """How far clips are changed; 0 leaves them as they are. The first five are for sounds, the others for pictures.
 
     gain: dB up or down at most; clips are at one loudness otherwise. shift: seconds that start and end are moved at
     most, inwards by cutting, outwards by silence. filter: dB of a smooth random equaliser (its spread). mix: share of
     textures (see `data.augment.is_texture`) that are overlaid with another clip of their caption. pitch: semitones that
     each clip is moved up, and down, to make two further clips, where its caption does not speak of pitch.
+
+    move: share of the side by which a picture is moved at most; zoom: share by which it is made larger or smaller;
+    colour: share by which red, green and blue are each made stronger or weaker; flip: mirrored half of the time, left
+    and right, where its caption does not speak of sides or of what is read.
     """
 
     gain: float = Field(default=0.0, ge=0, le=24)
@@ -45,25 +49,35 @@ class Augmentation(Config):
     filter: float = Field(default=0.0, ge=0, le=24)
     mix: float = Field(default=0.0, ge=0, le=1)
     pitch: float = Field(default=0.0, ge=0, le=6)
+    move: float = Field(default=0.0, ge=0, le=0.5)
+    zoom: float = Field(default=0.0, ge=0, le=0.5)
+    colour: float = Field(default=0.0, ge=0, le=0.9)
+    flip: bool = False
 
     @property
     def changes(self) -> bool:
-        """Whether anything is changed at each step."""
+        """Whether sounds are changed at each step."""
         return bool(self.gain or self.shift or self.filter or self.mix)
+
+    @property
+    def changes_pictures(self) -> bool:
+        """Whether pictures are."""
+        return bool(self.move or self.zoom or self.colour or self.flip)
 
 
 class DataSettings(Config):
     """A folder; or packs, whose relative folders lie in it. `long` says what happens to clips beyond `longest`.
 
-    captions: of which names captions are made where nothing else says them (see `data.captions_by_name`).
-    balance: a field of the items, `caption` among them: each of its values is met equally often in training, however
-    many items have it. augment: how examples are changed from step to step where a prior learns from them directly.
+    captions: of which names captions are made where nothing else says them (see `data.captions_by_name`); or the fields
+    of a manifest whose texts are drawn from, anew each time (see `data.caption_fields`). balance: a field of the
+    items, `caption` among them: each of its values is met equally often in training, however many items have it.
+    augment: how examples are changed from step to step where a prior learns from them directly.
     """
 
     folder: str | None = None
     longest: float = Field(default=10.0, gt=0, le=600)  # seconds
     long: Long = "skip"
     packs: tuple[Pack, ...] = ()
-    captions: CaptionsBy = "auto"
+    captions: Captions = "auto"
     balance: str | None = Field(default=None, min_length=1)
     augment: Augmentation = Augmentation()

@@ -86,7 +86,14 @@ MANIFESTS: dict[str, Callable[[Path, bool], Iterator[Line]]] = {
     "metadata.csv": _csv_lines,
     "captions.csv": _csv_lines,
 }
+# Of another name, that is given itself.
+BY_SUFFIX = {".jsonl": _json_lines, ".csv": _csv_lines}
 PARQUET = ".parquet"  # Hugging Face's, whose reader is larger than all of this package; told and not read
+
+
+def is_manifest(path: Path) -> bool:
+    """Whether it is a file that can be read as a manifest."""
+    return path.suffix in BY_SUFFIX and path.is_file()
 
 
 def read_lines(path: Path, captions: bool) -> list[Line]:
@@ -94,7 +101,7 @@ def read_lines(path: Path, captions: bool) -> list[Line]:
     if is_lfs_pointer(path):
         raise Error(f"{path} {IS_LFS_POINTER}")
     try:
-        return list(MANIFESTS[path.name](path, captions))
+        return list((MANIFESTS.get(path.name) or BY_SUFFIX[path.suffix])(path, captions))
     except (OSError, UnicodeDecodeError) as error:
         kind = "one JSON object a line" if path.suffix == ".jsonl" else "a header line and one row a line"
         raise Error(f"{path} can't be read ({error}); it should be UTF-8 with {kind}") from None

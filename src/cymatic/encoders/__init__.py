@@ -1,4 +1,4 @@
-"""Text, classes, features and sounds -> a condition (`Cond`). An encoder is added by its name in `Encoder`."""
+"""Text, classes, features, sounds, pictures -> a condition (`Cond`). An encoder is added by its name in `Encoder`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import get_args
 
 from cymatic.encoders.classes import ClassEncoder
 from cymatic.encoders.features import FeatureEncoder
+from cymatic.encoders.picture import PictureEncoder
 from cymatic.encoders.sound import SoundEncoder
 from cymatic.encoders.text import TextEncoder
 
-Encoder = TextEncoder | ClassEncoder | FeatureEncoder | SoundEncoder
+Encoder = TextEncoder | ClassEncoder | FeatureEncoder | SoundEncoder | PictureEncoder
 ENCODERS: tuple[type[Encoder], ...] = get_args(Encoder)

@@ -40,7 +40,8 @@ class ClassConfig(Config):
         """With the captions of the examples as names, where there are none yet. Raises Error without a caption."""
         if self.names:
             return self
-        names = sorted({one.caption for one in examples if one.caption})
+        called = {text for one in examples for group in one.captions for text in group}
+        names = sorted(called.union(one.caption for one in examples if one.caption))
         if not names:
             raise Error("a class encoder learns the captions of its data, and these have none; give data with captions")
         return ClassConfig(**{**dict(self), "names": tuple(names)})

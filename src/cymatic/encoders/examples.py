@@ -10,10 +10,14 @@ from torch import Tensor
 
 @runtime_checkable
 class Conditioned(Protocol):
-    """caption: what the item is called; given: what else is known of it, by role (see `data.examples.Example`)."""
+    """caption: what the item is called; captions: what else, in groups; given: what else is known of it, by role (see
+    `data.examples.Example`)."""
 
     @property
     def caption(self) -> str: ...
+
+    @property
+    def captions(self) -> tuple[tuple[str, ...], ...]: ...
 
     @property
     def given(self) -> Mapping[str, Tensor]: ...

@@ -27,8 +27,9 @@ class Domain:
 
     name: what a report calls outlines, such as "mel". outline: clip -> a vector of one size, for neighbours and
     diversity. targets: whether clips are targets (see `evaluable`), else values. features: clip -> the vectors that a
-    probe reads, by default the outline. losses: originals, what came of them -> what was lost, by measure. missing:
-    measures that could be there, and why they are not.
+    probe reads, by default the outline. losses: originals, what came of them -> what was lost, by measure. restored:
+    clip -> a value of the medium, to be shown; None where that takes more than the clip. missing: measures that could
+    be there, and why they are not.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Domain:
     targets: bool = False
     features: Callable[[Any], Sequence[Vector]] | None = None
     losses: Callable[[Sequence[Any], Sequence[Any]], Losses] | None = None
+    restored: Callable[[Any], Any] | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
 
     def outlines(self, clips: Sequence[Any]) -> Float[np.ndarray, "clips dim"]:

@@ -115,6 +115,7 @@ def evaluate(
     seed: int = 0,
     name: str = "the classifier",
     until: float | None = None,
+    most_shown: int = SHOWN,
     say: Callable[[str], None] = lambda line: None,
     on_clip: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> Evaluation:
@@ -122,7 +123,8 @@ def evaluate(
 
     Captions are asked for as `plan` says, take i with seed + i. The recogniser must not have learned from what is held
     out. until: a time (of `time.monotonic`) about which it ends: then fewer clips are made where that is needed, what
-    takes hundreds of clips is left out, and captions that fail are tried with more guidance. on_clip: told what is done
+    takes hundreds of clips is left out, and captions that fail are tried with more guidance. most_shown: captions of
+    which a clip each is kept to be shown. on_clip: told what is done
     to clips, with how many, and how many there are.
 
     Raises Error as `check_count`, `check_corpus`, `check_labels` and the model do.
@@ -174,7 +176,7 @@ def evaluate(
         _near(corpus, recogniser if until is None else None, domain, sets, reference, until, found)
     if recogniser is not None and until is not None:
         found.trial = _again(model, recogniser, truth, made, domain, asked, seed, until, found)
-    found.shown = _shown(sets)
+    found.shown = _shown(sets, most_shown)
     return found
 
 
@@ -352,15 +354,15 @@ def _again(
     return Trial(before, guidance, right, len(again))
 
 
-def _shown(sets: Mapping[str, Clips]) -> list[Shown]:
+def _shown(sets: Mapping[str, Clips], most: int) -> list[Shown]:
     first = {what: {c: rows[0] for c, rows in by_caption(some.captions).items()} for what, some in sets.items()}
     captions = sorted(first[MADE] or first[REAL], key=lambda caption: (caption not in first[REAL], caption))
-    step = max(1, len(captions) // SHOWN)
+    step = max(1, len(captions) // most)
 
     def one(what: str, caption: str) -> Any | None:
         row = first.get(what, {}).get(caption)
         return sets[what].values[row] if row is not None else None
 
     return [
-        Shown(caption, *(one(what, caption) for what in (REAL, THROUGH, MADE))) for caption in captions[::step][:SHOWN]
+        Shown(caption, *(one(what, caption) for what in (REAL, THROUGH, MADE))) for caption in captions[::step][:most]
     ]

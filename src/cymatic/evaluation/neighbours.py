@@ -19,6 +19,7 @@ from cymatic.evaluation.distances import squared_distances
 from cymatic.evaluation.intervals import Estimate, bootstrap, share
 
 COMPARED = 100  # training clips that stand for new ones where too few are held out
+SAME = 1e-6  # a distance of copies
 MANY = 30  # clips of different captions that tell how far clips lie from each other
 
 Rows = Float[np.ndarray, "clips dim"]
@@ -51,7 +52,8 @@ def neighbours(
 ) -> Neighbours | None:
     """Compares generated and real clips with the training clips of their captions.
 
-    For the comparison to be fair, let the held-out clips pass through what made the generated ones. Where fewer than
+    Training clips that are identical count as one, and a held-out clip that is one of them does not count. For the
+    comparison to be fair, let the held-out clips pass through what made the generated ones. Where fewer than
     `fewest` of them have a caption trained on, up to 100 training clips stand for them, each beside the others of its
     caption; and where most captions have one clip each, then 30 training clips or more all count as neighbours,
     whatever the caption. None where nothing can be compared, or the real clips are copies of training clips themselves.
@@ -68,24 +70,34 @@ def neighbours(
             return None
         generated_captions, train_captions = [""] * len(generated), [""] * len(train)
         held_out_captions = [""] * len(held_out)
+        train, train_captions = _each_once(train, train_captions)
         known, several = list(range(len(held_out))), list(range(len(train)))
     if len(known) >= fewest:
         usual = nearest(held_out[known], [held_out_captions[row] for row in known], train, train_captions)
-        of = f"{len(known)} clips held out"
+        whose = "clips held out"
     else:
         usual = _nearest_other(several[:COMPARED], train, train_captions)
-        of = f"{len(usual)} training clips from each other"
+        whose = "training clips from each other"
+    usual = usual[usual > SAME]
+    if not len(usual):
+        return None
     made = nearest(generated, generated_captions, train, train_captions)
     middle = float(np.median(usual))
-    if middle <= 0:
-        return None
     return Neighbours(
         float(np.median(made)),
         middle,
         bootstrap(lambda a, b: np.median(a) / max(float(np.median(b)), 1e-12), made, usual),
         share(int((made < np.percentile(usual, 1)).sum()), len(made)),
-        of,
+        f"{len(usual)} {whose}",
     )
+
+
+def _each_once(
+    clips: Float[np.ndarray, "clips dim"], captions: Sequence[str]
+) -> tuple[Float[np.ndarray, "distinct dim"], list[str]]:
+    """The clips without those that are identical to an earlier one, and their captions."""
+    rows = np.sort(np.unique(clips, axis=0, return_index=True)[1])
+    return clips[rows], [captions[row] for row in rows]
 
 
 def nearest(

@@ -33,9 +33,13 @@ def read_values(sources: Sources, medium: Medium[Any], *, seed: int = 0, on_clip
 
 def values_of(medium: Medium[Any]) -> Domain:
     """Values of `medium`, compared by their outlines."""
-    return Domain("outline", medium.outline)
+    return Domain("outline", medium.outline, restored=lambda value: value)
 
 
 def targets_of(medium: Medium[Any], spec: Spec) -> Domain:
     """Targets that are values of `medium` once they are restored, compared by the outlines of these."""
-    return Domain("outline", lambda target: medium.outline(medium.restore(target, spec, {})), targets=True)
+
+    def restored(target: Any) -> Any:
+        return medium.restore(target, spec, {})
+
+    return Domain("outline", lambda target: medium.outline(restored(target)), targets=True, restored=restored)

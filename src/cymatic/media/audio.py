@@ -119,4 +119,5 @@ AUDIO = Medium(
     preparation=(PREPARATION, LOUDNESS),
     details={"rate": ("rates", " Hz"), "channels": ("channels", "")},
     command=("sound", ".wav"),
+    recipe="text-to-sound",
 )

@@ -90,6 +90,7 @@ class Medium(Generic[Value]):
     preparation: tuple[float, ...] = (1,)
     details: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     command: tuple[str, str] | None = None  # the command that makes one, and the suffix that it usually has
+    recipe: str | None = None  # that a folder of them is trained by, where nobody names one
 
     def facts(self, path: Path) -> Facts:
         """What the file is like; it is read to its end.

@@ -242,4 +242,6 @@ PICTURE = Medium(
     sheet=sheet,
     preparation=(1,),
     details={"width": ("widths", ""), "height": ("heights", "")},
+    command=("picture", ".png"),
+    recipe="text-to-picture",
 )

@@ -18,7 +18,7 @@ from typing import Literal
 
 from cymatic.config import Config
 from cymatic.data.bulk_units import BulkInputs, Unit, read_inputs
-from cymatic.data.captions_by_name import CaptionsBy
+from cymatic.data.captions_by_name import Captions
 from cymatic.data.rows import Skipped, check_strictly
 from cymatic.data.shards import SHARD
 from cymatic.errors import Error
@@ -77,7 +77,7 @@ def encode_in_bulk(
     entropy: bool = False,
     strict: bool = False,
     device: str = "cpu",
-    captions_by: CaptionsBy = "auto",
+    captions_by: Captions = "auto",
     say: Callable[[str], None] = print,
     on_shard: Callable[[int, int], None] = lambda done, total: None,
 ) -> Totals:

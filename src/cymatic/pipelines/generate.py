@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, SupportsIndex, overload
 
@@ -24,6 +25,8 @@ from cymatic.media import MEDIA
 from cymatic.media.medium import Medium
 from cymatic.pipelines import editing
 from cymatic.pipelines.asked import AT_ONCE, OnPreview, Prompt, check_count, check_seconds, described
+from cymatic.pipelines.embed import Embedder
+from cymatic.pipelines.ranking import Ranking, load_ranker
 from cymatic.priors import PRIORS
 from cymatic.priors.progress import OnEstimate, OnStep
 from cymatic.scalars import Number
@@ -58,6 +61,7 @@ class Generator:
         file: PipelineFile,
         name: str = "unnamed",
         sha256: str = "",
+        ranker: Path | None = None,
     ) -> None:
         self.encoder, self.prior = encoder.eval(), prior.eval()
         self.codec: Any = None if codec is None else codec.eval()
@@ -70,6 +74,7 @@ class Generator:
         self.gives = self.spec if vocoder is None else vocoder.config.gives
         self.medium: Medium[Any] = MEDIA[self.gives.medium]
         self.familiarity = Familiarity(file.captions)
+        self._ranker = ranker
 
     @classmethod
     def from_folder(
@@ -86,8 +91,16 @@ class Generator:
         parts = {part: load_part(places[part], kinds[part]).to(device) for part in kinds if part in places}
         return cls(
             parts["encoder"], parts["prior"], codec=parts.get("codec"), vocoder=parts.get("vocoder"), file=file,
-            name=name or folder.name, sha256=fingerprint(list(places.values())),
+            name=name or folder.name, sha256=fingerprint(list(places.values())), ranker=file.ranker_of(folder),
         )  # fmt: skip
+
+    @cached_property
+    def ranker(self) -> Embedder:
+        """The aligned encoders inside the model, read when they are first needed. Raises ModelError where there are
+        none."""
+        if self._ranker is None:
+            raise ModelError(f"{self.name} has no ranker of its own; give one: ranker=cymatic.load(MODEL)")
+        return load_ranker(self._ranker)
 
     def _check_fit(self) -> None:
         prior, codec, vocoder, name = self.prior, self.codec, self.vocoder, self.name
@@ -158,6 +171,8 @@ class Generator:
         *,
         seed: SupportsIndex = 0,
         n: SupportsIndex | None = None,
+        keep: SupportsIndex | None = None,
+        ranker: Embedder | None = None,
         seconds: Number | None = None,
         allow_untrained: bool = False,
         on_step: OnStep | None = None,
@@ -166,6 +181,8 @@ class Generator:
     ) -> Any:
         """What `prompt` says; with `n`, a list of n with seeds seed, seed + 1, ...
 
+        keep: of the n the best so many, best first, by aligned encoders that were loaded (`ranker`), else by the
+        model's own; each has its `score` in its info.
         seconds: the length, where it has one; otherwise the model chooses. on_step: called between steps with how many
         are done and how many there are; what it raises ends the work. on_preview: called likewise, with the values that
         are being made as they stand. settings: of `settings`, such as guidance (how strongly the prompt is followed; 1
@@ -173,6 +190,12 @@ class Generator:
         a setting out of range, ModelError for a model that is untrained, makes no finite numbers or has no previews.
         """
         count, seed = check_count(seed, 1 if n is None else n)
+        ranking = None
+        if keep is not None:
+            spec = self.encoder.config.reads
+            given = None if spec is None else spec.medium
+            some = None if n is None else count
+            ranking = Ranking.of(keep, some, ranker or self.ranker, prompt, given, self.medium)
         how = self.sampling(settings)
         lengths, size = (None, None) if seconds is None else self.asked(seconds)
         if on_preview is not None:
@@ -192,6 +215,8 @@ class Generator:
                     **how.model_dump(),
                 )
                 made += self.finished(self.decoded(found, columns), seeds[0], info, size)
+        if ranking is not None:
+            return ranking.best(made, prompt)
         return made[0] if n is None else made
 
     def sampling(self, settings: Mapping[str, Any]) -> Any:

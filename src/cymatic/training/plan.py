@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from cymatic.data.batches import Sequenced
-from cymatic.data.examples import Data
+from cymatic.data.examples import Data, captions_of
 from cymatic.errors import Error
 from cymatic.training.loop import MEASURING
 from cymatic.training.muon import Muon, clip_each_side
@@ -26,8 +26,10 @@ TRIED, TRIED_FOR, TRIED_SHARE = 8, 10.0, 0.03  # batches; seconds at most; of th
 def describe_data(data: Data) -> tuple[str, ...]:
     """What items there are, and what a part reads of them."""
     captions = {one.caption for one in data.train if one.caption}
+    texts = len(captions_of(data.train))
     minutes = f"{data.seconds / 60:.1f} minutes" if data.seconds else ""
-    said = ", ".join(filter(None, (minutes, f"{len(captions)} captions" if captions else "")))
+    others = f" in {texts} texts" if texts > len(captions) else ""
+    said = ", ".join(filter(None, (minutes, f"{len(captions)} captions{others}" if captions else "")))
     return (
         f"data   {len(data.train)} items to train on{f' ({said})' if said else ''}, {len(data.valid)} held out",
         f"reads  {data.spec.describe()}",

@@ -17,6 +17,7 @@ from cymatic.data.captions import spelt_alike
 from cymatic.data.reading import Example
 from cymatic.errors import Error
 from cymatic.evaluation.captions import balanced
+from cymatic.evaluation.contact import CONTACTS, MOST_SHOWN, contact_sheet
 from cymatic.evaluation.corpus import Clips, Corpus
 from cymatic.evaluation.domain import Domain
 from cymatic.evaluation.evaluable import Named
@@ -55,8 +56,8 @@ def report_on(
     seconds: float | None = None,
     say: Callable[[str], None] = print,
 ) -> list[str]:
-    """The verdict on the model in `run`, also written there as text and, with its numbers, as JSON; none where the
-    stage has none (see `built.Built`).
+    """The verdict on the model in `run`, also written there as text and, with its numbers, as JSON, and what it made
+    beside real clips as a sheet where these can be drawn; none where the stage has none (see `built.Built`).
 
     seconds: what it may take, by default 6 % of the training time, from 10 to 60.
 
@@ -69,7 +70,7 @@ def report_on(
         return []
     data: Any = built.data
     try:
-        for name in (VERDICT_TEXT, VERDICT_JSON, TRACEBACK):
+        for name in (VERDICT_TEXT, VERDICT_JSON, CONTACTS, TRACEBACK):
             (run / name).unlink(missing_ok=True)
         budget = min(max(SHARE * progress.seconds, LEAST) if seconds is None else seconds, MOST)
         say(f"trained; evaluating what it makes ({budget:.0f} s at most)")
@@ -80,6 +81,7 @@ def report_on(
             further=built.recipe.stages[built.name].start is not None,
         )  # fmt: skip
         lines = sentences(about, found)
+        contact_sheet(run / CONTACTS, found.shown, domain, model.medium)
         took = round(time.monotonic() - began, 1)
         values = {
             "format": 2,
@@ -130,7 +132,7 @@ def assess(
         why = str(error)
     few = len(counts) <= MADE
     count = len(counts) * min(TAKES, MADE // len(counts)) if few else MADE
-    found = evaluate(model, Corpus.of(learned, held), probe, domain, n=count, until=until)
+    found = evaluate(model, Corpus.of(learned, held), probe, domain, n=count, until=until, most_shown=MOST_SHOWN)
     if why:
         found = replace(found, missing={**found.missing, "accuracy": why})
     words = probe is not None and probe.question == WORD

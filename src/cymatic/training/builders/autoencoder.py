@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from cymatic.codecs import CODECS
+from cymatic.data.augment_pictures import picture_augmenter
 from cymatic.data.batches import Bucketed, RandomCrops, Sequenced
 from cymatic.data.examples import Data, Reading, load_examples
 from cymatic.errors import Error, ModelError
@@ -65,7 +66,8 @@ def _batches(context: Context, stage: AutoencoderStage, data: Data, part: Any) -
     settings = stage.training
     seed = mixed(settings.seed, 1)
     if stage.segment is None:
-        return Bucketed(data.epoch, settings.batch, seed, frames=settings.frames, **context.ranks)
+        change = picture_augmenter(context.recipe.data.augment, data.spec, mixed(settings.seed, 3))
+        return Bucketed(data.epoch, settings.batch, seed, frames=settings.frames, change=change, **context.ranks)
     if settings.frames is not None:
         raise Error("training.frames bounds batches of whole items, and segments are of one length; leave it out")
     cell = part.cell

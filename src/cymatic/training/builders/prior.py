@@ -12,8 +12,9 @@ from torch import nn
 
 from cymatic.codecs import CODECS
 from cymatic.data.augment import Augmenter
+from cymatic.data.augment_pictures import picture_augmenter
 from cymatic.data.batches import Bucketed, Sequenced, Streamed, longest_of
-from cymatic.data.examples import Data, Example, Reading, at_other_pitches, load_examples
+from cymatic.data.examples import Data, Example, Reading, at_other_pitches, captions_of, load_examples
 from cymatic.encoders import ENCODERS
 from cymatic.errors import Error
 from cymatic.evaluation.domain import MELS, Domain
@@ -124,7 +125,10 @@ def _over_targets(context: Context, stage: PriorStage) -> Built:
     data = _learnable(context, task, data, data.train)
     settings = recipe.data.augment
     if (settings.changes or settings.pitch) and not spec.vocoded:
-        raise Error(f"data.augment changes sounds, and this prior learns {MEDIA[spec.medium].nouns}; leave it out")
+        raise Error(
+            f"data.augment changes sounds by gain, shift, filter, mix and pitch, and this prior learns "
+            f"{MEDIA[spec.medium].nouns}; leave them out"
+        )
     examples = [*data.epoch, *(at_other_pitches(data, recipe.data, settings.pitch) if settings.pitch else ())]
     built = Built(
         recipe, name, data, task, _batches(context, recipe, examples, spec), _known(task, data.valid),
@@ -138,7 +142,8 @@ def _batches(context: Context, recipe: Recipe, examples: list[Example], spec: An
     """The batches of a run, each item changed as the recipe's `data.augment` says."""
     settings = recipe.stages[context.name].training
     augment = recipe.data.augment
-    change = Augmenter(augment, examples, spec, mixed(settings.seed, 3)) if augment.changes else None
+    seed = mixed(settings.seed, 3)
+    change = Augmenter(augment, examples, spec, seed) if augment.changes else picture_augmenter(augment, spec, seed)
     return Bucketed(
         examples, settings.batch, mixed(settings.seed, 1), frames=settings.frames, change=change, **context.ranks
     )
@@ -282,7 +287,7 @@ def _complete(
         if (vocoder := vocoder_for(context.recipe.vocoder, spec)) is not None:
             save_part(run / "vocoder", vocoder, half=vocoder.kept_half)
             named["vocoder"] = "vocoder"
-        known = captions or sorted({one.caption for one in data.train if one.caption})  # type: ignore[attr-defined]
+        known = captions or captions_of(data.train)  # type: ignore[arg-type]
         file = PipelineFile(parts=named, captions=tuple(known)[:MOST_CAPTIONS], sampling=stage.sampling)
         write_pipeline(run, file)
 
