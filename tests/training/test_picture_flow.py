@@ -200,6 +200,8 @@ def test_parts_that_do_not_fit_are_refused(model: Any, tmp_path: Path) -> None:
     other = GridFlowPrior(GridFlowConfig(grid=(8, 4, 8), cond_dim=16, width=32, depth=1, heads=2))
     with pytest.raises(ModelError, match="latents of 8 x 8 x 8 numbers, and its prior makes 8 x 4 x 8"):
         Generator(model.encoder, other, codec=model.codec, file=model_file(), name="mine")
+    with pytest.raises(ModelError, match="its prior is over latents, and it has no codec"):
+        Generator(model.encoder, model.prior, file=model_file(), name="mine")
     save_part(tmp_path / "prior", model.prior)
     again = load_part(tmp_path / "prior", PRIORS)
     assert again.config == model.prior.config and int(again.steps_trained) == int(model.prior.steps_trained)
