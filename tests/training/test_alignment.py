@@ -13,7 +13,7 @@ from tests.helpers import interrupted_after, quiet
 import cymatic
 from cymatic.data.batches import Batch, collate
 from cymatic.data.reading import Example
-from cymatic.encoders.align import chance
+from cymatic.encoders.align import chance, same
 from cymatic.encoders.picture import PictureConfig, PictureEncoder
 from cymatic.encoders.text import TextConfig, TextEncoder
 from cymatic.hub.parts import load_part
@@ -21,7 +21,7 @@ from cymatic.hub.pipeline_file import read_pipeline
 from cymatic.media.picture import Picture
 from cymatic.training.recipe import Recipe
 from cymatic.training.stages import AlignmentStage
-from cymatic.training.tasks.alignment import AlignmentTask, same
+from cymatic.training.tasks.alignment import AlignmentTask
 from cymatic.training.train import read_run, train
 
 PICTURE = {"kind": "picture", "picture": {"size": 16}, "halvings": 2, "width": 16, "depth": 1, "heads": 2, "dim": 16}
