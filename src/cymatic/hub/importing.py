@@ -13,6 +13,7 @@ from cymatic.errors import Error, ModelError
 from cymatic.files import sync
 from cymatic.hub.parts import save_part
 from cymatic.hub.pipeline_file import PipelineFile, write_pipeline
+from cymatic.hub.readers.clip import is_clip, read_clip
 from cymatic.hub.readers.melgan import import_melgan
 from cymatic.hub.readers.mingpt import read_gpt
 from cymatic.hub.readers.peer_codecs import read_peer
@@ -42,21 +43,27 @@ def import_model(
     """Writes the parts that were given into `folder`; with a codec and a prior that is a model, heard by Griffin-Lim
     where no vocoder was given. All is read before anything is written.
 
-    source: a waveform codec, as `read_peer` reads it: a folder or file of EnCodec, DAC or Mimi, which is a model of its
-    own for `cymatic encode` and `decode`. codec, prior: checkpoints of SpecVQGAN or MelSpec_GPT_VQVAE, with their YAML
-    where there is one; classes: the names of the prior's classes, in the order of their numbers; vocoder: MelGAN's
-    `best_netG.pt`, with its `args.yml`; on_file: told how many of the files that were given are read, and their number.
+    source: a model of its own: a waveform codec as `read_peer` reads it, a folder or file of EnCodec, DAC or Mimi, for
+    `cymatic encode` and `decode`; or a folder of CLIP's, encoders by which pictures are found and ranked. codec, prior:
+    checkpoints of SpecVQGAN or MelSpec_GPT_VQVAE, with their YAML where there is one; classes: the names of the prior's
+    classes, in the order of their numbers; vocoder: MelGAN's `best_netG.pt`, with its `args.yml`; on_file: told how
+    many of the files that were given are read, and their number.
 
     Raises Error for a folder that is in the way and where nothing was given, ModelError for what does not fit.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise Error(f"{folder} is there already; give a new folder")
     if source is not None and (codec or prior) is not None:
-        raise Error(f"{source} is a waveform codec, and priors over its codes can't be imported; give it alone")
+        raise Error(f"{source} is a model of its own, and priors over its codes can't be imported; give it alone")
     parts: dict[str, nn.Module] = {}
     files = sum(file is not None for file in (source, codec, prior, vocoder))
     on_file(0, files)
-    if source is not None:
+    pipeline = PipelineFile(parts={"codec": "codec"})
+    if source is not None and is_clip(source):
+        clip = read_clip(source)
+        parts = {"picture": clip.picture, "caption": clip.text}
+        pipeline = PipelineFile(parts={name: name for name in parts}, scale=clip.scale)
+    elif source is not None:
         peer = parts["codec"] = read_peer(source)
         try:
             check_codes_suffice(peer, str(folder))
@@ -101,7 +108,7 @@ def import_model(
             sampling = {"guidance": 1.0, "top_k": 100}
             write_pipeline(made, PipelineFile(parts={name: name for name in parts}, captions=names, sampling=sampling))
         elif source is not None:
-            write_pipeline(made, PipelineFile(parts={"codec": "codec"}))
+            write_pipeline(made, pipeline)
         if folder.exists():
             folder.rmdir()
         sync(made)
