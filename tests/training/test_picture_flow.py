@@ -30,8 +30,9 @@ from cymatic.training.train import train
 
 FLOW = "width: 32, depth: 1, heads: 2"
 LATENTS = [
-    "codec.picture={size: 32}", "codec.width=8", "codec.multiples=[1,2]", "codec.groups=4", "codec.latent=8", "codec.patch=[2,2]",
-    "codec.training={batch: 4, warmup: 2, steps: 4}", f"prior.part={{kind: grid-flow, {FLOW}}}",
+    "codec.picture={size: 32}", "codec.width=8", "codec.multiples=[1,2]", "codec.groups=4", "codec.latent=8",
+    "codec.patch=[2,2]", "codec.training={batch: 4, warmup: 2, steps: 4}",
+    f"prior.part={{kind: grid-flow, {FLOW}}}",
     "prior.encoder.dim=16", "prior.training={batch: 4, warmup: 2, steps: 6, checkpoint_steps: 3}",
     "prior.sampling={steps: 3}",
 ]  # fmt: skip
