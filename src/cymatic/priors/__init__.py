@@ -27,6 +27,7 @@ from typing import get_args
 from cymatic.priors.flow import FlowPrior
 from cymatic.priors.gpt import GPTPrior
 from cymatic.priors.gpt_vae import GPTVAE
+from cymatic.priors.seq2seq import Seq2SeqPrior
 
-Prior = FlowPrior | GPTPrior | GPTVAE
+Prior = FlowPrior | GPTPrior | GPTVAE | Seq2SeqPrior
 PRIORS: tuple[type[Prior], ...] = get_args(Prior)

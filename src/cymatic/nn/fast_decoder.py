@@ -1,0 +1,115 @@
+"""The decoder of an `EncoderDecoder` one token at a time, as fast as a CPU reads its weights.
+
+The same numbers as `EncoderDecoder.decode` up to rounding: weights in the order in which they are read best
+(`PackedLinear`), one product for queries, keys and values, and the keys and values of the other sequence made once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import gelu, scaled_dot_product_attention
+
+from cymatic.nn.encoder_decoder import DecoderBlock, EncoderDecoder, GatedFeedForward, Sublayer
+from cymatic.nn.kv_cache import KVCache
+from cymatic.nn.linear import PackedLinear
+
+
+class DecoderState(NamedTuple):
+    """What a decoder keeps from step to step. caches: of its own tokens; given: keys and values of the other sequence;
+    bias: what is added to the logits of looking there, 0 or -inf, `[rows, 1, 1, m]`, or None."""
+
+    caches: list[KVCache]
+    given: list[Float[Tensor, "rows 2 heads m dim"]]
+    bias: Float[Tensor, "rows 1 1 m"] | None
+
+    def narrow(self, kept: Bool[Tensor, " rows"]) -> DecoderState:
+        """The state of those rows alone that are True in `kept`."""
+        bias = None if self.bias is None else self.bias[kept]
+        return DecoderState([cache.narrow(kept) for cache in self.caches], [kv[kept] for kv in self.given], bias)
+
+
+class FastDecoder:
+    """For at most so many `rows`. It holds copies of the weights: made once for a sequence of steps, and thrown away
+    before the weights change."""
+
+    @torch.no_grad()
+    def __init__(self, network: EncoderDecoder, *, rows: int) -> None:
+        self.network = network
+        self.blocks = [_Packed.of(block, rows) for block in network.blocks]
+        self.head = PackedLinear(network.head.weight, network.head.bias, rows=rows)
+
+    def __call__(self, tokens: Int[Tensor, " rows"], at: int, state: DecoderState) -> Float[Tensor, "rows outputs"]:
+        """Logits after one more token, the one at place `at`, whose keys and values go into the caches."""
+        x = self.network.embed(tokens[:, None], at)[:, 0]
+        for block, cache, kv in zip(self.blocks, state.caches, state.given, strict=True):
+            x = block(x, at, cache, kv, state.bias)
+        return self.head(self.network.norm(x))
+
+
+class _Packed(NamedTuple):
+    """A block's sublayers with their weights packed; gate_norm: of a gated layer in the middle."""
+
+    attention: Sublayer
+    cross: Sublayer
+    feed: Sublayer
+    heads: int
+    qkv: PackedLinear
+    out: PackedLinear
+    cross_q: PackedLinear
+    cross_out: PackedLinear
+    widen: PackedLinear
+    gate_norm: nn.LayerNorm | None
+    narrow_feed: PackedLinear
+
+    @classmethod
+    def of(cls, block: DecoderBlock, rows: int) -> _Packed:
+        own, other, middle = block.attention.f, block.cross.f, block.feed.f
+
+        def pack(*layers: nn.Linear) -> PackedLinear:
+            biases = [layer.bias for layer in layers if layer.bias is not None]
+            weight = torch.cat([layer.weight for layer in layers])
+            return PackedLinear(weight, torch.cat(biases) if biases else None, rows=rows)
+
+        return cls(
+            block.attention, block.cross, block.feed, own.heads, pack(own.q, own.kv), pack(own.out), pack(other.q),
+            pack(other.out), pack(middle.widen), middle.norm if isinstance(middle, GatedFeedForward) else None,
+            pack(middle.narrow),
+        )  # fmt: skip
+
+    def __call__(self, x: Tensor, at: int, cache: KVCache, given: Tensor, bias: Tensor | None) -> Tensor:
+        rows, width = x.shape
+        qkv = self.qkv(self.attention.before(x)).view(rows, 3, self.heads, 1, -1)
+        k, v = cache.append(qkv.narrow(1, 1, 2), at)
+        y = scaled_dot_product_attention(qkv[:, 0], k, v)
+        x = self.attention.add(x, self.out(y.view(rows, width)))
+        q = self.cross_q(self.cross.before(x)).view(rows, self.heads, 1, -1)
+        y = scaled_dot_product_attention(q, given[:, 0], given[:, 1], attn_mask=bias)
+        x = self.cross.add(x, self.cross_out(y.view(rows, width)))
+        x_before = self.feed.before(x)
+        if self.gate_norm is None:
+            hidden = self.widen.gelu(x_before)
+        else:
+            gate, value = self.widen(x_before).chunk(2, dim=-1)
+            hidden = self.gate_norm(gelu(gate) * value)
+        return self.feed.add(x, self.narrow_feed(hidden))
+
+
+def decoder_state(
+    network: EncoderDecoder,
+    tokens: Int[Tensor, "rows n"],
+    given: Sequence[Tensor],
+    valid: Bool[Tensor, "rows m"],
+    capacity: int,
+) -> tuple[Float[Tensor, "rows width"], DecoderState]:
+    """What stands after `tokens`, and the state with room for `capacity` tokens, these included."""
+    whole = bool(valid.all())
+    bias = None if whole else torch.zeros(valid.shape, device=valid.device).masked_fill(~valid, -torch.inf)
+    caches = network.new_caches(len(tokens), capacity)
+    mask = None if whole else valid[:, None, None, :]
+    hidden = network.decode(tokens, list(given), mask, caches)[:, -1]
+    return hidden, DecoderState(caches, list(given), None if bias is None else bias[:, None, None])
