@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -19,6 +19,7 @@ from cymatic.priors import PRIORS, Prior
 from cymatic.priors.flow import FlowConfig, FlowPrior
 from cymatic.priors.gpt import GPTConfig, GPTPrior
 from cymatic.priors.gpt_vae import GPTVAE, GPTVAEConfig
+from cymatic.priors.masked import MaskedConfig, MaskedPrior
 from cymatic.priors.order import flatten
 from cymatic.priors.seq2seq import Seq2SeqConfig
 from cymatic.signal.mel import MelSpec
@@ -86,11 +87,15 @@ ROWS = {
     "gpt-vae over pictures": codes(GPTVAEConfig(decoder=GPTConfig(**SHAPE, **PICTURE), latent=8), (8, 8, 8)),
     "seq2seq": codes(Seq2SeqConfig(**SHAPE), WHOLE),
     "seq2seq, as bart": codes(Seq2SeqConfig(**SHAPE, style="bart", encoder_heads=4, encoder_hidden=24), WHOLE),
+    "masked": codes(MaskedConfig(**SHAPE), WHOLE),
+    "masked, by halton": replace(codes(MaskedConfig(**SHAPE), WHOLE), often={"order": "halton", "steps": 6}),
 }
 OVER_CODES = {name: row for name, row in ROWS.items() if not isinstance(row.prior, FlowPrior)}
+SEQUENTIAL = {name: row for name, row in OVER_CODES.items() if not isinstance(row.prior, MaskedPrior)}
 OF_ANY_LENGTH = {name: row for name, row in ROWS.items() if row.lengths[0] != row.lengths[1]}
 every_prior = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 every_code_prior = pytest.mark.parametrize("row", OVER_CODES.values(), ids=OVER_CODES)
+every_sequential_prior = pytest.mark.parametrize("row", SEQUENTIAL.values(), ids=SEQUENTIAL)
 every_prior_of_any_length = pytest.mark.parametrize("row", OF_ANY_LENGTH.values(), ids=OF_ANY_LENGTH)
 
 
@@ -371,7 +376,7 @@ def test_a_dropped_condition_is_as_none_at_all(row):
     torch.testing.assert_close(gpt(row)(sequence, a.null()), gpt(row)(sequence, None), atol=1e-5, rtol=0)
 
 
-@every_code_prior
+@every_sequential_prior
 def test_the_end_comes_only_where_a_column_begins(row):
     model = gpt(row)
     logits = model(sequence_of(row, row.target())[:, :-1], conds([3, 2, 4]))
@@ -383,7 +388,7 @@ def test_the_end_comes_only_where_a_column_begins(row):
     assert can_end.tolist() == [3, 6, 9, 12, 15, 18, 21]
 
 
-@every_code_prior
+@every_sequential_prior
 def test_what_is_begun_is_continued_as_if_it_had_been_sampled(row):
     cond, wanted = conds([3, 2, 4]), torch.tensor([8, 8, 8])
     whole, _ = row.sample(cond, [1, 2, 3], lengths=wanted)

@@ -10,7 +10,7 @@ bart: each sublayer is `norm(x + f(x))`, the layer in the middle `W gelu(A x)`, 
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -133,7 +133,7 @@ class Sublayer(nn.Module):
         super().__init__()
         self.of_sum = style == "bart"
         self.before = nn.Identity() if self.of_sum else nn.LayerNorm(width)
-        self.f = f
+        self.f: Any = f
         self.after = nn.LayerNorm(width) if normed else nn.Identity()
         self.dropout = nn.Dropout(dropout)
 

@@ -16,8 +16,10 @@ by its name in `Prior`. Nobody outside needs to know which of them it holds, sin
   drawn where none are given. Item i depends on `seeds[i]` and its own condition alone. settings: of `sampling`, with
   `guidance` among them (1 is none); on_step: called between steps, see `priors.progress`.
 
-Those over codes `[batch, rows, columns]` (GPTPrior, GPTVAE) also have `config.codes`, `config.rows` and
-`config.size(row)`, which say how many different codes each row has, and continue a `start` in `sample`.
+Those over codes `[batch, rows, columns]` (GPTPrior, GPTVAE, Seq2SeqPrior, MaskedPrior) also have `config.codes`,
+`config.rows` and `config.size(row)`, which say how many different codes each row has, and continue a `start` in
+`sample`. Grids of one size, such as those of pictures, are continued by whole rows, and MaskedPrior fills in any
+places that are not to `keep`.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ from typing import get_args
 from cymatic.priors.flow import FlowPrior
 from cymatic.priors.gpt import GPTPrior
 from cymatic.priors.gpt_vae import GPTVAE
+from cymatic.priors.masked import MaskedPrior
 from cymatic.priors.seq2seq import Seq2SeqPrior
 
-Prior = FlowPrior | GPTPrior | GPTVAE | Seq2SeqPrior
+Prior = FlowPrior | GPTPrior | GPTVAE | Seq2SeqPrior | MaskedPrior
 PRIORS: tuple[type[Prior], ...] = get_args(Prior)
