@@ -37,8 +37,8 @@ UNIONS = {
         "from cymatic.media.curve import CURVE",
     ),
     "codecs/__init__.py": (
-        "Codec = SpectrogramCodec | WaveformCodec",
-        "Codec = SpectrogramCodec | WaveformCodec | CurveCodec",
+        "Codec = SpectrogramCodec | WaveformCodec | PictureCodec | PaletteCodec",
+        "Codec = SpectrogramCodec | WaveformCodec | PictureCodec | PaletteCodec | CurveCodec",
         "from cymatic.codecs.curve import CurveCodec",
     ),
     "encoders/__init__.py": (

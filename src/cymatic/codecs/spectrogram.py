@@ -6,22 +6,19 @@ Iashin and Rahtu (2021, arXiv 2110.08791) after Esser et al. (2021, arXiv 2012.0
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, Self, cast
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import field_validator, model_validator
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import pad
 
 from cymatic.batch_shard import BatchShard
+from cymatic.codecs.grid import GridCodec, PlaceQuantizerConfig
 from cymatic.errors import Error
 from cymatic.latent import Latent, Reconstruction
-from cymatic.nn.autoencoder import Autoencoder
-from cymatic.nn.pyramid import Down, PyramidShape, Up
+from cymatic.nn.pyramid import PyramidShape
 from cymatic.nn.trained import refuse_untrained
-from cymatic.quantizers import GridQuantizer, GridQuantizerConfig, build_quantizer
-from cymatic.quantizers.vector import VectorQuantizerConfig
 from cymatic.signal.mel import PRESETS, MelSpec, NamedMel
 
 
@@ -39,18 +36,7 @@ class SpectrogramCodecConfig(SpectrogramShape):
 
     kind: Literal["spectrogram"] = "spectrogram"
     mel: NamedMel = PRESETS["sound-24k"]
-    quantizer: GridQuantizerConfig
-
-    @field_validator("quantizer", mode="before")
-    @classmethod
-    def _vector_by_default(cls, values: Any) -> Any:
-        return {"kind": "vector", **values} if isinstance(values, dict) else values
-
-    @model_validator(mode="after")
-    def _one_code_a_place(self) -> Self:
-        if not isinstance(self.quantizer, VectorQuantizerConfig) and self.quantizer.levels != 1:
-            raise ValueError(f"a place of a grid has one code, and the quantizer gives {self.quantizer.levels} levels")
-        return self
+    quantizer: PlaceQuantizerConfig
 
     @property
     def reads(self) -> MelSpec:
@@ -72,7 +58,7 @@ class SpectrogramCodecConfig(SpectrogramShape):
         return SpectrogramCodecConfig(**{**dict(self), "mel": spec})
 
 
-class SpectrogramCodec(Autoencoder):
+class SpectrogramCodec(GridCodec):
     """mel `[batch, mels, frames]` -> codes `[batch, rows, columns]` -> mel, of any length.
 
     Rows and frames are padded to whole cells with the mel's silence, and the padding is cut off again. The norms and
@@ -87,61 +73,16 @@ class SpectrogramCodec(Autoencoder):
     config_class: ClassVar[type[SpectrogramCodecConfig]] = SpectrogramCodecConfig
     mean: Tensor
     std: Tensor
-    steps_trained: Tensor
 
     def __init__(self, config: SpectrogramCodecConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config, channels=1)
         self.register_buffer("mean", torch.zeros(config.mel.mels, 1))
         self.register_buffer("std", torch.ones(config.mel.mels, 1))
-        self.register_buffer("steps_trained", torch.zeros((), dtype=torch.int64))
-        self.encoder = Down(config, channels=1)
-        self.to_codes = nn.Conv2d(config.latent, config.quantizer.dim, 1)
-        self.quantizer = cast(GridQuantizer, build_quantizer(config.quantizer))
-        self.from_codes = nn.Conv2d(config.quantizer.dim, config.latent, 1)
-        self.decoder = Up(config, channels=1)
 
     @property
     def rows(self) -> int:
         """Codes in a column."""
         return -(-self.config.mel.mels // self.config.cell[0])
-
-    @property
-    def size(self) -> int:
-        """Codes in the codebook."""
-        return int(self.quantizer.sizes[0])
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """How many codes each row has to choose from."""
-        return (self.size,) * self.rows
-
-    @property
-    def cell(self) -> int:
-        """Frames of a column."""
-        return self.config.cell[1]
-
-    def columns(self, length: int) -> int:
-        """Columns that cover `length` frames."""
-        return -(-length // self.cell)
-
-    def length(self, columns: int) -> int:
-        """Frames of a mel that has `columns` columns."""
-        return columns * self.cell
-
-    @property
-    def last(self) -> nn.Parameter:
-        """The decoder's last weights, at which the adaptive weight compares gradients."""
-        return self.decoder.last
-
-    def matrices(self) -> list[nn.Parameter]:
-        """The 3 x 3 convolutions inside both halves, for Muon; the last one is left out."""
-        return [
-            cast(nn.Parameter, layer.weight)
-            for half in (self.encoder, self.decoder)
-            for layer in half.modules()
-            if isinstance(layer, nn.Conv2d) and layer.weight is not self.last and layer.kernel_size == (3, 3)
-        ]
 
     @torch.no_grad()
     def fit_statistics(self, targets: Sequence[Float[Tensor, "mels _"]]) -> None:
@@ -175,7 +116,7 @@ class SpectrogramCodec(Autoencoder):
             mask = (start < lengths[:, None])[:, None].expand(-1, self.rows, -1)
         picture = self._picture(mel)
         latent = self.to_codes(self.encoder(picture))
-        quantized = self.quantizer(latent, generator, mask, shard)
+        quantized = self._quantizer()(latent, generator, mask, shard)
         quantized = quantized._replace(codes=self._as_grid(quantized.codes))
         made = self.decoder(self.from_codes(quantized.z))
         rows, length = mel.shape[1:]
@@ -203,9 +144,9 @@ class SpectrogramCodec(Autoencoder):
         z = mel.new_zeros(len(mel), self.config.quantizer.dim, self.rows, columns)
         for length in lengths.unique().tolist():
             items = lengths == length
-            found = self.quantizer.encode(self.to_codes(self.encoder(self._picture(mel[items, :, :length]))))
-            codes[items, :, : found.shape[-1]] = self._as_grid(found)
-            z[items, ..., : found.shape[-1]] = self.quantizer.lookup(found)
+            found = self.nearest_codes(self.to_codes(self.encoder(self._picture(mel[items, :, :length]))))
+            codes[items, :, : found.shape[-1]] = found
+            z[items, ..., : found.shape[-1]] = self.lookup(found)
         return Latent(z, codes, lengths, "grid")
 
     def decode(self, latent: Latent) -> Float[Tensor, "batch mels frames"]:
@@ -231,24 +172,6 @@ class SpectrogramCodec(Autoencoder):
             made = made[:, 0, : spec.mels, :length] * self.std + self.mean
             mel[items, :, :length] = made.clamp_min(spec.silence)
         return mel
-
-    def decode_codes(
-        self, codes: Int[Tensor, "batch rows columns"], lengths: Int[Tensor, " batch"] | None = None
-    ) -> Float[Tensor, "batch mels frames"]:
-        """The mels of `lengths` frames that the codes stand for, or of as many as there are.
-
-        Raises Error for codes beyond the codebook, and as `decode`.
-        """
-        if lengths is None:
-            lengths = torch.full((len(codes),), self.length(codes.shape[-1]), device=codes.device)
-        return self.decode(Latent(self.lookup(codes), codes, lengths, "grid"))
-
-    def lookup(self, codes: Int[Tensor, "batch rows columns"]) -> Float[Tensor, "batch dim rows columns"]:
-        """The vectors that codes stand for. Raises Error for codes beyond the codebook."""
-        return self.quantizer.lookup(codes[:, None] if self.quantizer.has_levels else codes)
-
-    def _as_grid(self, codes: Tensor) -> Tensor:
-        return codes[:, 0] if self.quantizer.has_levels else codes
 
     def _picture(self, mel: Float[Tensor, "batch mels frames"]) -> Float[Tensor, "batch 1 h w"]:
         """The mel in the network's units, filled up to whole cells with silence."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
@@ -39,6 +39,10 @@ class Autoencoder(nn.Module):
 
     def fit_statistics(self, targets: Sequence[Tensor]) -> None:
         """Takes over what the targets to train on are like; here, nothing."""
+
+    def readings(self, made: Tensor, wanted: Tensor) -> Mapping[str, Tensor]:
+        """What else says how near a reconstruction is, by name, beside `distance`; here, nothing."""
+        return {}
 
     def matrices(self) -> list[nn.Parameter]:
         """The weights that take Muon's steps; here, none."""

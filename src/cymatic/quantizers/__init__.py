@@ -17,7 +17,7 @@ from cymatic.quantizers.vector import VectorQuantizer
 
 # What a codec with levels of codes nests, and what one with a grid of codes does.
 LevelsQuantizer = ResidualQuantizer | FiniteScalarQuantizer | LookupFreeQuantizer | GaussianBottleneck
-GridQuantizer = VectorQuantizer | FiniteScalarQuantizer | LookupFreeQuantizer
+GridQuantizer = VectorQuantizer | ResidualQuantizer | FiniteScalarQuantizer | LookupFreeQuantizer
 Quantizer = LevelsQuantizer | GridQuantizer
 QUANTIZERS: tuple[type[Quantizer], ...] = get_args(Quantizer)  # every kind that a codec may be built with
 

@@ -30,13 +30,14 @@ REMEMBERED = 50  # batches over which a discriminator is asked whether it still 
 class Adversary(nn.Module):
     """Discriminators, which of them a step meets, and whether they have collapsed.
 
-    Of `ranks` processes each shows them as many items; raises Error where that can't be.
+    cond_dim: width of the condition that they know, if any; channels: of the pictures that they see. Of `ranks`
+    processes each shows them as many items; raises Error where that can't be.
     """
 
     statistics: Tensor
     met: Tensor
 
-    def __init__(self, settings: DiscriminatorSettings, *, cond_dim: int | None = None, ranks: int = 1) -> None:
+    def __init__(self, settings: DiscriminatorSettings, *, cond_dim: int | None = None, channels: int = 1, ranks: int = 1) -> None:
         super().__init__()
         if settings.segments is not None and settings.segments % ranks:
             raise Error(
@@ -47,7 +48,7 @@ class Adversary(nn.Module):
         self.segments = None if settings.segments is None else settings.segments // ranks
         kind = DISCRIMINATORS[settings.kind]
         self.waveforms = kind.waveforms
-        built: Any = kind.build(settings.width, cond_dim)
+        built: Any = kind.build(settings.width, cond_dim, channels)
         self.discriminators = built
         self.window: int = built.window  # samples of the longest that one looks at; 0: none
         count = len(built.discriminators)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from cymatic.data.examples import Example
+from cymatic.errors import Error
 
 AT_ONCE = 64  # items encoded side by side
 
@@ -18,9 +19,11 @@ AT_ONCE = 64  # items encoded side by side
 def coded(examples: Sequence[Example], codec: Any, variants: int, levels: int | None = None) -> list[Example]:
     """Each example with its codes as the target, in `variants` that begin up to a column later, after silence.
 
-    levels: how many of a frame's codes; None: all of them.
+    levels: how many of a frame's codes; None: all of them. Raises Error for several variants of what has one length.
     """
     spec, stride = codec.config.reads, codec.cell
+    if variants > 1 and spec.shape[-1] != -1:
+        raise Error(f"variants are items moved in time, and these ({spec.describe()}) all have one length; set it to 1")
     shifts = [i * stride // variants for i in range(min(variants, stride))]
     # The codec fills an item up to whole columns; done here, items of about one length go in together.
     by_columns: dict[int, list[tuple[int, int]]] = {}

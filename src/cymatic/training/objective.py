@@ -15,6 +15,7 @@ from torch import Tensor
 from cymatic.signal.channel_average import LUMENS, channel_average_distance
 from cymatic.signal.distances import loudness_distance, multi_scale_mel_distance, phase_distance
 from cymatic.signal.mel import log_mel, to_log
+from cymatic.signal.scattering import scattering_distance
 
 Wave = Float[Tensor, "batch 1 samples"]
 
@@ -42,8 +43,10 @@ DISTANCES: Mapping[str, Callable[[Tensor, Tensor, Any], Tensor]] = {
     "mel": lambda made, wanted, spec: multi_scale_mel_distance(made, wanted, spec.gives.rate),
     "loud": lambda made, wanted, spec: loudness_distance(wanted, made),
     "phase": lambda made, wanted, spec: phase_distance(wanted, made, spec.gives.rate),
+    "perceptual": lambda made, wanted, spec: scattering_distance(made, wanted),
 }
 OF_WAVEFORMS = ("mel", "log_mel", "loud", "phase", "stages")
+OF_PICTURES = ("perceptual",)
 
 
 def stages_distance(outputs: Sequence[Tensor], wanted: Float[Tensor, "batch channels samples"]) -> Float[Tensor, ""]:

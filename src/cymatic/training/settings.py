@@ -47,7 +47,8 @@ class ObjectiveSettings(Config):
 
     Any target: `l1`, `l2`, in the part's own units. Waveforms: `mel`: log mels at several scales. `log_mel`: the log
     mel that a vocoder reads. `loud`: magnitudes by their roots. `phase`: complex spectra. `stages`: the mean channel of
-    each of SoundStream's decoder stages against the sound. `white`: how far the latent is from a unit Gaussian.
+    each of SoundStream's decoder stages against the sound. Pictures: `perceptual`: local energies at several scales and
+    orientations (see `signal.scattering`), which keeps textures sharp. `white`: how far the latent is from a unit Gaussian.
     `opening`: the share of the steps in which a low-pass over what the codec reads opens; 0 shows all from the start.
     """
 
@@ -58,6 +59,7 @@ class ObjectiveSettings(Config):
     loud: float = Field(default=0.0, ge=0)
     phase: float = Field(default=0.0, ge=0)
     stages: float = Field(default=0.0, ge=0)
+    perceptual: float = Field(default=0.0, ge=0)
     white: float = Field(default=0.0, ge=0)
     opening: float = Field(default=0.0, ge=0, le=1)
 

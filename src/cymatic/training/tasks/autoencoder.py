@@ -26,7 +26,7 @@ from cymatic.signal.channel_average import LUMENS
 from cymatic.signal.filters import low_pass, opening
 from cymatic.training.adversary import Adversary
 from cymatic.training.muon import groups_of
-from cymatic.training.objective import DISTANCES, OF_WAVEFORMS, stages_distance
+from cymatic.training.objective import DISTANCES, OF_PICTURES, OF_WAVEFORMS, stages_distance
 from cymatic.training.settings import TrainingSettings
 from cymatic.training.stages import AutoencoderStage
 
@@ -55,11 +55,14 @@ class AutoencoderTask(nn.Module):
         self.part: Any = part
         self.weights = stage.objective.weights()
         self.waves = any(term in OF_WAVEFORMS for term in self.weights)
-        settings = stage.discriminators
+        settings, shape = stage.discriminators, self.part.config.gives.shape
+        self.channels = shape[0] if len(shape) == 3 else 1  # of a picture; a mel is one of one channel
         self.words = TextEncoder(TextConfig(dim=192)) if settings is not None and settings.conditional else None
         self.adversary = None
         if settings is not None:
-            self.adversary = Adversary(settings, cond_dim=192 if settings.conditional else None, ranks=ranks)
+            self.adversary = Adversary(
+                settings, cond_dim=192 if settings.conditional else None, channels=self.channels, ranks=ranks
+            )
             self.waves = self.waves or self.adversary.waveforms
         self._check_objective()
         self.balancer = None
@@ -79,6 +82,13 @@ class AutoencoderTask(nn.Module):
             raise Error(
                 f"{', '.join(sorted(set(self.weights) & set(OF_WAVEFORMS)))} compare waveforms, and this part gives "
                 "none; set objective to {l1: 1.0}"
+            )
+        if not spec.waveform and (self.stage.objective.opening or self.stage.augment is not None):
+            raise Error("objective.opening and augment change waveforms, and this part gives none; leave them out")
+        if self.channels == 1 and any(term in OF_PICTURES for term in self.weights):
+            raise Error(
+                f"objective.{', '.join(sorted(set(self.weights) & set(OF_PICTURES)))} compares pictures, and this part "
+                "gives none; set objective to {l1: 1.0}"
             )
         if "stages" in self.weights and not self.part.decoder_stages:
             raise Error("objective.stages is for SoundStream's decoder; set network.kind to soundstream")
@@ -129,7 +139,7 @@ class AutoencoderTask(nn.Module):
         quantized = {} if result.quantized is None else result.quantized.losses
         loss = loss + sum(quantized.values())
         if objective.white and self.part.whitened:  # a Gaussian bottleneck has a term of its own
-            terms["white"] = whiteness_loss(result.latent)
+            terms["white"] = whiteness_loss(result.latent.flatten(2))  # places of a grid, too
             loss = loss + objective.white * terms["white"]
         self.outputs.clear()  # a copy of the task must not hold a graph
         if self.training:
@@ -211,8 +221,8 @@ class AutoencoderTask(nn.Module):
     @torch.no_grad()
     def measure(self, held_out: Sequence[Any], batch: int, frames: int | None = None) -> dict[str, float]:
         """On items held out: the part's own distance between an item and its reconstruction, `half` the same with half
-        of the levels, and how evenly codes are used: the perplexity of the level that is used least, as a share of its
-        size; how many discriminators have collapsed."""
+        of the levels, and what else the part says of both (`readings`); how evenly codes are used: the perplexity of
+        the level that is used least, as a share of its size; how many discriminators have collapsed."""
         part, some = self.part, held_out[:: max(1, len(held_out) // MOST_MEASURED)][:MOST_MEASURED]
         trained = int(part.steps_trained)
         part.steps_trained.fill_(max(1, trained))
@@ -224,6 +234,9 @@ class AutoencoderTask(nn.Module):
                 target = one.target[None].float().to(self.steps.device)
                 for name, made in self._reconstructed(target, counts).items():
                     sums[name] = sums.get(name, 0.0) + float(part.distance(made, target)) / len(some)
+                    if name == "loss":
+                        for reading, value in part.readings(made, target).items():
+                            sums[reading] = sums.get(reading, 0.0) + float(value) / len(some)
         finally:
             part.steps_trained.fill_(trained)
         if counts:
