@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from tokenizers.pre_tokenizers import ByteLevel
 
 from cymatic.cond import padded
 from cymatic.encoders import ENCODERS
+from cymatic.encoders.bpe import BPEConfig, BPEEncoder
 from cymatic.encoders.classes import ClassConfig, ClassEncoder
 from cymatic.encoders.features import FeatureConfig, FeatureEncoder
 from cymatic.encoders.sound import SoundConfig, SoundEncoder
@@ -14,8 +16,15 @@ from cymatic.signal.mel import MelSpec
 
 SPEC = MelSpec(rate=8000, n_fft=256, hop=100, mels=12, fmax=4000)
 torch.manual_seed(0)
+BYTES = sorted(ByteLevel.alphabet())
 ROWS = {
     "text": (TextEncoder(TextConfig(dim=24)).eval(), ["george says seven", "rain", "a dog barking at 7 cats 🐈 снег"]),
+    "bpe": (
+        BPEEncoder(
+            BPEConfig(vocabulary=("<s>", "<pad>", "</s>", "<unk>", *BYTES, "do"), merges=("d o",), rows=270, dim=24)
+        ).eval(),
+        ["dog", "rain", "a дождь 🐈"],
+    ),
     "class": (ClassEncoder(ClassConfig(names=("dog", "cat", "rain"), dim=24)).eval(), ["rain", "dog", "cat"]),
     "1 frame": (
         FeatureEncoder(FeatureConfig(features=12, dim=24, frames=1, fewer="mean")).eval(),
@@ -32,7 +41,7 @@ ROWS = {
     ),
 }
 CAPTIONS = ("rain", "dog", "cat")  # known to all of them
-VARYING = {TextEncoder, SoundEncoder}  # the others give each item as many tokens
+VARYING = {TextEncoder, BPEEncoder, SoundEncoder}  # the others give each item as many tokens
 every_encoder = pytest.mark.parametrize(("encoder", "items"), ROWS.values(), ids=ROWS)
 
 

@@ -11,7 +11,7 @@ from cymatic.cond import Cond, guide
 from cymatic.errors import Error
 from cymatic.latent import TargetFacts
 from cymatic.media.wave_spec import WaveSpec
-from cymatic.nn.fast_decoder import FastDecoder, decoder_state
+from cymatic.nn.fast_decoder import FastDecoderStep, decoder_state
 from cymatic.priors.decoding import CodeSampling, choose
 from cymatic.priors.seq2seq import Seq2SeqConfig, Seq2SeqPrior, dalle_mega, dalle_mini
 
@@ -71,7 +71,7 @@ def test_a_step_gives_the_logits_of_all_at_once(changes):
     wanted = model.network.head(
         model.network.decode(tokens, model.network.given(encoded), encoded.mask)
     )  # fmt: skip
-    fast = FastDecoder(model.network, rows=3)
+    fast = FastDecoderStep(model.network, rows=3)
     hidden, state = decoder_state(model.network, tokens[:, :2], model.network.given(encoded), encoded.valid, 12)
     torch.testing.assert_close(fast.head(hidden), wanted[:, 1], atol=1e-5, rtol=1e-5)
     for at in range(2, 12):

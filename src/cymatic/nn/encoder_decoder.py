@@ -270,8 +270,8 @@ class EncoderDecoder(nn.Module):
     ) -> Float[Tensor, "batch n width"]:
         """A vector for each token, which has read that token and all before it; the head makes logits of it."""
         x = self.dropout(self.embed(tokens))
-        for block, kv, cache in zip(self.blocks, given, caches or [None] * len(self.blocks), strict=True):
-            x = block(x, kv, mask, cache)
+        for i, (block, kv) in enumerate(zip(self.blocks, given, strict=True)):
+            x = block(x, kv, mask, None if caches is None else caches[i])
         return self.norm(x)
 
     def forward(

@@ -29,11 +29,16 @@ class DecoderState(NamedTuple):
 
     def narrow(self, kept: Bool[Tensor, " rows"]) -> DecoderState:
         """The state of those rows alone that are True in `kept`."""
-        bias = None if self.bias is None else self.bias[kept]
-        return DecoderState([cache.narrow(kept) for cache in self.caches], [kv[kept] for kv in self.given], bias)
+        return self.take(kept.nonzero()[:, 0])
+
+    def take(self, rows: Int[Tensor, " chosen"]) -> DecoderState:
+        """The state of these rows in this order, as searches of beams need it."""
+        bias = None if self.bias is None else self.bias[rows]
+        caches = [KVCache(cache.held[rows]) for cache in self.caches]
+        return DecoderState(caches, [kv[rows] for kv in self.given], bias)
 
 
-class FastDecoder:
+class FastDecoderStep:
     """For at most so many `rows`. It holds copies of the weights: made once for a sequence of steps, and thrown away
     before the weights change."""
 
@@ -71,9 +76,9 @@ class _Packed(NamedTuple):
         own, other, middle = block.attention.f, block.cross.f, block.feed.f
 
         def pack(*layers: nn.Linear) -> PackedLinear:
-            biases = [layer.bias for layer in layers if layer.bias is not None]
-            weight = torch.cat([layer.weight for layer in layers])
-            return PackedLinear(weight, torch.cat(biases) if biases else None, rows=rows)
+            biases: list[Tensor] = [layer.bias for layer in layers if layer.bias is not None]
+            weights: list[Tensor] = [layer.weight for layer in layers]
+            return PackedLinear(torch.cat(weights), torch.cat(biases) if biases else None, rows=rows)
 
         return cls(
             block.attention, block.cross, block.feed, own.heads, pack(own.q, own.kv), pack(own.out), pack(other.q),

@@ -275,7 +275,8 @@ class MaskedPrior(nn.Module):
         for step in range(most):
             logits = self(codes.repeat(len(prefix.valid) // batch, 1), prefix)
             if len(logits) != batch:
-                logits = guide(*logits.chunk(2), how.guidance)
+                conditional, unconditional = logits.chunk(2)
+                logits = guide(conditional, unconditional, how.guidance)
             uniform, chance = drawn[step].unbind(1)
             guess = choose(logits.flatten(0, 1), uniform.reshape(-1, 1), how).view(batch, n)
             share = (step + 1) / steps.clamp_min(1)

@@ -21,7 +21,7 @@ from cymatic.cond import Cond
 from cymatic.errors import Error, ModelError
 from cymatic.latent import TargetFacts
 from cymatic.nn.encoder_decoder import MOST_WEIGHTS, EncoderDecoder, EncoderDecoderShape, EncoderStates
-from cymatic.nn.fast_decoder import DecoderState, FastDecoder, decoder_state
+from cymatic.nn.fast_decoder import DecoderState, FastDecoderStep, decoder_state
 from cymatic.nn.linear import Linear
 from cymatic.nn.trained import refuse_untrained
 from cymatic.priors.decoding import CodeSampling, decode
@@ -256,7 +256,7 @@ class _Decoding:
 
     def __init__(self, prior: Seq2SeqPrior, encoded: EncoderStates) -> None:
         self.prior, self.network, self.encoded = prior, prior.network, encoded
-        self.fast = FastDecoder(prior.network, rows=len(encoded.valid))
+        self.fast = FastDecoderStep(prior.network, rows=len(encoded.valid))
 
     def prefill(self, codes: Int[Tensor, "rows n"], room: int) -> tuple[Float[Tensor, "rows choices"], DecoderState]:
         given = self.network.given(self.encoded)
