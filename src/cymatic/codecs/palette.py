@@ -103,7 +103,7 @@ class PaletteCodec(Autoencoder):
     @property
     def last(self) -> nn.Parameter:
         """The palette: all of a picture comes from it."""
-        return self.quantizer.codebook  # type: ignore[return-value]
+        return self.quantizer.codebook
 
     @torch.no_grad()
     def fit_statistics(self, targets: Sequence[Float[Tensor, "3 size size"]]) -> None:

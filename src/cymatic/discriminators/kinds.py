@@ -19,9 +19,9 @@ from cymatic.discriminators.sets import (
 
 @dataclass(frozen=True)
 class DiscriminatorKind:
-    """build: from the width, the width of a condition (None: there is none) and the channels of a picture. waveforms: whether they read waveforms,
-    rather than pictures and mels. conditional: whether they may know the caption. doubling: whether their width is a
-    power of two."""
+    """build: from the width, the width of a condition (None: there is none) and the channels of a picture. waveforms:
+    whether they read waveforms, rather than pictures and mels. conditional: whether they may know the caption.
+    doubling: whether their width is a power of two."""
 
     build: Callable[[int, int | None, int], nn.Module]
     waveforms: bool = True

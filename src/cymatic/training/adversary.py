@@ -37,7 +37,9 @@ class Adversary(nn.Module):
     statistics: Tensor
     met: Tensor
 
-    def __init__(self, settings: DiscriminatorSettings, *, cond_dim: int | None = None, channels: int = 1, ranks: int = 1) -> None:
+    def __init__(
+        self, settings: DiscriminatorSettings, *, cond_dim: int | None = None, channels: int = 1, ranks: int = 1
+    ) -> None:
         super().__init__()
         if settings.segments is not None and settings.segments % ranks:
             raise Error(

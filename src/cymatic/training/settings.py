@@ -45,11 +45,12 @@ class TrainingSettings(Config):
 class ObjectiveSettings(Config):
     """What a reconstruction is compared by, as weights; 0 leaves a term out (see `training.objective`).
 
-    Any target: `l1`, `l2`, in the part's own units. Waveforms: `mel`: log mels at several scales. `log_mel`: the log
-    mel that a vocoder reads. `loud`: magnitudes by their roots. `phase`: complex spectra. `stages`: the mean channel of
-    each of SoundStream's decoder stages against the sound. Pictures: `perceptual`: local energies at several scales and
-    orientations (see `signal.scattering`), which keeps textures sharp. `white`: how far the latent is from a unit Gaussian.
-    `opening`: the share of the steps in which a low-pass over what the codec reads opens; 0 shows all from the start.
+    Any target: `l1`, `l2`, in the part's own units. Pictures: `perceptual`: local energies at several scales and
+    orientations (see `signal.scattering`), which keeps textures. Waveforms: `mel`: log mels at several scales.
+    `log_mel`: the log mel that a vocoder reads. `loud`: magnitudes by their roots. `phase`: complex spectra. `stages`:
+    the mean channel of each of SoundStream's decoder stages against the sound. `white`: how far the latent is from a
+    unit Gaussian. `opening`: the share of the steps in which a low-pass over what the codec reads opens; 0 shows all
+    from the start.
     """
 
     l1: float = Field(default=0.0, ge=0)

@@ -55,7 +55,7 @@ class AutoencoderTask(nn.Module):
         self.part: Any = part
         self.weights = stage.objective.weights()
         self.waves = any(term in OF_WAVEFORMS for term in self.weights)
-        settings, shape = stage.discriminators, self.part.config.gives.shape
+        settings, shape = stage.discriminators, stage.part.gives.shape
         self.channels = shape[0] if len(shape) == 3 else 1  # of a picture; a mel is one of one channel
         self.words = TextEncoder(TextConfig(dim=192)) if settings is not None and settings.conditional else None
         self.adversary = None
