@@ -9,9 +9,11 @@ from cymatic.encoders import ENCODERS
 from cymatic.encoders.bpe import BPEConfig, BPEEncoder
 from cymatic.encoders.classes import ClassConfig, ClassEncoder
 from cymatic.encoders.features import FeatureConfig, FeatureEncoder
+from cymatic.encoders.picture import PictureConfig, PictureEncoder
 from cymatic.encoders.sound import SoundConfig, SoundEncoder
 from cymatic.encoders.text import TextConfig, TextEncoder
 from cymatic.hub.parts import load_part, save_part
+from cymatic.media.picture import PictureSpec
 from cymatic.signal.mel import MelSpec
 
 SPEC = MelSpec(rate=8000, n_fft=256, hop=100, mels=12, fmax=4000)
@@ -24,6 +26,10 @@ ROWS = {
             BPEConfig(vocabulary=("<s>", "<pad>", "</s>", "<unk>", *BYTES, "do"), merges=("d o",), rows=270, dim=24)
         ).eval(),
         ["dog", "rain", "a дождь 🐈"],
+    ),
+    "text of depth 2": (
+        TextEncoder(TextConfig(dim=24, depth=2, heads=2)).eval(),
+        ["george says seven", "rain", "a dog barking at 7 cats 🐈 снег"],
     ),
     "class": (ClassEncoder(ClassConfig(names=("dog", "cat", "rain"), dim=24)).eval(), ["rain", "dog", "cat"]),
     "1 frame": (
@@ -38,6 +44,10 @@ ROWS = {
     "sound": (
         SoundEncoder(SoundConfig(mel=SPEC, width=32, depth=2, heads=2, dim=24)).eval(),
         [torch.randn(12, n) * 2 - 5 for n in (37, 6, 50)],
+    ),
+    "picture": (
+        PictureEncoder(PictureConfig(picture=PictureSpec(size=32), width=32, depth=2, heads=2, dim=24)).eval(),
+        [torch.rand(3, 32, 32) for _ in range(3)],
     ),
 }
 CAPTIONS = ("rain", "dog", "cat")  # known to all of them
@@ -58,7 +68,7 @@ def read(encoder, items):
     """What an encoder is given: texts as they are, tensors padded to one length."""
     if encoder.config.reads is None:
         return encoder(items)
-    last = [item if isinstance(encoder, SoundEncoder) else item.mT for item in items]
+    last = [item.mT if isinstance(encoder, FeatureEncoder) else item for item in items]
     return encoder(padded(last, value=7.0))
 
 
@@ -95,7 +105,7 @@ def test_a_gradient_reaches_what_is_trained_and_nothing_else(encoder, items):
 @every_encoder
 def test_it_says_what_it_reads_and_keeps_what_it_knows(encoder, items):
     config = encoder.config
-    assert config.reads is None or config.reads.medium in ("audio", "features")
+    assert config.reads is None or config.reads.medium in ("audio", "features", "picture")
     assert config.fitted([]) == config, "it is built already, so there is nothing left to ask"
     assert config.dim == 24
     assert type(config) is encoder.config_class

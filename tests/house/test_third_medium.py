@@ -42,8 +42,8 @@ UNIONS = {
         "from cymatic.codecs.curve import CurveCodec",
     ),
     "encoders/__init__.py": (
-        "Encoder = TextEncoder | ClassEncoder | FeatureEncoder | SoundEncoder | BPEEncoder",
-        "Encoder = TextEncoder | ClassEncoder | FeatureEncoder | SoundEncoder | BPEEncoder | CurveEncoder",
+        "Encoder = TextEncoder | ClassEncoder | FeatureEncoder | SoundEncoder | PictureEncoder | BPEEncoder",
+        "Encoder = TextEncoder | ClassEncoder | FeatureEncoder | SoundEncoder | PictureEncoder | BPEEncoder | CurveEncoder",
         "from cymatic.encoders.curve import CurveEncoder",
     ),
 }

@@ -12,6 +12,13 @@ from torch.nn.functional import cross_entropy, logsigmoid
 MOST_SCALE = 100.0  # as in CLIP; beyond it training becomes unstable
 
 
+def bounded_scale(log_scale: nn.Parameter) -> Float[Tensor, ""]:
+    """The scale, at most `MOST_SCALE`: the parameter itself is kept there, so that it can come down again."""
+    with torch.no_grad():
+        log_scale.clamp_(max=math.log(MOST_SCALE))
+    return log_scale.exp()
+
+
 class InfoNCE(nn.Module):
     """`-log softmax_j(s a_i . b_j)` at `j = i`, the mean over i, and the same the other way round, halved.
 
@@ -29,7 +36,7 @@ class InfoNCE(nn.Module):
         """`a[i]` and `b[i]`, of unit norm, belong together. `same` is True where two items count as one (i with itself
         included or not): such a pair is no negative of one another. With several processes give what all of them have.
         """
-        logits = self.log_scale.exp().clamp(max=MOST_SCALE) * a @ b.T
+        logits = bounded_scale(self.log_scale) * a @ b.T
         if same is not None:
             logits = logits.masked_fill(_others(same), -torch.inf)
         own = torch.arange(len(a), device=a.device)
@@ -52,7 +59,7 @@ class SigLIP(nn.Module):
         self, a: Float[Tensor, "n dim"], b: Float[Tensor, "n dim"], same: Bool[Tensor, "n n"] | None = None
     ) -> Float[Tensor, ""]:
         """As `InfoNCE`'s."""
-        logits = self.log_scale.exp().clamp(max=MOST_SCALE) * a @ b.T + self.bias
+        logits = bounded_scale(self.log_scale) * a @ b.T + self.bias
         signs = 2 * torch.eye(len(a), device=a.device) - 1
         terms = logsigmoid(signs * logits)
         if same is not None:
@@ -71,3 +78,11 @@ def recall(similarity: Float[Tensor, "n m"], same: Bool[Tensor, "n m"], k: int) 
     """The share of rows for which at least one of the `k` most similar columns is the same item."""
     best = similarity.topk(min(k, similarity.shape[1]), dim=1).indices
     return same.gather(1, best).any(1).float().mean().item()
+
+
+def chance(same: Bool[Tensor, "n m"], k: int) -> float:
+    """The recall of columns in random order: the mean of `1 - C(m - own, k) / C(m, k)` over rows that have `own`
+    columns which are the same item."""
+    m = same.shape[1]
+    missed = [math.comb(m - own, min(k, m)) / math.comb(m, min(k, m)) for own in same.sum(1).tolist()]
+    return 1 - sum(missed) / len(missed)

@@ -15,9 +15,9 @@ from cymatic.cond import Cond, Padded
 from cymatic.config import Config
 from cymatic.encoders.examples import Conditioned
 from cymatic.errors import Error
-from cymatic.nn.adaln import Attention
-from cymatic.nn.linear import Linear, gelu_linear
-from cymatic.nn.rotary import RotaryTables, rotary_tables
+from cymatic.nn.encoder_block import EncoderBlock, attentive_mean
+from cymatic.nn.linear import Linear
+from cymatic.nn.rotary import rotary_tables
 from cymatic.signal.mel import PRESETS, MelSpec, NamedMel, to_log
 
 STRIDE = 4  # frames of a token: two convolutions of stride 2
@@ -49,24 +49,6 @@ class SoundConfig(Config):
         return self
 
 
-class Block(nn.Module):
-    """Attention and a GELU layer, each `x + f(norm(x))`."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(width)
-        self.attention = Attention(width, heads)
-        self.norm2 = nn.LayerNorm(width)
-        self.widen = Linear(width, 4 * width)
-        self.narrow = Linear(4 * width, width)
-
-    def forward(
-        self, x: Float[Tensor, "batch n width"], rotary: RotaryTables, mask: Bool[Tensor, "batch n"]
-    ) -> Float[Tensor, "batch n width"]:
-        x = x + self.attention(self.norm1(x), rotary, mask)
-        return x + self.narrow(gelu_linear(self.norm2(x), self.widen))
-
-
 class SoundEncoder(nn.Module):
     """Mels `[batch, mels, frames]` -> `Cond(tokens [batch, ceil(frames / 4), dim], mask, vector [batch, dim])`.
 
@@ -83,7 +65,7 @@ class SoundEncoder(nn.Module):
         width = config.width
         self.conv1 = nn.Conv1d(config.mel.mels, width, 3, stride=2, padding=1)
         self.conv2 = nn.Conv1d(width, width, 3, stride=2, padding=1)
-        self.blocks = nn.ModuleList(Block(width, config.heads) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(EncoderBlock(width, config.heads) for _ in range(config.depth))
         self.norm = nn.LayerNorm(width)
         self.project = Linear(width, config.dim)
         self.weigh = Linear(width, 1, bias=False)
@@ -113,8 +95,7 @@ class SoundEncoder(nn.Module):
         for block in self.blocks:
             tokens = block(tokens, rotary, mask)
         tokens = self.norm(tokens)
-        weights = self.weigh(tokens)[..., 0].masked_fill(~mask, -torch.inf).softmax(-1)
-        vector = normalize(self.summary((weights[..., None] * tokens).sum(1)), dim=-1)
+        vector = normalize(self.summary(attentive_mean(tokens, self.weigh(tokens)[..., 0], mask)), dim=-1)
         return Cond(self.project(tokens) * mask[..., None], mask, vector)
 
 

@@ -9,29 +9,45 @@ from collections.abc import Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from cymatic.cond import Cond
 from cymatic.config import Config
 from cymatic.encoders.examples import Conditioned
 from cymatic.errors import ModelError, PromptError
+from cymatic.nn.encoder_block import EncoderBlock, attentive_mean
+from cymatic.nn.rotary import rotary_tables
 
 MAX_TOKENS = 64
 TABLE_SHA256 = "21ac5fc44ec359347ac30b81c799a32ff33e379ae732dedfe2f8f37b29a50061"
 
 
 class TextConfig(Config):
-    """`dim`: width of the tokens that the encoder gives. The table itself is not saved, only its SHA-256."""
+    """`dim`: width of the tokens that the encoder gives. The table itself is not saved, only its SHA-256.
+
+    depth, heads, dropout: of the transformer over the tokens; at a depth of 0 there is none, and words count whatever
+    their order.
+    """
 
     kind: Literal["text"] = "text"
     dim: int = Field(default=192, gt=0, le=8192)
+    depth: int = Field(default=0, ge=0, le=64)
+    heads: int = Field(default=4, gt=0, le=64)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
     table_sha256: str = TABLE_SHA256
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.depth and self.dim % (2 * self.heads):
+            raise ValueError(f"a dim of {self.dim} can't be split into {self.heads} heads of an even width")
+        return self
 
     @property
     def reads(self) -> None:
@@ -48,7 +64,8 @@ class TextEncoder(nn.Module):
 
     Each token is a row of wordllama's table (Miller, 2024: static embeddings distilled from large language models,
     32,000 x 256, inside its wheel) scaled to unit mean square, then projected. The vector is the tokens' mean, scaled
-    to unit norm. A word never met in training still has a row near those of its kin.
+    to unit norm. A word never met in training still has a row near those of its kin. With a `depth` a transformer with
+    rotary positions reads the projected tokens, and the mean weighs them (attentive pooling).
     """
 
     config_class: ClassVar[type[TextConfig]] = TextConfig
@@ -66,6 +83,12 @@ class TextEncoder(nn.Module):
         self.table: Tensor
         self.register_buffer("table", torch.from_numpy(table), persistent=False)
         self.project = nn.Linear(table.shape[1], config.dim)
+        self.blocks = nn.ModuleList(
+            EncoderBlock(config.dim, config.heads, dropout=config.dropout) for _ in range(config.depth)
+        )
+        if config.depth:
+            self.norm = nn.LayerNorm(config.dim)
+            self.weigh = nn.Linear(config.dim, 1, bias=False)
 
     def knows(self, caption: str) -> bool:
         """Every caption can be asked about."""
@@ -82,8 +105,14 @@ class TextEncoder(nn.Module):
         rows = self.table[padded].float()
         rows = rows * rows.square().mean(-1, keepdim=True).add(1e-6).rsqrt()
         tokens = self.project(rows) * mask[..., None]
-        vector = nn.functional.normalize(tokens.sum(1) / lengths[:, None], dim=-1)
-        return Cond(tokens, mask, vector)
+        if not self.config.depth:
+            return Cond(tokens, mask, normalize(tokens.sum(1) / lengths[:, None], dim=-1))
+        rotary = rotary_tables(torch.arange(longest, device=device), self.config.dim // self.config.heads)
+        for block in self.blocks:
+            tokens = block(tokens, rotary, mask)
+        tokens = self.norm(tokens)
+        vector = normalize(attentive_mean(tokens, self.weigh(tokens)[..., 0], mask), dim=-1)
+        return Cond(tokens * mask[..., None], mask, vector)
 
 
 def normalise(prompt: str) -> str:

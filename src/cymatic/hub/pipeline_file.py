@@ -23,7 +23,9 @@ Kind = Literal["generator", "codec", "encoders"]
 class PipelineFile(Config):
     """The parts of a model by folder, the captions that it knows, and how it is used where the user says nothing.
 
-    sampling: settings of its prior. kbps: how many thousand bits a second a codec spends (None: all that it can).
+    sampling: settings of its prior. scale: of encoders that were aligned, by what their similarities become logits (the
+    inverse of the temperature that was learned). ranker: a folder inside the model with aligned encoders, by which the
+    best of what it makes are kept. kbps: how many thousand bits a second a codec spends (None: all that it can).
     version: of a model that is published again and again; licence: of its weights, in a few words. No hash of a model
     is over this file, so neither changes what a `.cym` file says of its codec.
     """
@@ -31,6 +33,8 @@ class PipelineFile(Config):
     parts: dict[str, str] = Field(min_length=1)
     captions: tuple[str, ...] = Field(default=(), max_length=MOST_CAPTIONS)
     sampling: dict[str, Any] = Field(default_factory=dict)
+    scale: float | None = Field(default=None, gt=0)
+    ranker: str | None = Field(default=None, min_length=1)
     kbps: float | None = Field(default=None, gt=0)
     version: int | None = Field(default=None, ge=1)
     licence: str | None = Field(default=None, min_length=1, max_length=200)
@@ -51,14 +55,11 @@ class PipelineFile(Config):
         """Where part `name` lies. Raises ModelError where it is not named or points outside `model`."""
         if name not in self.parts:
             raise ModelError(f'{model / PIPELINE} names no "{name}", which is needed here; it has {sorted(self.parts)}')
-        folder = model / self.parts[name]
-        try:
-            inside = folder.resolve().is_relative_to(model.resolve())
-        except (OSError, RuntimeError, ValueError) as error:  # a name too long, a loop of links, a NUL
-            raise ModelError(f'{model / PIPELINE}: "{name}" is no place for a part ({error})') from None
-        if not inside:
-            raise ModelError(f'{model / PIPELINE}: "{name}" points outside the model ({self.parts[name]}): refused')
-        return folder
+        return _inside(model, name, self.parts[name])
+
+    def ranker_of(self, model: Path) -> Path | None:
+        """Where the encoders lie that rank what the model makes; None where there are none. Raises as `folder`."""
+        return None if self.ranker is None else _inside(model, "ranker", self.ranker)
 
     def places(self, model: Path, names: Sequence[str] | None = None) -> dict[str, Path]:
         """The folders of the parts `names`, or of all. Raises ModelError where one is not there yet."""
@@ -70,6 +71,18 @@ class PipelineFile(Config):
                     "stopped early, finish it with cymatic train --resume, otherwise copy it again"
                 )
         return places
+
+
+def _inside(model: Path, name: str, relative: str) -> Path:
+    """The folder `relative` of `model`. Raises ModelError where that is no folder's name, or outside of it."""
+    folder = model / relative
+    try:
+        inside = folder.resolve().is_relative_to(model.resolve())
+    except (OSError, RuntimeError, ValueError) as error:  # a name too long, a loop of links, a NUL
+        raise ModelError(f'{model / PIPELINE}: "{name}" is no place for a part ({error})') from None
+    if not inside:
+        raise ModelError(f'{model / PIPELINE}: "{name}" points outside the model ({relative}): refused')
+    return folder
 
 
 def read_pipeline(model: Path) -> PipelineFile:

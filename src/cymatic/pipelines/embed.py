@@ -20,18 +20,30 @@ from cymatic.media import MEDIA
 
 class Embedder:
     """One encoder for each role of an alignment; `embed` gives vectors of unit norm, whose products are
-    similarities."""
+    similarities. scale: by what these become logits, as they were trained; None where nobody kept it."""
 
-    def __init__(self, encoders: dict[str, Any], *, name: str = "unnamed", sha256: str = "") -> None:
+    def __init__(
+        self, encoders: dict[str, Any], *, scale: float | None = None, name: str = "unnamed", sha256: str = ""
+    ) -> None:
         self.encoders = {role: encoder.eval() for role, encoder in encoders.items()}
-        self.name, self.sha256 = name, sha256
+        self.scale, self.name, self.sha256 = scale, name, sha256
 
     @classmethod
     def from_folder(cls, folder: Path, file: PipelineFile, *, device: str = "cpu", name: str | None = None) -> Embedder:
         """Raises ModelError where a part is missing, damaged or of the wrong kind."""
         places = file.places(folder)
         encoders = {role: load_part(place, ENCODERS).to(device) for role, place in places.items()}
-        return cls(encoders, name=name or folder.name, sha256=fingerprint(list(places.values())))
+        sha256 = fingerprint(list(places.values()))
+        return cls(encoders, scale=file.scale, name=name or folder.name, sha256=sha256)
+
+    def role_of(self, medium: str | None) -> str:
+        """The role of a medium; None: of words. Raises Error where no encoder reads it."""
+        for role, encoder in self.encoders.items():
+            spec = encoder.config.reads
+            if (None if spec is None else spec.medium) == medium:
+                return role
+        wanted = "words" if medium is None else MEDIA[medium].nouns
+        raise Error(f"{self.name} has no encoder that reads {wanted}; its encoders are {', '.join(self.encoders)}")
 
     def embed(self, role: str, values: Sequence[Any]) -> Tensor:
         """`[values, dim]`, of unit norm. Raises Error for a role that the model has not, or no values."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, SupportsIndex, overload
 
@@ -23,6 +24,8 @@ from cymatic.media import MEDIA
 from cymatic.media.medium import Medium
 from cymatic.pipelines import editing
 from cymatic.pipelines.asked import AT_ONCE, Prompt, check_count, check_seconds, described
+from cymatic.pipelines.embed import Embedder
+from cymatic.pipelines.ranking import Ranking, load_ranker
 from cymatic.priors import PRIORS
 from cymatic.priors.progress import OnStep
 from cymatic.scalars import Number
@@ -57,6 +60,7 @@ class Generator:
         file: PipelineFile,
         name: str = "unnamed",
         sha256: str = "",
+        ranker: Path | None = None,
     ) -> None:
         self.encoder, self.prior = encoder.eval(), prior.eval()
         self.codec: Any = None if codec is None else codec.eval()
@@ -69,6 +73,7 @@ class Generator:
         self.gives = self.spec if vocoder is None else vocoder.config.gives
         self.medium: Medium[Any] = MEDIA[self.gives.medium]
         self.familiarity = Familiarity(file.captions)
+        self._ranker = ranker
 
     @classmethod
     def from_folder(
@@ -85,8 +90,16 @@ class Generator:
         parts = {part: load_part(places[part], kinds[part]).to(device) for part in kinds if part in places}
         return cls(
             parts["encoder"], parts["prior"], codec=parts.get("codec"), vocoder=parts.get("vocoder"), file=file,
-            name=name or folder.name, sha256=fingerprint(list(places.values())),
+            name=name or folder.name, sha256=fingerprint(list(places.values())), ranker=file.ranker_of(folder),
         )  # fmt: skip
+
+    @cached_property
+    def ranker(self) -> Embedder:
+        """The aligned encoders inside the model, read when they are first needed. Raises ModelError where there are
+        none."""
+        if self._ranker is None:
+            raise ModelError(f"{self.name} has no ranker of its own; give one: ranker=cymatic.load(MODEL)")
+        return load_ranker(self._ranker)
 
     def _check_fit(self) -> None:
         prior, codec, vocoder, name = self.prior, self.codec, self.vocoder, self.name
@@ -145,6 +158,8 @@ class Generator:
         *,
         seed: SupportsIndex = 0,
         n: SupportsIndex | None = None,
+        keep: SupportsIndex | None = None,
+        ranker: Embedder | None = None,
         seconds: Number | None = None,
         allow_untrained: bool = False,
         on_step: OnStep | None = None,
@@ -152,6 +167,8 @@ class Generator:
     ) -> Any:
         """What `prompt` says; with `n`, a list of n with seeds seed, seed + 1, ...
 
+        keep: of the n the best so many, best first, by aligned encoders that were loaded (`ranker`), else by the
+        model's own; each has its `score` in its info.
         seconds: the length, where it has one; otherwise the model chooses. on_step: called between steps with how many
         are done and how many there are; what it raises ends the work. settings: of `settings`, such as guidance (how
         strongly the prompt is followed; 1 as learned); what is not given is the model's own. Raises PromptError for a
@@ -159,6 +176,12 @@ class Generator:
         no finite numbers.
         """
         count, seed = check_count(seed, 1 if n is None else n)
+        ranking = None
+        if keep is not None:
+            spec = self.encoder.config.reads
+            given = None if spec is None else spec.medium
+            some = None if n is None else count
+            ranking = Ranking.of(keep, some, ranker or self.ranker, prompt, given, self.medium)
         how = self.sampling(settings)
         lengths, size = (None, None) if seconds is None else self.asked(seconds)
         made: list[Any] = []
@@ -175,6 +198,8 @@ class Generator:
                     **how.model_dump(),
                 )
                 made += self.finished(self.decoded(found, columns), seeds[0], self.info(prompt, how), size)
+        if ranking is not None:
+            return ranking.best(made, prompt)
         return made[0] if n is None else made
 
     def sampling(self, settings: Mapping[str, Any]) -> Any:

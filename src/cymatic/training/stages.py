@@ -137,12 +137,19 @@ class PriorStage(Stage):
 class AlignmentStage(Stage):
     """Two or more encoders, one for each role, whose vectors of one item come to lie together.
 
-    loss: InfoNCE (arXiv 1807.03748, 2103.00020) or SigLIP (arXiv 2303.15343).
+    loss: InfoNCE (arXiv 1807.03748, 2103.00020) or SigLIP (arXiv 2303.15343). at_once: items of a batch that are
+    encoded side by side, where all of them would take too much memory; the loss is that of the whole batch.
     """
 
     task: Literal["alignment"]
     parts: dict[str, EncoderPart] = Field(min_length=2)
     loss: Literal["infonce", "siglip"] = "infonce"
+    at_once: int | None = Field(default=None, ge=1)
+
+    @property
+    def unused_gradients(self) -> bool:
+        """What makes tokens alone is not learned here, since only vectors meet."""
+        return True
 
 
 class ClassificationStage(Stage):

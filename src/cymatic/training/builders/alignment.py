@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +11,6 @@ from cymatic.data.batches import CAPTION, Bucketed
 from cymatic.data.examples import Reading, load_examples
 from cymatic.encoders import ENCODERS
 from cymatic.errors import Error
-from cymatic.hub.pipeline_file import PipelineFile, write_pipeline
 from cymatic.seeds import mixed
 from cymatic.training.built import Built, Context
 from cymatic.training.plan import describe_data, parameters
@@ -48,10 +46,7 @@ def build_alignment(context: Context, stage: AlignmentStage) -> Built:
         f"roles  {', '.join(order)}, each with each",
     )
 
-    def complete(run: Path) -> None:
-        write_pipeline(run, PipelineFile(parts={role: role for role in order}))
-
-    return Built(recipe, context.name, data, task, batches, data.valid, about, complete)
+    return Built(recipe, context.name, data, task, batches, data.valid, about, task.complete)
 
 
 __all__ = ["CAPTION", "ENCODER_OF", "build_alignment"]

@@ -10,24 +10,29 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cymatic.data.batches import CAPTION, Batch, in_order
+from cymatic.cond import Padded
+from cymatic.data.batches import Batch, in_order
 from cymatic.data.examples import Example
-from cymatic.encoders.align import LOSSES, recall
+from cymatic.encoders.align import LOSSES, bounded_scale, chance, recall
 from cymatic.hub.parts import WEIGHTS, load_weights, save_part
+from cymatic.hub.pipeline_file import PipelineFile, write_pipeline
 from cymatic.seeds import mixed
+from cymatic.training.accumulation import cached
 from cymatic.training.muon import groups_of
 from cymatic.training.settings import TrainingSettings
 from cymatic.training.stages import AlignmentStage
 
 MOST_MEASURED = 512  # items, among which each is looked for
-TARGET = "target"
+RECALLS = (1, 5, 10)
+Contents = tuple[str | bytes, ...]  # of an item: its caption, and the bytes of what each role holds
 
 
 class AlignmentTask(nn.Module):
     """Encoders by role, and the contrastive loss of each pair of roles, as one module with one loss.
 
-    The first role is the target of the batches. Items with the same caption count as one, where the captions are not
-    themselves what is aligned: neither is pushed away from the other.
+    The first role is the target of the batches. Items with the same caption, or of which one role holds the same, count
+    as one: neither is pushed away from the other. With `stage.at_once` the items of a batch are encoded so many at a
+    time, with the loss and the gradient of the whole.
     """
 
     keeps_best = True
@@ -45,20 +50,40 @@ class AlignmentTask(nn.Module):
 
     def forward(self, batch: Batch, seed: int) -> dict[str, Tensor]:
         """`{"loss": ..., and its terms}`: the mean over the pairs of roles."""
-        torch.manual_seed(mixed(seed, batch.shard.rank) if batch.shard is not None else seed)  # for dropout
-        terms = self._terms(self._vectors(batch), same(batch.captions))
+        seed = mixed(seed, batch.shard.rank) if batch.shard is not None else seed
+        alike = same(self._contents(batch))
+        count = -(-len(batch) // (self.stage.at_once or len(batch)))
+
+        def encode(number: int) -> dict[str, Tensor]:
+            torch.manual_seed(mixed(seed, number))  # for dropout
+            return self._vectors(batch if count == 1 else batch.micro_batch(number, count))
+
+        if count == 1:
+            terms = self._terms(encode(0), alike)
+        else:
+            terms = cached(encode, count, lambda vectors: self._terms(vectors, alike), self)
         if self.training:
             self.steps += 1
         return terms
 
+    def _inputs(self, batch: Batch) -> dict[str, list[str] | Padded]:
+        first, *others = self.roles
+        return {first: batch.targets(), **{role: batch.inputs(role) for role in others}}
+
+    def _contents(self, batch: Batch) -> list[Contents]:
+        """What is the same in items that count as one: the caption, and the numbers of each role."""
+        contents = [batch.captions]
+        for inputs in self._inputs(batch).values():
+            if not isinstance(inputs, list):
+                contents.append([one.contiguous().numpy().tobytes() for one in inputs.items()])
+        return list(zip(*contents, strict=True))
+
     def _vectors(self, batch: Batch) -> dict[str, Tensor]:
         device = self.steps.device
-        vectors = {}
-        for place, role in enumerate(self.roles):
-            inputs = batch.targets() if place == 0 and role != CAPTION else batch.inputs(role)
-            given = inputs if isinstance(inputs, list) else inputs.to(device)
-            vectors[role] = self.encoders[role](given).vector
-        return vectors
+        return {
+            role: self.encoders[role](inputs if isinstance(inputs, list) else inputs.to(device)).vector
+            for role, inputs in self._inputs(batch).items()
+        }
 
     def _terms(self, vectors: Mapping[str, Tensor], alike: Tensor) -> dict[str, Tensor]:
         terms = {
@@ -69,31 +94,40 @@ class AlignmentTask(nn.Module):
 
     @torch.no_grad()
     def measure(self, held_out: Sequence[Example], batch: int, frames: int | None = None) -> dict[str, float]:
-        """The loss among items held out, and the recall in the first ten of each pair of roles, both ways."""
+        """The loss among items held out, and of each pair of roles the recall in the first 1, 5 and 10, both ways, with
+        `chance@1` and so on: that of items in random order."""
         some = held_out[:: max(1, len(held_out) // MOST_MEASURED)][:MOST_MEASURED]
         vectors: dict[str, list[Tensor]] = {role: [] for role in self.roles}
-        captions: list[str] = []
+        contents: list[Contents] = []
         for part in in_order(some, batch, frames):
-            captions += part.captions
+            contents += self._contents(part)
             for role, found in self._vectors(part).items():
                 vectors[role].append(found)
         whole = {role: torch.cat(found) for role, found in vectors.items()}
-        alike = same(captions).to(self.steps.device)
+        alike = same(contents).to(self.steps.device)
         scores = {"loss": self._terms(whole, alike)["loss"].item()}
         for a, b in combinations(self.roles, 2):
             similarity = whole[a] @ whole[b].T
-            scores[f"{a}-{b}@10"] = recall(similarity, alike, 10)
-            scores[f"{b}-{a}@10"] = recall(similarity.T, alike.T, 10)
-        return scores
+            for k in RECALLS:
+                scores[f"{a}-{b}@{k}"] = recall(similarity, alike, k)
+                scores[f"{b}-{a}@{k}"] = recall(similarity.T, alike, k)
+        return {**scores, **{f"chance@{k}": chance(alike, k) for k in RECALLS}}
 
     def parameter_groups(self, settings: TrainingSettings) -> list[dict[str, Any]]:
         """AdamW's steps for all."""
         return groups_of(self, settings, [])
 
     def save_parts(self, run: Path, steps: int) -> None:
-        """Writes each encoder as it stands into `run`, under its role."""
+        """Writes each encoder as it stands into `run`, under its role, and what makes a model of them."""
         for role, encoder in self.encoders.items():
             save_part(run / role, encoder)
+        self.complete(run)
+
+    def complete(self, run: Path) -> None:
+        """Names the encoders in `run`, and the scale of their similarities where there is one: of two encoders."""
+        scales = [bounded_scale(loss.log_scale).item() for loss in self.losses.values()]
+        parts = {role: role for role in self.roles}
+        write_pipeline(run, PipelineFile(parts=parts, scale=scales[0] if len(scales) == 1 else None))
 
     def load_parts(self, run: Path) -> None:
         """Fills each encoder with what `save_parts` wrote into `run`. Raises ModelError where one does not fit."""
@@ -101,7 +135,11 @@ class AlignmentTask(nn.Module):
             load_weights(encoder, run / role / WEIGHTS)
 
 
-def same(captions: Sequence[str]) -> Tensor:
-    """Which items of a batch count as one: each with itself, and those of one caption that says something."""
-    keys = [caption or f"\0{i}" for i, caption in enumerate(captions)]
-    return torch.tensor([[a == b for b in keys] for a in keys], dtype=torch.bool)
+def same(contents: Sequence[Contents]) -> Tensor:
+    """Which items count as one: each with itself, and those that have anything in common but an empty caption."""
+    alike = torch.eye(len(contents), dtype=torch.bool)
+    for column in zip(*contents, strict=True):
+        numbers = {content: number for number, content in enumerate(dict.fromkeys(column))}
+        own = torch.tensor([numbers[content] if content else -1 - i for i, content in enumerate(column)])
+        alike |= own[:, None] == own
+    return alike
