@@ -43,7 +43,8 @@ UNIONS = {
     ),
     "encoders/__init__.py": (
         "Encoder = TextEncoder | ClassEncoder | FeatureEncoder | SoundEncoder | PictureEncoder | BPEEncoder",
-        "Encoder = TextEncoder | ClassEncoder | FeatureEncoder | SoundEncoder | PictureEncoder | BPEEncoder | CurveEncoder",
+        "Encoder = TextEncoder | ClassEncoder | FeatureEncoder | SoundEncoder | PictureEncoder | BPEEncoder"
+        " | CurveEncoder",
         "from cymatic.encoders.curve import CurveEncoder",
     ),
 }
