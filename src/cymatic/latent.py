@@ -35,12 +35,14 @@ class TargetFacts:
     """What the data and other parts decide about a target, and no recipe can know.
 
     spec: what it is read as (a MelSpec, a WaveSpec, ...); sizes: of codes, how many each row or level has to choose
-    from; longest: length of the longest, in frames or columns; cond_dim: width of the condition.
+    from; longest: length of the longest, in frames or columns; shape: of latents, channels, rows and columns; cond_dim:
+    width of the condition.
     """
 
     spec: Config
     sizes: tuple[int, ...] = ()
     longest: int = 0
+    shape: tuple[int, ...] = ()
     cond_dim: int | None = None
 
     @property

@@ -14,11 +14,13 @@ from cymatic.cond import Cond
 from cymatic.errors import Cancelled, Error, ModelError
 from cymatic.hub.parts import load_part, save_part
 from cymatic.latent import TargetFacts
+from cymatic.media.picture import PictureSpec
 from cymatic.media.wave_spec import WaveSpec
 from cymatic.priors import PRIORS, Prior
 from cymatic.priors.flow import FlowConfig, FlowPrior
 from cymatic.priors.gpt import GPTConfig, GPTPrior
 from cymatic.priors.gpt_vae import GPTVAE, GPTVAEConfig
+from cymatic.priors.grid_flow import GridFlowConfig, GridFlowPrior
 from cymatic.priors.masked import MaskedConfig, MaskedPrior
 from cymatic.priors.order import flatten
 from cymatic.priors.seq2seq import Seq2SeqConfig
@@ -46,6 +48,8 @@ class Row:
         generator = torch.Generator().manual_seed(seed)
         if isinstance(self.prior, FlowPrior):
             return torch.randn(3, 10, max(self.lengths), generator=generator)
+        if isinstance(self.prior, GridFlowPrior):
+            return torch.randn(3, *self.prior.config.shape, generator=generator)
         return torch.randint(20, (3, 3, max(self.lengths)), generator=generator)
 
     def sample(self, *args: Any, **settings: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -62,6 +66,17 @@ def flow(patch: int) -> Row:
     return Row(prior.eval(), (7, 30, 12), {"steps": 2, "guidance_interval": (0.0, 1.0)}, 1e-5)
 
 
+def grid_flow(**over: Any) -> Row:
+    torch.manual_seed(0)
+    prior = GridFlowPrior(GridFlowConfig(cond_dim=16, width=32, depth=2, heads=2, **over))
+    for p in prior.parameters():
+        torch.nn.init.normal_(p, std=0.1)
+    shape = prior.config.shape
+    prior.fit_statistics(list(torch.randn(3, *shape) * 2 - 5))
+    prior.steps_trained.fill_(1)
+    return Row(prior.eval(), (shape[2],) * 3, {"steps": 2, "guidance_interval": (0.0, 1.0)}, 1e-5)
+
+
 def codes(config: Any, lengths: tuple[int, int, int] = (8, 1, 5)) -> Row:
     torch.manual_seed(0)
     prior = next(one for one in PRIORS if one.config_class is type(config))(config)
@@ -76,6 +91,9 @@ ROWS = {
     "flow, patch 1": flow(1),
     "flow, patch 2": flow(2),
     "flow, patch 3": flow(3),
+    "grid flow over latents": grid_flow(grid=(5, 4, 4)),
+    "grid flow over latents, patch 2": grid_flow(grid=(5, 6, 6), patch=2),
+    "grid flow over pictures": grid_flow(picture=PictureSpec(size=8), patch=4),
     "gpt": codes(GPTConfig(**SHAPE)),
     "gpt, learned positions": codes(GPTConfig(**SHAPE, **LEARNED)),
     "gpt over pictures": codes(GPTConfig(**SHAPE, **PICTURE), (8, 8, 8)),
@@ -90,7 +108,7 @@ ROWS = {
     "masked": codes(MaskedConfig(**SHAPE), WHOLE),
     "masked, by halton": replace(codes(MaskedConfig(**SHAPE), WHOLE), often={"order": "halton", "steps": 6}),
 }
-OVER_CODES = {name: row for name, row in ROWS.items() if not isinstance(row.prior, FlowPrior)}
+OVER_CODES = {name: row for name, row in ROWS.items() if row.prior.config.over == "codes"}
 SEQUENTIAL = {name: row for name, row in OVER_CODES.items() if not isinstance(row.prior, MaskedPrior)}
 OF_ANY_LENGTH = {name: row for name, row in ROWS.items() if row.lengths[0] != row.lengths[1]}
 every_prior = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
@@ -136,7 +154,7 @@ def test_every_prior_is_here():
 def test_what_tells_it_apart_is_an_attribute(row):
     prior = row.prior
     assert prior.config.cond_dim == 16 and int(prior.steps_trained) == 1
-    assert int(prior.longest) == (30 if isinstance(prior, FlowPrior) else 8)
+    assert int(prior.longest) == max(row.lengths)
     assert prior.measured in prior.loss(row.target(), torch.tensor(row.lengths), conds([2, 5, 3]), torch.Generator())
     assert prior.sampling().guidance > 1
     inside = {id(p) for p in prior.parameters()}
@@ -155,10 +173,20 @@ def test_what_training_asks_of_a_prior(row):
     assert prior.weight_of(more) > prior.weight_of(fewer) >= prior.weight_of(torch.tensor([3, 4])) > 0
     assert prior.measuring_rounds >= 1
     config = prior.config
-    if config.reads is None:  # it is over codes
+    assert (config.reads is None) == (config.over in ("codes", "latents"))
+    if config.over == "codes":
         facts = TargetFacts(WaveSpec(rate=8000), sizes=(30, 30), longest=9, cond_dim=24)
         fitted = config.fitted(facts)
         assert [fitted.size(i) for i in range(fitted.rows)] == [30, 30]
+    elif config.over == "latents":
+        facts = TargetFacts(WaveSpec(rate=8000), shape=(3, 12, 12), longest=12, cond_dim=24)
+        fitted = config.fitted(facts)
+        assert fitted.shape == (3, 12, 12) and not config.names_its_spec
+    elif isinstance(config, GridFlowConfig):
+        facts = TargetFacts(PictureSpec(size=16), longest=16, cond_dim=24)
+        fitted = config.fitted(facts)
+        assert fitted.reads == facts.spec and fitted.shape == (3, 16, 16)
+        assert config.names_its_spec and config.reading(facts.spec).reads == facts.spec
     else:
         assert config.names_its_spec and config.reading(config.reads) == config
         assert not type(config)().names_its_spec

@@ -73,6 +73,13 @@ def test_a_model_without_a_latent_says_so(model):
         model.blend(SOUND, SOUND)
 
 
+def test_a_model_without_a_flow_over_grids_says_what_has_one(model):
+    with pytest.raises(ModelError, match=r"can't preview, for its prior .*grid-flow"):
+        model("low tone", on_preview=print)
+    with pytest.raises(ModelError, match=r"can't inpaint, for its prior .*grid-flow"):
+        model.inpaint(SOUND, SOUND)
+
+
 def test_blends_walk_from_one_sound_to_another(latent_model):
     ends = tone(220, seconds=0.2), tone(880, seconds=0.3)
     made = latent_model.blend(*ends, steps=4)

@@ -109,6 +109,33 @@ def test_what_is_to_be_kept_is_kept_and_the_rest_knows_of_it(order):
 
 
 @torch.no_grad()
+def test_pictures_are_painted_in_and_varied():
+    model, (codes,) = prior(), grids(1)
+    redraw = torch.zeros(3, 4, dtype=torch.bool)
+    redraw[1:, 1:3] = True
+    how = {"cond": cond(2), "guidance": 1.0, "temperature": 5.0}
+    made, _ = model.inpaint(codes, redraw, 3, seed=5, **how)
+    assert (made == codes)[:, ~redraw].all() and len({tuple(one.flatten().tolist()) for one in made}) == 3
+    alone, _ = model.inpaint(codes, redraw, 1, seed=6, **how)
+    assert torch.equal(alone[0], made[1]), "item i has the seed seed + i"
+    same = []
+    for amount in (0.0, 0.25, 0.75, 1.0):
+        varied, _ = model.vary(codes, 20, amount, seed=1, temperature=5.0)
+        same.append(float((varied == codes).float().mean()))
+    assert same[0] == 1 and same == sorted(same, reverse=True) and same[3] < 0.5
+    assert same[1] == pytest.approx(0.75 + 0.25 * same[3], abs=0.12)
+
+
+@torch.no_grad()
+def test_what_is_expected_is_told_whole():
+    model, told = prior(), []
+    made, _ = model.sample(cond(2), [1], steps=5, on_estimate=lambda *found: told.append(found))
+    assert [one[:2] for one in told] == [(done, 5) for done in range(1, 6)]
+    assert all(one[2].shape == (1, 3, 4) and int(one[2].max()) < 20 for one in told)
+    assert torch.equal(told[-1][2], made) and not torch.equal(told[0][2], made)
+
+
+@torch.no_grad()
 def test_a_picture_that_is_begun_keeps_its_rows():
     model, codes = prior(), grids(2)
     made, columns = model.sample(cond(2, 3), [1, 2], start=codes[:, :2])

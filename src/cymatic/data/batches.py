@@ -21,6 +21,7 @@ from torch import Tensor
 
 from cymatic.batch_shard import BatchShard
 from cymatic.cond import Padded, padded
+from cymatic.data.balance import drawn, groups_of, rounds_of
 from cymatic.data.budget import batch_sizes, budgeted, shuffled
 from cymatic.data.reading import Example
 from cymatic.errors import Error
@@ -101,7 +102,8 @@ def in_order(examples: Sequence[Example], batch: int, frames: int | None = None)
 
 
 class Bucketed:
-    """Batches of examples of similar length; each epoch meets every example once, and the next variant of it.
+    """Batches of examples of similar length; each epoch meets every example once, and the next variant of it. Of
+    examples that are balanced it meets every value equally often (see `data.balance`).
 
     batch: items in each; an epoch leaves out what is too few for one. With `frames` a batch holds `batch` items at
     most, and so many steps along the open dimension with its padding (one item may be longer): many short items or few
@@ -123,7 +125,11 @@ class Bucketed:
         ranks: int = 1,
     ) -> None:
         self.examples, self.change, self.seed = examples, change, seed
-        self.batch = shared(batch, len(examples), ranks)
+        self._groups = groups_of(examples)
+        if self._groups and frames is not None:
+            raise Error("training.frames and data.balance can't go together yet; leave one of them out")
+        self._count = len(self._groups) * rounds_of(self._groups) if self._groups else len(examples)
+        self.batch = shared(batch, self._count, ranks)
         self.rank, self.ranks = rank, ranks
         self._lengths = [longest_of(one) for one in examples]
         self._sizes = None if frames is None else budgeted(self._lengths, self.batch, frames)
@@ -131,15 +137,16 @@ class Bucketed:
 
     @property
     def per_epoch(self) -> int:
-        return len(self.examples) // self.batch if self._sizes is None else len(self._sizes)
+        return self._count // self.batch if self._sizes is None else len(self._sizes)
 
     def _order(self, epoch: int) -> list[list[int]]:
         if self._epoch[0] != epoch:
-            batches = (
-                order(self._lengths, self.batch, self.seed, epoch)
-                if self._sizes is None
-                else shuffled(self._lengths, self._sizes, self.seed, epoch)
-            )
+            if self._sizes is not None:
+                batches = shuffled(self._lengths, self._sizes, self.seed, epoch)
+            else:
+                places = drawn(self._groups, self.seed, epoch) if self._groups else range(self._count)
+                found = order([self._lengths[i] for i in places], self.batch, self.seed, epoch)
+                batches = [[places[i] for i in batch] for batch in found]
             self._epoch = (epoch, batches)
         return self._epoch[1]
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cymatic.data.audio_moves import speaks_of_pitch
+from cymatic.data.balance import check_field, groups_of, value_of
 from cymatic.data.cache import Cache
 from cymatic.data.facts import say_trouble
 from cymatic.data.folder import chosen_captions
@@ -33,7 +34,8 @@ class Data:
 
     train: to learn from, each once. epoch: the same as often as their packs say (`repeat`), pack after pack. weights:
     of each in `train`, the root of its length times its pack's `repeat`: how often random crops are cut from it, since
-    long ones hold more, and short ones would hardly be met otherwise. valid: held out. spec: the target's.
+    long ones hold more, and short ones would hardly be met otherwise; where values are balanced, its share of that in
+    all of its value. valid: held out. spec: the target's.
     """
 
     train: list[Example]
@@ -69,6 +71,8 @@ def load_examples(
     line is broken.
     """
     if isinstance(target.spec, MelSpec) and not settings.packs and is_given_mels(settings.folder or "."):
+        if settings.balance is not None:
+            raise Error(f"{settings.folder} holds mels by lists, which data.balance is not for; leave it out")
         return _given_mels(Path(settings.folder or "."), target, given, strict, say)
     packs = settings.packs or (whole_folder(settings.folder or "."),)
     base = Path(settings.folder) if settings.folder is not None else None
@@ -76,6 +80,8 @@ def load_examples(
     sources = read_packs(packs, base, role=target.role, given=roles, captions=captions, captions_by=settings.captions)
     if target.medium is not AUDIO and (moved := [pack for pack in packs if pack.transpose]):
         raise Error(f"{moved[0].folder} is read for its {target.medium.nouns}, which have no pitch; remove transpose")
+    if settings.balance is not None:
+        check_field(settings.balance, [item for source in sources.packs for item in source.items])
     cache = Cache()
     train, valid = Loaded(), Loaded()
     by_pack: list[tuple[int, list[Example]]] = []
@@ -98,6 +104,7 @@ def load_examples(
                 unheard=unheard,
                 cache=cache,
             )
+            loaded.examples = _balanced(loaded, settings.balance)
             into.add(loaded)
             if split == "train":
                 by_pack.append((pack.repeat, loaded.examples))
@@ -115,8 +122,29 @@ def load_examples(
         kept = [one for one in examples if id(one) in used]
         epoch += kept * repeat
         weights += [repeat * length(one.target, target.spec) ** 0.5 for one in kept]
+    if groups := groups_of(train.examples):
+        weights = _shared(weights, groups)
+        say(f"each of {len(groups)} values of {settings.balance} is met equally often")
     everything = fingerprint(train.items + valid.items, roles)
     return Data(train.examples, epoch, weights, valid.examples, target.spec, sources, everything, tuple(given))
+
+
+def _balanced(loaded: Loaded, field: str | None) -> list[Example]:
+    """The examples with what they have in the field that is balanced by."""
+    if field is None:
+        return loaded.examples
+    pairs = zip(loaded.items, loaded.examples, strict=True)
+    return [replace(one, balanced_by=value_of(field, item, one.caption)) for item, one in pairs]
+
+
+def _shared(weights: Sequence[float], groups: Sequence[Sequence[int]]) -> list[float]:
+    """Weights that come to 1 in each group."""
+    shared = list(weights)
+    for group in groups:
+        whole = sum(weights[i] for i in group)
+        for i in group:
+            shared[i] = weights[i] / whole
+    return shared
 
 
 def at_other_pitches(data: Data, settings: DataSettings, pitch: float) -> list[Example]:
@@ -135,7 +163,7 @@ def at_other_pitches(data: Data, settings: DataSettings, pitch: float) -> list[E
             transpose=(-pitch, pitch),
             only_moved=True,
         )
-        examples += loaded.examples * source.pack.repeat
+        examples += _balanced(loaded, settings.balance) * source.pack.repeat
     return examples
 
 

@@ -31,7 +31,8 @@ class Example:
 
     target: what is learned, as the target's spec has it (mels and pictures float32, waveforms float16). given: by role,
     what it is made from, each as its own spec has it. variants: other renderings of the target, met in turn, one an
-    epoch. name: how messages call it.
+    epoch. name: how messages call it. balanced_by: the value that it shares the draws of an epoch with, see
+    `data.balance`; None: every epoch meets it.
     """
 
     target: Tensor
@@ -39,6 +40,7 @@ class Example:
     caption: str = ""
     variants: tuple[Tensor, ...] = ()
     name: str = ""
+    balanced_by: str | None = None
 
 
 @dataclass(frozen=True)

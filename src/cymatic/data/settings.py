@@ -56,7 +56,8 @@ class DataSettings(Config):
     """A folder; or packs, whose relative folders lie in it. `long` says what happens to clips beyond `longest`.
 
     captions: of which names captions are made where nothing else says them (see `data.captions_by_name`).
-    augment: how examples are changed from step to step where a prior learns from them directly.
+    balance: a field of the items, `caption` among them: each of its values is met equally often in training, however
+    many items have it. augment: how examples are changed from step to step where a prior learns from them directly.
     """
 
     folder: str | None = None
@@ -64,4 +65,5 @@ class DataSettings(Config):
     long: Long = "skip"
     packs: tuple[Pack, ...] = ()
     captions: CaptionsBy = "auto"
+    balance: str | None = Field(default=None, min_length=1)
     augment: Augmentation = Augmentation()

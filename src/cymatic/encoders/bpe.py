@@ -118,7 +118,7 @@ def tokenizer_of(config: BPEConfig) -> Any:
     if lacking or len(vocabulary) < len(config.vocabulary):
         said = f"lacks {', '.join(lacking)}" if lacking else "has a token twice"
         raise ModelError(f"this vocabulary {said}; give the vocab.json of the same model")
-    pairs = [tuple(pair.split(" ")) for pair in config.merges]
+    pairs = [(first, second) for first, _, second in (pair.partition(" ") for pair in config.merges)]
     try:
         made = Tokenizer(models.BPE(vocab=vocabulary, merges=pairs, unk_token=UNKNOWN))
     except Exception as error:  # of its own kinds, which have no name

@@ -11,15 +11,17 @@ from torch import Tensor, nn
 class Autoencoder(nn.Module):
     """A module with `encode`, `decode`, `reconstruct`, `distance`, `columns`, `length` and `cell` of its own.
 
-    layout: how its codes lie, see `latent.Latent`. sizes: how many codes each level has to choose from; empty without
-    codes. min_levels: the fewest levels that decode. whitened: whether training may pull the latent towards a white
-    one. decoder_stages: modules whose outputs may be compared with the target. last: the weights through which all of
-    the output comes, for VQ-GAN's adaptive weight. kept_in_shards: whether its codes are kept in `.cym` files and
-    shards. kept_half: whether it loses nothing by being kept in half precision. is_model: whether it is a model by
-    itself, and use: the command that uses it then, with {run} in the place of its folder.
+    layout: how its codes lie, see `latent.Latent`. dim: numbers of its latent at a place of a grid. sizes: how many
+    codes each level has to choose from; empty without codes. min_levels: the fewest levels that decode. whitened:
+    whether training may pull the latent towards a white one. decoder_stages: modules whose outputs may be compared with
+    the target. last: the weights through which all of the output comes, for VQ-GAN's adaptive weight. kept_in_shards:
+    whether its codes are kept in `.cym` files and shards. kept_half: whether it loses nothing by being kept in half
+    precision. is_model: whether it is a model by itself, and use: the command that uses it then, with {run} in the
+    place of its folder.
     """
 
     layout: ClassVar[Literal["levels", "grid"]] = "grid"
+    dim: Any = None
     sizes: Any = ()
     min_levels: Any = 1
     whitened: Any = False
@@ -36,6 +38,11 @@ class Autoencoder(nn.Module):
     def rows(self) -> int:
         """Codes in a column."""
         return len(self.sizes)
+
+    def latent(self, targets: Tensor) -> Tensor:
+        """What a prior over latents learns of a batch; here, what `encode` gives."""
+        z: Tensor = self.encode(targets).z
+        return z
 
     def fit_statistics(self, targets: Sequence[Tensor]) -> None:
         """Takes over what the targets to train on are like; here, nothing."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Callable
 from typing import Any
 
 from cymatic.errors import Error
 from cymatic.scalars import Number, number
 
 Prompt = Any  # words; or a value of the medium that the encoder reads, or the tensor that it is prepared as
+
+OnPreview = Callable[[int, int, list[Any]], None]  # steps done, steps there are, the values as they stand
 
 AT_ONCE = 16  # items sampled side by side: more would cost memory and save no time
 SHORTEST = 0.05  # seconds that may be asked for

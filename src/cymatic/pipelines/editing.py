@@ -1,4 +1,4 @@
-"""What else a generator over codes is good for: to go on from a recording, to vary it, to blend two, and to measure.
+"""What else a generator is good for: to go on from something, to vary it, to draw a part anew, to blend, to measure.
 
 `model` is a `pipelines.generate.Generator`, whose methods these are.
 """
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cymatic.errors import Error, ModelError
 from cymatic.pipelines.asked import Prompt, check_count
+from cymatic.priors import PRIORS
 from cymatic.priors.progress import OnStep
 from cymatic.scalars import Number, number, whole
 
@@ -27,6 +28,8 @@ def codes_of(model: Any, value: Any) -> tuple[Int[Tensor, "rows columns"], int]:
     """
     if model.codec is None:
         raise ModelError(f"{model.name} has no codes, for its prior makes {model.medium.nouns} directly; use another")
+    if model.rows is None:
+        raise ModelError(f"{model.name} has no codes, for its prior makes latents; use another")
     target = model.medium.prepare(value, model.spec)
     with torch.inference_mode():
         latent = model.codec.encode(target[None].float().to(next(model.codec.parameters()).device))
@@ -35,10 +38,25 @@ def codes_of(model: Any, value: Any) -> tuple[Int[Tensor, "rows columns"], int]:
     return latent.codes[0, : model.prior.config.rows], target.shape[-1]
 
 
+def as_target(model: Any, value: Any) -> Tensor:
+    """A value as the prior of a model knows it: as its codes, its latent, or what it is prepared as."""
+    if model.rows is not None:
+        return codes_of(model, value)[0]
+    target: Tensor = model.medium.prepare(value, model.spec).float().to(model.prior.steps_trained.device)
+    if model.codec is None:
+        return target
+    with torch.inference_mode():
+        z: Tensor = model.codec.latent(target[None])[0]
+    return z
+
+
 def revocode(model: Any, value: Any) -> Any:
     """A recording through a model's codec and vocoder, as long as it was: what a perfect prior would give."""
     if model.codec is None:
         target = model.medium.prepare(value, model.spec)
+    elif model.rows is None:
+        z = as_target(model, value)
+        (target,) = model.decoded(z[None], torch.tensor([z.shape[-1]]))
     else:
         codes, length = codes_of(model, value)
         with torch.inference_mode():
@@ -140,12 +158,12 @@ def vary(
     prompt: Prompt | None = None,
     on_step: OnStep | None = None,
 ) -> list[Any]:
-    """`n` values near `value` in the latent of a GPT-VAE; `amount`: 0 stays there, 1 forgets it. on_step: see
-    `priors.progress`.
+    """`n` values near `value`: in the latent of a GPT-VAE, or on a flow's path; `amount`: 0 stays there, 1 forgets it.
 
-    Raises ModelError where the prior has no latent, Error for another amount.
+    prompt: what is wanted; without one, guidance is off. on_step: see `priors.progress`. Raises ModelError where the
+    prior can't, Error for another amount.
     """
-    _check_latent(model, "vary")
+    check_verb(model, "vary")
     n, seed = check_count(seed, n)
     amount = number(amount, "the amount")
     if not 0 <= amount <= 1:
@@ -154,10 +172,53 @@ def vary(
     with torch.inference_mode():
         cond = None if prompt is None else model.condition(prompt)
         found, lengths = model.prior.vary(
-            codes_of(model, value)[0], n, amount, cond=cond, seed=seed, on_step=on_step, **how.model_dump()
+            as_target(model, value), n, amount, cond=cond, seed=seed, on_step=on_step, **how.model_dump()
         )
     info = {"varies": amount, **model.info(prompt, how)}
     return model.finished(model.decoded(found, lengths), seed, info)
+
+
+def inpaint(
+    model: Any,
+    value: Any,
+    mask: Any,
+    *,
+    n: SupportsIndex = 1,
+    seed: SupportsIndex = 0,
+    prompt: Prompt | None = None,
+    on_step: OnStep | None = None,
+    **settings: Any,
+) -> list[Any]:
+    """`n` pictures that are `value` where `mask` is black, exactly, and drawn anew where it is white.
+
+    Both are cut and resized as the model reads pictures; where the mask is grey, the two are mixed by as much. A model
+    over latents draws whole places anew and mixes pixels. prompt: what is wanted; without one, guidance is off.
+    on_step: see `priors.progress`. Raises ModelError where the prior can't, Error for a mask of another size than
+    `value`, and one with nothing white.
+    """
+    check_verb(model, "inpaint")
+    if len(model.spec.shape) != 3:
+        raise ModelError(f"{model.name} makes {model.medium.nouns}, which have no mask; give a model of pictures")
+    if (mask.height, mask.width) != (value.height, value.width):
+        raise Error(
+            f"the mask is {mask.width} x {mask.height} and the picture {value.width} x {value.height}; give a mask of "
+            "the same size"
+        )
+    n, seed = check_count(seed, n)
+    how = model.sampling(settings if prompt is not None else {**settings, "guidance": 1.0})
+    pixels = model.medium.prepare(value, model.spec).float()
+    white = model.medium.prepare(mask, model.spec).float().mean(0)
+    if not white.any():
+        raise Error("the mask has nothing white, so nothing would be drawn anew; paint what is to change white")
+    with torch.inference_mode():
+        cond = None if prompt is None else model.condition(prompt)
+        redraw = torch.nn.functional.adaptive_max_pool2d(white[None], model.prior.config.shape[1:])[0] > 0
+        found, lengths = model.prior.inpaint(
+            as_target(model, value), redraw, n, cond=cond, seed=seed, on_step=on_step, **how.model_dump()
+        )
+        made = [torch.lerp(pixels, one.cpu().clamp(0, 1), white) for one in model.decoded(found, lengths)]
+    info = {"inpaints": round(float((white > 0).float().mean()), 4), **model.info(prompt, how)}
+    return model.finished(made, seed, info)
 
 
 def nll(model: Any, value: Any, prompt: Prompt) -> tuple[float, int] | None:
@@ -166,7 +227,7 @@ def nll(model: Any, value: Any, prompt: Prompt) -> tuple[float, int] | None:
     Its end counts, too; of a GPT-VAE it is the bound that IMPORTANCE draws of the latent give. None of a model without
     codes, and for a recording longer than any that the prior was trained on.
     """
-    if model.codec is None:
+    if model.rows is None:
         return None
     codes, _ = codes_of(model, value)
     if codes.shape[-1] > int(model.prior.longest):
@@ -201,6 +262,16 @@ def attention(model: Any, value: Any, prompt: Prompt | None = None) -> list[Floa
     with torch.inference_mode():
         maps = model.prior.attention_maps(codes[None], None if prompt is None else model.condition(prompt))
     return [one[0].cpu().numpy() for one in maps]
+
+
+def check_verb(model: Any, verb: str) -> None:
+    """Raises ModelError where the prior of a model can't do that (see `cymatic.priors`)."""
+    if verb not in model.prior.verbs:
+        kinds = [one.config_class.model_fields["kind"].default for one in PRIORS if verb in one.verbs]
+        raise ModelError(
+            f"{model.name} can't {verb}, for its prior ({model.prior.config.kind}) has no way to; use a model whose "
+            f"prior is of the kind {' or '.join(kinds)}"
+        )
 
 
 def _check_latent(model: Any, verb: str) -> None:

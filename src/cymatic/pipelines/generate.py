@@ -20,14 +20,15 @@ from cymatic.errors import Error, ModelError
 from cymatic.hub.parts import fingerprint, load_part
 from cymatic.hub.pipeline_file import PipelineFile
 from cymatic.hub.wave_codecs import ANY_CODEC
+from cymatic.latent import Latent
 from cymatic.media import MEDIA
 from cymatic.media.medium import Medium
 from cymatic.pipelines import editing
-from cymatic.pipelines.asked import AT_ONCE, Prompt, check_count, check_seconds, described
+from cymatic.pipelines.asked import AT_ONCE, OnPreview, Prompt, check_count, check_seconds, described
 from cymatic.pipelines.embed import Embedder
 from cymatic.pipelines.ranking import Ranking, load_ranker
 from cymatic.priors import PRIORS
-from cymatic.priors.progress import OnStep
+from cymatic.priors.progress import OnEstimate, OnStep
 from cymatic.scalars import Number
 from cymatic.version import __version__
 from cymatic.vocoders import VOCODERS
@@ -114,6 +115,15 @@ class Generator:
             least = 1 if prior.steps_trained else 0
             if int(prior.longest) < least or (most is not None and int(prior.longest) > most):
                 raise ModelError(f"{name}: its prior claims a length of {int(prior.longest)}; copy or train it again")
+        elif prior.config.over == "latents":
+            target = codec.config.gives
+            dim, rows, columns = prior.config.shape
+            width = codec.columns(target.shape[-1]) if target.shape[-1] > 0 else columns
+            if (dim, rows, columns) != (codec.dim, codec.rows, width):
+                raise ModelError(
+                    f"{name}: its codec has latents of {codec.dim} x {codec.rows} x {width} numbers, and its prior "
+                    f"makes {dim} x {rows} x {columns}; take parts that were trained together"
+                )
         else:
             target, sizes = codec.config.gives, tuple(map(prior.config.size, range(prior.config.rows)))
             offered = tuple(codec.sizes)
@@ -163,6 +173,7 @@ class Generator:
         seconds: Number | None = None,
         allow_untrained: bool = False,
         on_step: OnStep | None = None,
+        on_preview: OnPreview | None = None,
         **settings: Any,
     ) -> Any:
         """What `prompt` says; with `n`, a list of n with seeds seed, seed + 1, ...
@@ -170,10 +181,10 @@ class Generator:
         keep: of the n the best so many, best first, by aligned encoders that were loaded (`ranker`), else by the
         model's own; each has its `score` in its info.
         seconds: the length, where it has one; otherwise the model chooses. on_step: called between steps with how many
-        are done and how many there are; what it raises ends the work. settings: of `settings`, such as guidance (how
-        strongly the prompt is followed; 1 as learned); what is not given is the model's own. Raises PromptError for a
-        prompt that can't be read, Error for a setting out of range, ModelError for a model that is untrained or makes
-        no finite numbers.
+        are done and how many there are; what it raises ends the work. on_preview: called likewise, with the values that
+        are being made as they stand. settings: of `settings`, such as guidance (how strongly the prompt is followed; 1
+        as learned); what is not given is the model's own. Raises PromptError for a prompt that can't be read, Error for
+        a setting out of range, ModelError for a model that is untrained, makes no finite numbers or has no previews.
         """
         count, seed = check_count(seed, 1 if n is None else n)
         ranking = None
@@ -184,9 +195,11 @@ class Generator:
             ranking = Ranking.of(keep, some, ranker or self.ranker, prompt, given, self.medium)
         how = self.sampling(settings)
         lengths, size = (None, None) if seconds is None else self.asked(seconds)
+        if on_preview is not None:
+            editing.check_verb(self, "preview")
         made: list[Any] = []
         with torch.inference_mode():
-            cond = self.condition(prompt)
+            cond, info = self.condition(prompt), self.info(prompt, how)
             for begin in range(0, count, AT_ONCE):
                 seeds = range(seed + begin, seed + min(count, begin + AT_ONCE))
                 found, columns = self.prior.sample(
@@ -195,9 +208,10 @@ class Generator:
                     lengths=None if lengths is None else torch.full((len(seeds),), lengths),
                     on_step=_within(on_step, begin // AT_ONCE, math.ceil(count / AT_ONCE)),
                     allow_untrained=allow_untrained,
+                    **({} if on_preview is None else {"on_estimate": self._shown(on_preview, info, seeds[0])}),
                     **how.model_dump(),
                 )
-                made += self.finished(self.decoded(found, columns), seeds[0], self.info(prompt, how), size)
+                made += self.finished(self.decoded(found, columns), seeds[0], info, size)
         if ranking is not None:
             return ranking.best(made, prompt)
         return made[0] if n is None else made
@@ -233,7 +247,23 @@ class Generator:
         """What the prior made, one by one, in the domain before the vocoder: beside longer items, a codec would see
         what fills up the shorter ones."""
         items = [one[..., :n] for one, n in zip(found, columns.tolist(), strict=True)]
-        return items if self.codec is None else [self._from_codes(one) for one in items]
+        if self.codec is None:
+            return items
+        return [self._from_latent(one) if self.rows is None else self._from_codes(one) for one in items]
+
+    def _from_latent(self, z: Tensor) -> Tensor:
+        length = torch.tensor([self._length(z.shape[-1])], device=z.device)
+        decoded: Tensor = self.codec.decode(Latent(z[None], None, length, self.codec.layout))[0]
+        return decoded
+
+    def _shown(self, on_preview: OnPreview, info: Mapping[str, Any], seed: int) -> OnEstimate:
+        """Hears what the prior expects after each step, and shows it as values of the medium."""
+
+        def show(done: int, steps: int, found: Tensor) -> None:
+            columns = torch.full((len(found),), found.shape[-1])
+            on_preview(done, steps, self.finished(self.decoded(found, columns), seed, info))
+
+        return show
 
     def _from_codes(self, codes: Tensor) -> Tensor:
         fewest = self.codec.columns(1)
@@ -277,8 +307,8 @@ class Generator:
 
     @property
     def rows(self) -> int | None:
-        """How many of its codec's rows of codes the prior makes; None where there is no codec."""
-        return None if self.codec is None else int(self.prior.config.rows)
+        """How many of its codec's rows of codes the prior makes; None where it makes no codes."""
+        return int(self.prior.config.rows) if self.prior.config.over == "codes" else None
 
     def target(self, value: Any) -> Tensor:
         """What its codec, or its prior, reads of a value, without a batch."""
@@ -301,7 +331,8 @@ class Generator:
         batch = padded(targets)
         target, lengths = batch.values, batch.lengths
         if self.codec is not None:
-            target = self.codec.encode(target, lengths).codes[:, : self.prior.config.rows]
+            rows = self.rows  # of codes
+            target = self.codec.latent(target) if rows is None else self.codec.encode(target, lengths).codes[:, :rows]
             lengths = torch.tensor([self.codec.columns(int(n)) for n in lengths])
         terms = self.prior.loss(target, lengths, self._conditions(captions), torch.Generator().manual_seed(seed))
         return float(terms[self.prior.measured])
@@ -340,7 +371,7 @@ class Generator:
         steps = math.ceil(size * of_result / of_target - 1e-6)
         return steps if self.codec is None else self.codec.columns(steps), size
 
-    # --- what else a generator over codes is good for, see `pipelines.editing`
+    # --- what else a generator is good for, see `pipelines.editing`
 
     def codes_of(self, value: Any) -> tuple[Tensor, int]:
         """See `editing.codes_of`."""
@@ -357,6 +388,10 @@ class Generator:
     def vary(self, value: Any, **how: Any) -> list[Any]:
         """See `editing.vary`."""
         return editing.vary(self, value, **how)
+
+    def inpaint(self, value: Any, mask: Any, **how: Any) -> list[Any]:
+        """See `editing.inpaint`."""
+        return editing.inpaint(self, value, mask, **how)
 
     def blend(self, first: Any, second: Any, **how: Any) -> list[Any]:
         """See `editing.blend`."""

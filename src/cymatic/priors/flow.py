@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gaussian_nll_loss, pad, silu
 
 from cymatic.batch_shard import BatchShard
-from cymatic.cond import Cond, concatenate, guide
+from cymatic.cond import Cond, concatenate
 from cymatic.config import Config
 from cymatic.errors import ModelError
 from cymatic.latent import TargetFacts
@@ -32,6 +32,17 @@ from cymatic.nn.linear import Linear, matrices_of
 from cymatic.nn.rotary import rotary_tables
 from cymatic.nn.trained import refuse_untrained
 from cymatic.priors.progress import OnStep
+from cymatic.priors.rectified import (
+    LOG_SPREADS,
+    SPREAD_AT_FIRST,
+    Given,
+    expected,
+    guided,
+    training_draws,
+    training_times,
+    velocity_error,
+    with_null,
+)
 from cymatic.priors.samplers import SAMPLERS, Denoise, FlowSampling, Prediction, grid
 from cymatic.signal.mel import PRESETS, MelSpec, NamedMel
 
@@ -40,12 +51,9 @@ MOST_WEIGHTS = 1_000_000_000  # so that a damaged or hostile config can't take a
 
 LENGTH_TEMPERATURE = 0.5
 # Neighbouring frames and mels say nearly the same, so what is said is settled while the noise is still strong: most
-# times are drawn there (the mean and spread of their logit), and the rest evenly. Noise averages out over the frames,
-# so the longer a sound, the earlier: the centre is that of a sound of as many frames as TIME_FRAMES.
-TIME_CENTRE, TIME_SPREAD, TIME_FRAMES, TIME_EVENLY = -0.8, 1.2, 50, 0.2
-NEAREST = 0.1  # 1 - t in the loss is at least this, or the last of the path would outweigh all else
-LOG_SPREADS = (-5.0, 1.0)  # the least and the most that may be said of a spread
-SPREAD_AT_FIRST = 0.2  # of the mel around its outline, in the units of the network; noises have about that
+# times are drawn there (the mean of their logit). Noise averages out over the frames, so the longer a sound, the
+# earlier: the centre is that of a sound of as many frames as TIME_FRAMES.
+TIME_CENTRE, TIME_FRAMES = -0.8, 50
 
 
 class FlowShape(Config):
@@ -72,6 +80,7 @@ class FlowConfig(FlowShape):
     """A size, the mel it speaks of, and the width of the condition's tokens and vector."""
 
     kind: Literal["flow"] = "flow"
+    over: ClassVar[Literal["targets"]] = "targets"
     mel: NamedMel = PRESETS["sound-24k"]
     cond_dim: int = Field(default=192, gt=0, le=8192)
 
@@ -107,6 +116,7 @@ class FlowPrior(nn.Module):
     measured: ClassVar[str] = "flow"
     measuring_rounds: ClassVar[int] = 4
     has_latent: ClassVar[bool] = False
+    verbs: ClassVar[frozenset[str]] = frozenset()
     mean: Tensor
     std: Tensor
     longest: Tensor
@@ -199,19 +209,16 @@ class FlowPrior(nn.Module):
         """
         mask = self._mask(lengths, target.shape[-1])
         data = (target - self.mean) / self.std * mask[:, None]
-        items, longest = (len(data), data.shape[-1]) if shard is None else (shard.items, shard.longest)
-        noise = torch.randn(items, data.shape[1], longest, generator=generator)
-        normal, even = torch.randn(items, generator=generator), torch.rand(2, items, generator=generator)
-        if shard is not None:
-            noise, normal = shard.take(noise)[..., : data.shape[-1]], shard.take(normal)
-            even = torch.stack([shard.take(row) for row in even])
-        noise, times = noise.to(data) * mask[:, None], _times(normal.to(data), even.to(data), lengths)
+        shape = (data.shape[1], data.shape[-1] if shard is None else shard.longest)
+        noise, normal, even = training_draws(len(data), shape, generator, shard)
+        noise = noise[..., : data.shape[-1]].to(data) * mask[:, None]
+        times = _times(normal.to(data), even.to(data), lengths)
         t = times[:, None, None]
-        tokens, token_mask, vector = self._condition(cond)
-        given = self._clean((1 - t) * noise + t * data, times, lengths, tokens, token_mask, vector)
-        error = ((given - data) / (1 - t).clamp_min(NEAREST)).square() * mask[:, None]
+        condition = self._condition(cond)
+        given = self._clean((1 - t) * noise + t * data, times, lengths, *condition)
+        error = velocity_error(given, data, t) * mask[:, None]
         flow = error.sum() / (mask.sum() * target.shape[1])
-        centre, spread = self._length(vector)
+        centre, spread = self._length(condition.vector)
         length = gaussian_nll_loss(centre, lengths.float().log(), spread.square())
         if shard is not None:
             flow, length = flow * shard.frames_weight, length * shard.items_weight
@@ -262,48 +269,27 @@ class FlowPrior(nn.Module):
     ) -> Denoise:
         """The guided prediction of normalised mels as a function of `x` `[batch, mels, frames]` and the time t.
 
-        Guidance above 1 acts at times within `interval` (Kynkäänniemi et al., 2024, arXiv 2404.07724), and outside of
-        it an evaluation costs half.
+        interval: see `rectified.guided`.
         """
-        conditional, both = self._condition(cond), self._condition(concatenate(cond, cond.null()))
 
-        def denoise(x: Tensor, t: float) -> Prediction:
-            guided = guidance < 1 or (guidance > 1 and interval[0] <= t <= interval[1])
-            inputs, frames, given = (
-                (x.repeat(2, 1, 1), lengths.repeat(2), both) if guided else (x, lengths, conditional)
-            )
-            mean, spread = self._predict(inputs, torch.full((len(inputs),), t, device=x.device), frames, *given)
-            if not guided:
-                return Prediction(mean, spread)
-            (mean, plain_mean), (spread, plain_spread) = mean.chunk(2), spread.chunk(2)
-            # The outline is exaggerated, and its spread is not.
-            return Prediction(guide(mean, plain_mean, guidance), guide(spread, plain_spread, min(guidance, 1.0)))
+        def predict(x: Tensor, times: Tensor, given: Given) -> Prediction:
+            return Prediction(*self._predict(x, times, lengths.repeat(len(x) // len(lengths)), *given))
 
-        return denoise
+        both = self._condition(concatenate(cond, cond.null()))
+        return guided(predict, self._condition(cond), both, guidance, interval)
 
-    def _condition(
-        self, cond: Cond
-    ) -> tuple[Float[Tensor, "batch n dim"], Bool[Tensor, "batch n"], Float[Tensor, "batch dim"]]:
+    def _condition(self, cond: Cond) -> Given:
         """The condition's tokens, mask and vector, with the learned null in place of what was dropped."""
-        if cond.tokens is None or cond.mask is None or cond.vector is None:
+        if cond.tokens is None or cond.vector is None:
             raise ValueError("a flow prior reads tokens and a vector; this condition lacks one of them")
-        tokens, mask, vector = cond.tokens, cond.mask, cond.vector * self.config.cond_dim**0.5
-        if cond.tokens_dropped is not None:
-            gone = cond.tokens_dropped[:, None]
-            first = torch.arange(mask.shape[1], device=mask.device) == 0
-            tokens, mask = torch.where(gone[..., None], self.null, tokens), torch.where(gone, first, mask)
-        if cond.vector_dropped is not None:
-            vector = torch.where(cond.vector_dropped[:, None], self.null, vector)
-        return tokens, mask, vector
+        return with_null(cond, self.null)
 
     def _clean(
         self, x: Float[Tensor, "batch mels frames"], times: Float[Tensor, " batch"], *given: Tensor
     ) -> Float[Tensor, "batch mels frames"]:
         """The mel to expect behind `x` at `times`, given what `_predict` reads."""
         outline, spread = self._predict(x, times, *given)
-        t, variance = times[:, None, None], spread.square()
-        gain = t * variance / ((1 - t).square() + t.square() * variance)
-        return outline + gain * (x - t * outline)
+        return expected(outline, spread, x, times[:, None, None])
 
     def _predict(
         self,
@@ -365,4 +351,4 @@ def _times(
 ) -> Float[Tensor, " batch"]:
     """Times to train at, made from normal and even draws; the longer a sound, the earlier."""
     centre = TIME_CENTRE - 0.5 * (frames / TIME_FRAMES).log()
-    return torch.where(even[0] < TIME_EVENLY, even[1], (centre + TIME_SPREAD * normal).sigmoid())
+    return training_times(normal, even, centre)

@@ -81,6 +81,7 @@ class GPTPrior(nn.Module):
     measured: ClassVar[str] = "nll"
     measuring_rounds: ClassVar[int] = 1
     has_latent: ClassVar[bool] = False
+    verbs: ClassVar[frozenset[str]] = frozenset()
     steps_trained: Tensor
 
     def __init__(self, config: GPTConfig) -> None:

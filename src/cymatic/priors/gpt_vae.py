@@ -46,6 +46,7 @@ class GPTVAEConfig(Config):
     """
 
     kind: Literal["gpt-vae"] = "gpt-vae"
+    over: ClassVar[Literal["codes"]] = "codes"
     decoder: GPTConfig = GPTConfig()
     encoder_depth: int | None = Field(default=None, gt=0, le=256)
     latent: int | None = Field(default=None, gt=0, le=16384)
@@ -109,6 +110,7 @@ class GPTVAE(nn.Module):
     measured: ClassVar[str] = "nll"
     measuring_rounds: ClassVar[int] = 1
     has_latent: ClassVar[bool] = True
+    verbs: ClassVar[frozenset[str]] = frozenset({"vary"})
 
     def __init__(self, config: GPTVAEConfig) -> None:
         super().__init__()

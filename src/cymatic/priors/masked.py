@@ -27,9 +27,10 @@ from cymatic.nn.linear import matrices_of
 from cymatic.nn.trained import refuse_untrained
 from cymatic.priors.decoding import CodeSampling, choose
 from cymatic.priors.order import halton
-from cymatic.priors.progress import OnStep
+from cymatic.priors.progress import OnEstimate, OnStep
 from cymatic.priors.trunk import CodeShape, CodeTrunk, Prefix
 from cymatic.priors.whole_grid import begun, check_grid, check_lengths, fitted_to
+from cymatic.seeds import mixed
 
 COUNTS = 16  # numbers of masked codes that a likelihood is estimated from
 
@@ -55,6 +56,8 @@ class MaskedConfig(Config):
     cond_dim: of what it is trained on; a recipe leaves them open.
     """
 
+    over: ClassVar[Literal["codes"]] = "codes"
+
     kind: Literal["masked"] = "masked"
     codes: int = Field(default=2, gt=1, lt=2**20)
     rows: int = Field(default=1, gt=0, le=4096)
@@ -77,6 +80,11 @@ class MaskedConfig(Config):
     def places(self) -> int:
         """Codes of a grid."""
         return self.rows * self.longest
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Codes of a place, rows and columns."""
+        return 1, self.rows, self.longest
 
     @property
     def trunk(self) -> CodeShape:
@@ -105,6 +113,7 @@ class MaskedPrior(nn.Module):
     measured: ClassVar[str] = "cross_entropy"
     measuring_rounds: ClassVar[int] = 4
     has_latent: ClassVar[bool] = False
+    verbs: ClassVar[frozenset[str]] = frozenset({"vary", "inpaint", "preview"})
     steps_trained: Tensor
 
     def __init__(self, config: MaskedConfig) -> None:
@@ -223,14 +232,16 @@ class MaskedPrior(nn.Module):
         start: Int[Tensor, "batch height width"] | None = None,
         keep: Bool[Tensor, "batch height width"] | None = None,
         on_step: OnStep | None = None,
+        on_estimate: OnEstimate | None = None,
         allow_untrained: bool = False,
         **settings: Any,
     ) -> tuple[Int[Tensor, "batch rows columns"], Int[Tensor, " batch"]]:
         """Codes, and how many columns each item has, which is the same for all.
 
-        start: whole rows that are there already, or with `keep` a whole grid, of which the places stay that are True
-        there: the others are filled in. settings: of `MaskedSampling`. Raises ModelError where the prior was never
-        trained, Error for what can't be asked for.
+        on_estimate: called as `on_step`, with all codes as they were guessed last. start: whole rows that are there
+        already, or with `keep` a whole grid, of which the places stay that are True there: the others are filled in.
+        settings: of `MaskedSampling`. Raises ModelError where the prior was never trained, Error for what can't be
+        asked for.
         """
         how = MaskedSampling.parse(settings, "the sampling")
         refuse_untrained(self, allow=allow_untrained)
@@ -241,9 +252,46 @@ class MaskedPrior(nn.Module):
             conds = [cond] if how.guidance == 1 or cond is None else [cond, cond.null()]
             prefixes = [self.trunk.prefix(one, batch) for one in conds]
             both = Prefix(*(torch.cat(parts) for parts in zip(*prefixes, strict=True)))
-            filled = self._filled(codes, both, seeds, how, on_step).clone()
+            filled = self._filled(codes, both, seeds, how, on_step, on_estimate).clone()
         columns = torch.full((batch,), config.longest, device=device)
         return filled.unflatten(1, (config.rows, config.longest)), columns
+
+    def inpaint(
+        self,
+        target: Int[Tensor, "rows columns"],
+        redraw: Bool[Tensor, "rows columns"],
+        n: int,
+        *,
+        cond: Cond | None = None,
+        seed: int = 0,
+        on_step: OnStep | None = None,
+        **settings: Any,
+    ) -> tuple[Int[Tensor, "n rows columns"], Int[Tensor, " n"]]:
+        """`n` grids that are `target`, exactly, but where `redraw` is True. Item i has the seed `seed + i`. Raises as
+        `sample`."""
+        start, keep = (one.expand(n, *one.shape) for one in (target, ~redraw))
+        cond = None if cond is None else cond.repeat(n)
+        return self.sample(cond, range(seed, seed + n), start=start, keep=keep, on_step=on_step, **settings)
+
+    def vary(
+        self,
+        target: Int[Tensor, "rows columns"],
+        n: int,
+        amount: float,
+        *,
+        cond: Cond | None = None,
+        seed: int = 0,
+        on_step: OnStep | None = None,
+        **settings: Any,
+    ) -> tuple[Int[Tensor, "n rows columns"], Int[Tensor, " n"]]:
+        """`n` grids near `target`, of which the share `amount` of places, others in each, is filled in anew: 0 stays
+        there, 1 forgets it. Item i has the seed `seed + i`. Raises as `sample`."""
+        keep = torch.stack(
+            [torch.rand(target.shape, generator=torch.Generator().manual_seed(mixed(seed + i, 1))) for i in range(n)]
+        ) >= torch.tensor(amount)  # fmt: skip
+        cond = None if cond is None else cond.repeat(n)
+        start = target.expand(n, *target.shape)
+        return self.sample(cond, range(seed, seed + n), start=start, keep=keep, on_step=on_step, **settings)
 
     def _known(
         self, start: Tensor | None, keep: Tensor | None, seeds: Sequence[int], device: torch.device
@@ -262,8 +310,9 @@ class MaskedPrior(nn.Module):
         return whole.masked_fill(~keep.to(device).flatten(1), self.mask)
 
     def _filled(
-        self, codes: Tensor, prefix: Prefix, seeds: Sequence[int], how: MaskedSampling, on_step: OnStep | None
-    ) -> Int[Tensor, "batch n"]:
+        self, codes: Tensor, prefix: Prefix, seeds: Sequence[int], how: MaskedSampling, on_step: OnStep | None,
+        on_estimate: OnEstimate | None,
+    ) -> Int[Tensor, "batch n"]:  # fmt: skip
         config, (batch, n) = self.config, codes.shape
         unknown = (codes == self.mask).sum(1)
         steps = unknown.clamp_max(how.steps)  # of each item, so that it needn't know of the others
@@ -293,6 +342,9 @@ class MaskedPrior(nn.Module):
             codes = torch.where(put, guess, codes)
             if on_step is not None:
                 on_step(step + 1, most)
+            if on_estimate is not None:
+                whole = torch.where(masked, guess, codes).clone()
+                on_estimate(step + 1, most, whole.unflatten(1, (config.rows, config.longest)))
         return codes
 
     @torch.no_grad()

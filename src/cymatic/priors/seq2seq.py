@@ -37,6 +37,8 @@ class Seq2SeqConfig(EncoderDecoderShape):
     condition that is not there. codes, rows, longest, cond_dim: of what it is trained on; a recipe leaves them open.
     """
 
+    over: ClassVar[Literal["codes"]] = "codes"
+
     kind: Literal["seq2seq"] = "seq2seq"
     codes: int = Field(default=2, gt=1, le=2**20)
     rows: int = Field(default=1, gt=0, le=4096)
@@ -77,6 +79,7 @@ class Seq2SeqPrior(nn.Module):
     measured: ClassVar[str] = "nll"
     measuring_rounds: ClassVar[int] = 1
     has_latent: ClassVar[bool] = False
+    verbs: ClassVar[frozenset[str]] = frozenset()
     steps_trained: Tensor
 
     def __init__(self, config: Seq2SeqConfig) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, Self, cast
+from typing import ClassVar, Literal, NamedTuple, Self, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -43,6 +43,8 @@ class CodeShape(Config):
     vector: whether its vector is read. positions: `rotary`, or `learned` for each place of condition and codes
     together, of which `prefix` are the condition's at most; published weights need the latter.
     """
+
+    over: ClassVar[Literal["codes"]] = "codes"
 
     codes: int = Field(default=2, gt=1, le=2**20)
     rows: int = Field(default=1, gt=0, le=4096)

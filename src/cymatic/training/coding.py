@@ -1,8 +1,8 @@
-"""Items as the codes of a codec, in memory."""
+"""Items as the codes or the latents of a codec, in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,6 @@ from cymatic.errors import Error
 AT_ONCE = 64  # items encoded side by side
 
 
-@torch.no_grad()
 def coded(examples: Sequence[Example], codec: Any, variants: int, levels: int | None = None) -> list[Example]:
     """Each example with its codes as the target, in `variants` that begin up to a column later, after silence.
 
@@ -25,6 +24,25 @@ def coded(examples: Sequence[Example], codec: Any, variants: int, levels: int | 
     if variants > 1 and spec.shape[-1] != -1:
         raise Error(f"variants are items moved in time, and these ({spec.describe()}) all have one length; set it to 1")
     shifts = [i * stride // variants for i in range(min(variants, stride))]
+    found = _encoded(examples, codec, shifts, lambda targets: codec.encode(targets).codes[:, :levels])
+    return [
+        replace(example, target=found[i, shifts[0]], variants=tuple(found[i, shift] for shift in shifts[1:]))
+        for i, example in enumerate(examples)
+    ]
+
+
+def as_latents(examples: Sequence[Example], codec: Any) -> list[Example]:
+    """Each example with its latent as the target."""
+    found = _encoded(examples, codec, [0], codec.latent)
+    return [replace(example, target=found[i, 0]) for i, example in enumerate(examples)]
+
+
+@torch.no_grad()
+def _encoded(
+    examples: Sequence[Example], codec: Any, shifts: Sequence[int], encode: Callable[[Tensor], Tensor]
+) -> dict[tuple[int, int], Tensor]:
+    """What `encode` makes of each example after so much silence, by its place and that."""
+    spec = codec.config.reads
     # The codec fills an item up to whole columns; done here, items of about one length go in together.
     by_columns: dict[int, list[tuple[int, int]]] = {}
     for i, example in enumerate(examples):
@@ -38,9 +56,5 @@ def coded(examples: Sequence[Example], codec: Any, variants: int, levels: int | 
             targets = torch.full((len(some), *first.shape[:-1], codec.length(columns)), spec.silence)
             for row, (i, shift) in zip(targets, some, strict=True):
                 row[..., shift : shift + examples[i].target.shape[-1]] = examples[i].target
-            codes = codec.encode(targets.to(codec.steps_trained.device)).codes
-            found.update(zip(some, codes[:, :levels].cpu(), strict=True))
-    return [
-        replace(example, target=found[i, shifts[0]], variants=tuple(found[i, shift] for shift in shifts[1:]))
-        for i, example in enumerate(examples)
-    ]
+            found.update(zip(some, encode(targets.to(codec.steps_trained.device)).cpu(), strict=True))
+    return found

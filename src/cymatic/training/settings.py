@@ -29,6 +29,7 @@ class TrainingSettings(Config):
     clip: float = Field(default=1.0, gt=0)  # largest norm of the gradient
     ema: float = Field(default=0.999, ge=0, lt=1)
     condition_dropout: float = Field(default=0.1, ge=0, lt=1)
+    vector_dropout: float | None = Field(default=None, ge=0, lt=1)  # of its vector alone; None: with its tokens
     checkpoint_steps: int | None = Field(default=None, ge=1)  # otherwise so many that two minutes pass at most
     patience: int | None = Field(default=None, ge=1)  # checkpoints in a row that are clearly worse, see `loop.sooner`
     seed: int = Field(default=0, ge=0)

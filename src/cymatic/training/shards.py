@@ -43,6 +43,8 @@ def open_streams(context: Context, stage: PriorStage, part: Any) -> Streams:
     recipe, say = context.recipe, context.say
     if recipe.data.packs:
         raise Error("packs can't be streamed; encode them with cymatic encode --engine local, and train on the shards")
+    if recipe.data.balance is not None:
+        raise Error("data.balance is for data in memory, and these are read from shards; leave it out")
     assert stage.codec is not None
     codec = load_codec(stage.codec)
     place = Path(recipe.data.folder or ".")

@@ -93,11 +93,12 @@ class AutoencoderStage(Stage):
 
 
 class PriorStage(Stage):
-    """A prior with the encoder of its condition, over what the medium is prepared as, or over a codec's codes.
+    """A prior with the encoder of its condition, over what the medium is prepared as, or a codec's codes or latents.
 
     codec: an earlier stage of the recipe, or a model that holds a codec; None: no codec. given: the role that the
-    encoder reads. levels: how many of a frame's codes; None: as many as the codec spends by default. variants: each
-    item is encoded so often, moved by less than a column. sampling: what the model does where the user says nothing.
+    encoder reads. Of codes alone: levels: how many of a frame's; None: as many as the codec spends by default;
+    variants: each item is encoded so often, moved by less than a column. sampling: what the model does where the user
+    says nothing.
     """
 
     task: Literal["prior"]
@@ -110,21 +111,23 @@ class PriorStage(Stage):
     sampling: dict[str, Any] = Field(default_factory=dict)
 
     def going_on_from(self, model: str | None) -> Self:
-        """A prior over codes takes over the model's codec, one without a codec its encoder and prior. From scratch a
-        prior over codes keeps its codec."""
+        """A prior with a codec takes over the model's codec, one without its encoder and prior. From scratch a prior
+        with a codec keeps it."""
         if self.codec is not None:
             return self if model is None else self.model_copy(update={"codec": model})
         return self.model_copy(update={"start": model})
 
     @model_validator(mode="after")
     def _codes_come_from_a_codec(self) -> Self:
-        over_codes = self.part.reads is None
-        if over_codes and self.codec is None:
+        over = self.part.over
+        if self.part.reads is None and self.codec is None:
             raise ValueError(
-                "this prior is over codes, and no codec gives any; set codec to an earlier stage or a model"
+                f"this prior is over {over}, and no codec gives any; set codec to an earlier stage or a model"
             )
-        if not over_codes and self.codec is not None:
+        if self.part.reads is not None and self.codec is not None:
             raise ValueError("this prior is over no codes; leave codec out, or give a prior over codes")
+        if over != "codes" and (self.levels is not None or self.variants > 1):
+            raise ValueError(f"levels and variants are of codes, and this prior is over {over}; leave them out")
         return self
 
     @model_validator(mode="after")

@@ -144,7 +144,9 @@ def facts(data: Data, recipe: Recipe, stage: str, start: Start | None) -> PlanFa
     """What a plan for this stage rests on; `start`: a starter that fits it."""
     captions = {normalise(one.caption) for one in data.train}
     keys = given(recipe)
-    open_frames = not any(is_given(f"stages.{stage}.training.{key}", keys) for key in ("batch", "frames"))
+    open_frames = recipe.data.balance is None and not any(
+        is_given(f"stages.{stage}.training.{key}", keys) for key in ("batch", "frames")
+    )
     return PlanFacts(
         clips=len(data.train),
         captions=len(captions),

@@ -93,9 +93,13 @@ def read_vqgan(
     return ImportedVQGAN(made.eval(), left_out)
 
 
-def size_for(codec: PictureCodec, side: int) -> int:
-    """The pixels of pictures of `side` x `side` codes. Raises ModelError for a codec whose cells are no squares."""
-    high, wide = codec.config.cell
-    if high != wide:
-        raise ModelError(f"a code of this codec stands for {high} x {wide} pixels, which is no square")
-    return side * high
+def for_grids(codec: PictureCodec, over: Any) -> PictureCodec:
+    """The same codec for the grids of a prior, whose config is `over`. Raises ModelError where that has other codes or
+    its grids are no square pictures."""
+    (high, wide), codes = codec.config.cell, codec.size
+    if over.codes != codes:
+        raise ModelError(f"the codec has {codes} codes and the prior {over.codes}; give both of one model")
+    if over.rows * high != over.longest * wide:
+        raise ModelError(f"{over.rows} x {over.longest} codes of {high} x {wide} pixels are no square picture")
+    codec.config = codec.config.reading(PictureSpec(size=over.rows * high))
+    return codec

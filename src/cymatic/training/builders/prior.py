@@ -1,4 +1,4 @@
-"""Priors with the encoder of their condition: over what a medium is prepared as, or over the codes of a codec."""
+"""Priors with the encoder of their condition: over what a medium is prepared as, or over a codec's codes or latents."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from cymatic.media.medium import Medium
 from cymatic.priors import PRIORS
 from cymatic.seeds import mixed
 from cymatic.training.built import Built, Context, Known
-from cymatic.training.coding import coded
+from cymatic.training.coding import as_latents, coded
 from cymatic.training.pace import Pace
 from cymatic.training.plan import describe_data, parameters
 from cymatic.training.planning import Choice, changed_clips, choices, given, is_given, smaller_batch, with_choices
@@ -56,8 +56,9 @@ def build_prior(context: Context, stage: PriorStage) -> Built:
     else:
         codec = load_codec(stage.codec)
     codec.to(context.fabric.device)
-    over = _over_shards if codec.kept_in_shards else _over_codes
-    return over(context, stage, codec, own)
+    if codec.kept_in_shards and stage.part.over == "codes":
+        return _over_shards(context, stage, codec, own)
+    return _over_encoded(context, stage, codec, own)
 
 
 def _parts(context: Context, stage: PriorStage, facts: TargetFacts, examples: Sequence[Example]) -> PriorTask:
@@ -122,6 +123,8 @@ def _over_targets(context: Context, stage: PriorStage) -> Built:
         start.give(task.encoder, task.prior, longest)
     data = _learnable(context, task, data, data.train)
     settings = recipe.data.augment
+    if (settings.changes or settings.pitch) and not spec.vocoded:
+        raise Error(f"data.augment changes sounds, and this prior learns {MEDIA[spec.medium].nouns}; leave it out")
     examples = [*data.epoch, *(at_other_pitches(data, recipe.data, settings.pitch) if settings.pitch else ())]
     built = Built(
         recipe, name, data, task, _batches(context, recipe, examples, spec), _known(task, data.valid),
@@ -153,7 +156,7 @@ def _at_pace(
         chosen = {key for one in built.chosen for key in one.values}
         planned = f"stages.{name}.training.most_steps" in chosen
         choice = None
-        if planned and most is not None and not is_given("data.augment", keys):
+        if planned and most is not None and spec.vocoded and not is_given("data.augment", keys):
             choice = changed_clips(len(data.train), fit, most, name)
         open_batch = not is_given(f"stages.{name}.training.batch", keys)
         if choice is None and open_batch and (frames is None or f"stages.{name}.training.frames" in chosen):
@@ -170,30 +173,41 @@ def _at_pace(
     return at_pace
 
 
-def _over_codes(context: Context, stage: PriorStage, codec: Any, own: bool) -> Built:
-    """A prior over the codes of items in memory."""
+def _over_encoded(context: Context, stage: PriorStage, codec: Any, own: bool) -> Built:
+    """A prior over the codes or the latents of items in memory. Raises Error for latents that are no grid."""
+    latents = stage.part.over == "latents"
+    if latents and codec.dim is None:
+        raise Error("the latents of this codec are no grid, which this prior is over; give a codec of pictures or mels")
     data = load_examples(
         context.recipe.data, Reading(stage.role or codec.config.reads.medium, codec.config.reads), _givens(stage),
         captions=stage.encoder.reads is None, strict=context.strict, say=context.say,
     )  # fmt: skip
     context.say(f"encoding {len(data.train) + len(data.valid)} items, in {stage.variants} variants each")
-    learned = coded(data.train, codec, stage.variants, stage.levels)
-    known, valid = dict(zip(map(id, data.train), learned, strict=True)), coded(data.valid, codec, 1, stage.levels)
+    if latents:
+        learned, valid = as_latents(data.train, codec), as_latents(data.valid, codec)
+    else:
+        learned = coded(data.train, codec, stage.variants, stage.levels)
+        valid = coded(data.valid, codec, 1, stage.levels)
+    known = dict(zip(map(id, data.train), learned, strict=True))
     longest = max(map(longest_of, learned))
-    sizes = tuple(codec.sizes[: stage.levels])
-    task = _parts(context, stage, TargetFacts(codec.config.reads, sizes, longest), data.train)
+    spec = codec.config.reads
+    if latents:
+        shape = tuple(learned[0].target.shape)
+        task = _parts(context, stage, TargetFacts(spec, longest=longest, shape=shape), data.train)
+        task.prior.fit_statistics([one.target for one in learned])
+        line = f"over   latents of {shape[0]} numbers in {shape[1]} x {shape[2]} places"
+    else:
+        sizes = tuple(codec.sizes[: stage.levels])
+        task = _parts(context, stage, TargetFacts(spec, sizes, longest), data.train)
+        line = f"codes  {max(sizes)} of them, {len(sizes)} in a column, at most {longest} columns"
     data = _learnable(context, task, data, learned)
     epoch = [known[id(one)] for one in data.epoch]
     if stage.start is not None and not context.resumed:
         load_start(stage.start, stage.part).give(task.encoder, task.prior, longest)
     settings = stage.training
     batches = Bucketed(epoch, settings.batch, mixed(settings.seed, 1), frames=settings.frames, **context.ranks)
-    about = (
-        *_about(data, task, stage),
-        f"codes  {max(sizes)} of them, {len(sizes)} in a column, at most {longest} columns",
-    )
     return Built(
-        context.recipe, context.name, data, task, batches, _known(task, valid), about,
+        context.recipe, context.name, data, task, batches, _known(task, valid), (*_about(data, task, stage), line),
         _complete(context, data, _codec(codec, own)), use=use_of(MEDIA[codec.config.gives.medium]),
         domain=_domain(stage, codec.config.gives),
     )  # fmt: skip

@@ -62,7 +62,8 @@ class PriorTask(nn.Module):
         torch.manual_seed(mixed(seed, shard.rank) if shard and shard.rank else seed)
         generator = torch.Generator().manual_seed(seed)
         cond = self.encoder(batch.inputs(self.stage.given))
-        cond = cond.drop(self.stage.training.condition_dropout, generator, shard)
+        settings = self.stage.training
+        cond = cond.drop(settings.condition_dropout, generator, shard, vector=settings.vector_dropout)
         target, lengths = batch.target.to(device), batch.lengths.to(device)
         return self.prior.loss(target, lengths, cond, generator, shard, step=int(self.steps))
 
