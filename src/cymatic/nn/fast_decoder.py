@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import gelu, scaled_dot_product_attention
+from torch.nn.functional import gelu, layer_norm, scaled_dot_product_attention
 
 from cymatic.nn.encoder_decoder import DecoderBlock, EncoderDecoder, GatedFeedForward, Sublayer
 from cymatic.nn.kv_cache import KVCache
@@ -44,32 +44,60 @@ class FastDecoderStep:
 
     @torch.no_grad()
     def __init__(self, network: EncoderDecoder, *, rows: int) -> None:
-        self.network = network
+        self.token, self.place = network.token.weight, network.place.weight
+        self.begin, self.norm = _norm(network.begin), _norm(network.norm)
         self.blocks = [_Packed.of(block, rows) for block in network.blocks]
         self.head = PackedLinear(network.head.weight, network.head.bias, rows=rows)
 
     def __call__(self, tokens: Int[Tensor, " rows"], at: int, state: DecoderState) -> Float[Tensor, "rows outputs"]:
         """Logits after one more token, the one at place `at`, whose keys and values go into the caches."""
-        x = self.network.embed(tokens[:, None], at)[:, 0]
+        x = _normed(self.token[tokens] + self.place[at], self.begin)
         for block, cache, kv in zip(self.blocks, state.caches, state.given, strict=True):
             x = block(x, at, cache, kv, state.bias)
-        return self.head(self.network.norm(x))
+        return self.head(_normed(x, self.norm))
+
+
+NormWeights = tuple[Tensor, Tensor] | None  # weight and bias; None: no norm
+
+
+def _norm(layer: nn.Module) -> NormWeights:
+    return (layer.weight, layer.bias) if isinstance(layer, nn.LayerNorm) else None
+
+
+def _normed(x: Tensor, norm: NormWeights) -> Tensor:
+    return x if norm is None else layer_norm(x, (x.shape[-1],), *norm)
+
+
+class _Sublayer(NamedTuple):
+    """The norms around a sublayer and its last layer; of_sum: whether the second norm is of the sum (see `Sublayer`).
+    Where nothing stands between a layer and the sum, one product gives both."""
+
+    before: NormWeights
+    last: PackedLinear
+    after: NormWeights
+    of_sum: bool
+
+    @classmethod
+    def of(cls, layer: Sublayer, last: PackedLinear) -> _Sublayer:
+        return cls(_norm(layer.before), last, _norm(layer.after), layer.of_sum)
+
+    def add(self, x: Tensor, y: Tensor) -> Tensor:
+        if self.after is None or self.of_sum:
+            return _normed(self.last.plus(y, x), self.after)
+        return _normed(self.last(y), self.after).add_(x)
 
 
 class _Packed(NamedTuple):
     """A block's sublayers with their weights packed; gate_norm: of a gated layer in the middle."""
 
-    attention: Sublayer
-    cross: Sublayer
-    feed: Sublayer
     heads: int
+    attention: _Sublayer
     qkv: PackedLinear
-    out: PackedLinear
-    cross_q: PackedLinear
-    cross_out: PackedLinear
+    cross: _Sublayer
+    q: PackedLinear
+    feed: _Sublayer
     widen: PackedLinear
-    gate_norm: nn.LayerNorm | None
-    narrow_feed: PackedLinear
+    gate_norm: NormWeights
 
     @classmethod
     def of(cls, block: DecoderBlock, rows: int) -> _Packed:
@@ -81,27 +109,33 @@ class _Packed(NamedTuple):
             return PackedLinear(torch.cat(weights), torch.cat(biases) if biases else None, rows=rows)
 
         return cls(
-            block.attention, block.cross, block.feed, own.heads, pack(own.q, own.kv), pack(own.out), pack(other.q),
-            pack(other.out), pack(middle.widen), middle.norm if isinstance(middle, GatedFeedForward) else None,
-            pack(middle.narrow),
-        )  # fmt: skip
+            own.heads,
+            _Sublayer.of(block.attention, pack(own.out)),
+            pack(own.q, own.kv),
+            _Sublayer.of(block.cross, pack(other.out)),
+            pack(other.q),
+            _Sublayer.of(block.feed, pack(middle.narrow)),
+            pack(middle.widen),
+            _norm(middle.norm) if isinstance(middle, GatedFeedForward) else None,
+        )
 
     def __call__(self, x: Tensor, at: int, cache: KVCache, given: Tensor, bias: Tensor | None) -> Tensor:
         rows, width = x.shape
-        qkv = self.qkv(self.attention.before(x)).view(rows, 3, self.heads, 1, -1)
+        qkv = self.qkv(_normed(x, self.attention.before)).view(rows, 3, self.heads, 1, -1)
         k, v = cache.append(qkv.narrow(1, 1, 2), at)
-        y = scaled_dot_product_attention(qkv[:, 0], k, v)
-        x = self.attention.add(x, self.out(y.view(rows, width)))
-        q = self.cross_q(self.cross.before(x)).view(rows, self.heads, 1, -1)
-        y = scaled_dot_product_attention(q, given[:, 0], given[:, 1], attn_mask=bias)
-        x = self.cross.add(x, self.cross_out(y.view(rows, width)))
-        x_before = self.feed.before(x)
+        y = scaled_dot_product_attention(qkv.select(1, 0), k, v)
+        x = self.attention.add(x, y.view(rows, width))
+        q = self.q(_normed(x, self.cross.before)).view(rows, self.heads, 1, -1)
+        k, v = given.unbind(1)
+        y = scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        x = self.cross.add(x, y.view(rows, width))
+        before = _normed(x, self.feed.before)
         if self.gate_norm is None:
-            hidden = self.widen.gelu(x_before)
+            hidden = self.widen.gelu(before)
         else:
-            gate, value = self.widen(x_before).chunk(2, dim=-1)
-            hidden = self.gate_norm(gelu(gate) * value)
-        return self.feed.add(x, self.narrow_feed(hidden))
+            gate, value = self.widen(before).chunk(2, dim=-1)
+            hidden = _normed(gelu(gate).mul_(value), self.gate_norm)
+        return self.feed.add(x, hidden)
 
 
 def decoder_state(
