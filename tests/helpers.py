@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from cymatic.media.picture import Picture
 from cymatic.media.sound import Sound
 
 if TYPE_CHECKING:
@@ -54,6 +55,12 @@ def tiny_recipe(folder: Path, *settings: str) -> Recipe:
     from cymatic.training.recipe import make_recipe  # brings in torch
 
     return make_recipe(None, [*TINY, f"data.folder={folder}", *settings])
+
+
+def disc(radius: float, colour: tuple[float, float, float] = (0.9, 0.1, 0.1), size: int = 32) -> Picture:
+    """A disc on white; radius: of half the side."""
+    y, x = np.mgrid[:size, :size] / (size - 1) * 2 - 1
+    return Picture(np.where((x**2 + y**2 < radius**2)[..., None], np.array(colour), 1.0))
 
 
 def tone_folder(root: Path, takes: int = 4) -> Path:
@@ -145,7 +152,7 @@ def tiny_codec(
     return codec.eval()
 
 
-def save_codec(folder: Path, codec: WaveformCodec, kbps: float | None = None) -> Path:
+def save_codec(folder: Path, codec: Any, kbps: float | None = None) -> Path:
     """The codec as a model that `cymatic.load` and `--model` take."""
     from cymatic.hub.parts import save_part
     from cymatic.hub.pipeline_file import PipelineFile, write_pipeline

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cymatic.apps import cli
-from tests.helpers import tone, tone_folder
+from tests.helpers import disc, tone, tone_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -24,6 +24,10 @@ TINY_WAVE_CODEC = (
     " --set codec.rate=8000 --set codec.network.hop=80 --set codec.network.width=16 --set codec.network.encoder=[0,1]"
     " --set codec.network.decoder=[1,0] --set codec.quantizer.levels=2 --set codec.quantizer.size=16"
     " --set codec.quantizer.dim=8 --set codec.segment=0.1 --set codec.training.batch=4"
+)
+TINY_PICTURES = (
+    " --set codec.width=8 --set codec.groups=4 --set codec.multiples=[1,1] --set codec.training.batch=4"
+    " --set codec.discriminators.width=4"
 )
 TINY_CODEC = " --set codec.width=8 --set codec.groups=4 --set codec.discriminators.width=4 --set codec.training.batch=8"
 
@@ -40,6 +44,9 @@ def test_every_block_runs(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     tone_folder(tmp_path / "my-sounds")
     tone(440, 0.5).write(tmp_path / "my-sounds" / "dog-bark_1.wav")
+    (tmp_path / "my-pictures").mkdir()
+    for take in range(1, 7):
+        disc(0.3 + 0.02 * take).write(tmp_path / "my-pictures" / f"red-disc_{take}.png")
     for kind, block in BLOCK.findall(page.read_text(encoding="utf-8")):
         if kind == "python":
             exec(compile(block, page.name, "exec"), {"__name__": "__main__"})
@@ -64,7 +71,10 @@ def run_line(line: str, capsys) -> None:
         line = line.replace(long, quick)
     if words[1] == "train" and "--resume" not in line:
         wave_codec = "starter-codec" in words
-        line += TINY_WAVE_CODEC if wave_codec else TINY_RUN + (TINY_CODEC if "melspec-gpt-small" in words else "")
+        if "picture-codec" in words:
+            line += TINY_PICTURES
+        else:
+            line += TINY_WAVE_CODEC if wave_codec else TINY_RUN + (TINY_CODEC if "melspec-gpt-small" in words else "")
     with warnings.catch_warnings():
         code = cli.run(shlex.split(line)[1:])
     assert code == 0, f"{line}: {capsys.readouterr().err}"

@@ -1,5 +1,7 @@
 """Codecs of pictures through the loop: the recipes, discriminators of patches, resuming, what is refused."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -7,12 +9,13 @@ from tests.helpers import autoencoder_of, batch_of, quiet
 
 import cymatic
 from cymatic.errors import Error
-from cymatic.media.picture import Picture
+from cymatic.media.picture import Picture, PictureSpec, prepare
+from cymatic.training.muon import Muon, clip_each_side
 from cymatic.training.recipe import make_recipe
 from cymatic.training.train import train
 
 TINY = [
-    "codec.picture={size: 32}", "codec.width=8", "codec.multiples=[1,2]", "codec.groups=4", "codec.latent=8",
+    "codec.picture={size: 32}", "codec.width=8", "codec.patch=[2,2]", "codec.groups=4", "codec.latent=8",
     "codec.training.batch=4", "codec.training.warmup=2",
 ]  # fmt: skip
 CODES = ["codec.quantizer={size: 16, dim: 8, lookup_dim: 4, metric: cosine, restart: encoder}"]
@@ -153,6 +156,17 @@ def test_pixel_by_pixel(folder, tmp_path):
     assert torch.equal(whole[:, :4], codes[:, :4]) and whole.shape == (1, 8, 8) and widths.tolist() == [8]
 
 
+def test_words_to_pictures_by_codes(folder, tmp_path):
+    recipe = make_recipe("vqgan-gpt", [
+        *TINY, *CODES, *MET, f"data.folder={folder}", "codec.training.steps=2", "prior.encoder.dim=16",
+        "prior.part={kind: gpt, width: 32, depth: 1, heads: 2, order: row-major, end: false}",
+        "prior.training={steps: 3, batch: 4, warmup: 2}",
+    ])  # fmt: skip
+    train(recipe, tmp_path / "run", say=quiet)
+    made = cymatic.load(tmp_path / "run")("red", seed=1)
+    assert (made.height, made.width) == (32, 32) and made.info["prompt"] == "red"
+
+
 def test_variants_in_time_are_refused(folder, tmp_path):
     recipe = make_recipe("igpt", [
         f"data.folder={folder}", "palette.part={kind: palette, picture: {size: 8}, colours: 16}", "prior.variants=2",
@@ -160,3 +174,31 @@ def test_variants_in_time_are_refused(folder, tmp_path):
     ])  # fmt: skip
     with pytest.raises(Error, match="all have one length; set it to 1"):
         train(recipe, tmp_path / "run", say=quiet)
+
+
+@pytest.mark.slow
+def test_it_learns_eight_emoji(data_dir):
+    """The recipe's codec at 32 px on real pictures: 18.7 dB after 100 steps, with 119 codes in 128 places."""
+    rows = [json.loads(line) for line in (data_dir / "emoji/manifest.jsonl").read_text().splitlines()[:8]]
+    spec = PictureSpec(size=32)
+    eight = torch.stack([prepare(Picture.read(data_dir / "emoji" / row["picture"]), spec) for row in rows])
+    task = autoencoder_of(make_recipe("picture-codec", [
+        "codec.picture={size: 32}", "codec.width=24", "codec.discriminators=null",
+        "codec.quantizer.decay=0.9",
+    ])).train()  # fmt: skip
+    settings = task.stage.training
+    optimizer = Muon(task.parameter_groups(settings), betas=settings.betas)
+    steps = 100
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = group["rate"] * min(1, (step + 1) / 10, 2 * (1 - step / steps))
+        optimizer.zero_grad()
+        task(batch_of(eight), step)["loss"].backward()
+        clip_each_side(optimizer, settings.clip)
+        optimizer.step()
+    codec = task.part.eval()
+    codec.steps_trained.fill_(steps)
+    with torch.inference_mode():
+        latent = codec.encode(eight)
+        assert float(codec.readings(codec.decode(latent), eight)["psnr"]) > 17.5
+        assert len(latent.codes.unique()) > 90  # of 128 places

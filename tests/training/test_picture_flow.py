@@ -31,7 +31,8 @@ from cymatic.training.train import train
 FLOW = "width: 32, depth: 1, heads: 2"
 LATENTS = [
     "codec.picture={size: 32}", "codec.width=8", "codec.multiples=[1,2]", "codec.groups=4", "codec.latent=8",
-    "codec.training={batch: 4, warmup: 2, steps: 4}", f"prior.part={{kind: grid-flow, {FLOW}}}",
+    "codec.patch=[2,2]", "codec.training={batch: 4, warmup: 2, steps: 4}",
+    f"prior.part={{kind: grid-flow, {FLOW}}}",
     "prior.encoder.dim=16", "prior.training={batch: 4, warmup: 2, steps: 6, checkpoint_steps: 3}",
     "prior.sampling={steps: 3}",
 ]  # fmt: skip
@@ -91,6 +92,12 @@ def pixel_model(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.fixture(params=["latents", "pixels"])
 def either(request: pytest.FixtureRequest, model: Any, pixel_model: Any) -> Any:
     return {"latents": model, "pixels": pixel_model}[request.param]
+
+
+def test_the_recipes_have_one_autoencoder() -> None:
+    """So that a codec trained by the one recipe serves the flow of the other."""
+    one, other = (make_recipe(name, []).stages["codec"] for name in ("picture-autoencoder", "text-to-picture"))
+    assert one == other
 
 
 def test_words_become_a_picture(either: Any) -> None:
@@ -200,6 +207,8 @@ def test_parts_that_do_not_fit_are_refused(model: Any, tmp_path: Path) -> None:
     other = GridFlowPrior(GridFlowConfig(grid=(8, 4, 8), cond_dim=16, width=32, depth=1, heads=2))
     with pytest.raises(ModelError, match="latents of 8 x 8 x 8 numbers, and its prior makes 8 x 4 x 8"):
         Generator(model.encoder, other, codec=model.codec, file=model_file(), name="mine")
+    with pytest.raises(ModelError, match="its prior is over latents, and it has no codec"):
+        Generator(model.encoder, model.prior, file=model_file(), name="mine")
     save_part(tmp_path / "prior", model.prior)
     again = load_part(tmp_path / "prior", PRIORS)
     assert again.config == model.prior.config and int(again.steps_trained) == int(model.prior.steps_trained)

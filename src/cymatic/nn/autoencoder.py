@@ -32,6 +32,7 @@ class Autoencoder(nn.Module):
     is_model: ClassVar[bool] = True
     use: ClassVar[str | None] = None
     config: Any
+    encode: Any
     steps_trained: Tensor | int
 
     @property

@@ -144,7 +144,7 @@ class Sublayer(nn.Module):
         return x + self.dropout(self.after(y))
 
 
-class EncoderBlock(nn.Module):
+class BidirectionalBlock(nn.Module):
     """Attention to all valid places, then the layer in the middle."""
 
     def __init__(self, shape: EncoderDecoderShape, heads: int, hidden: int) -> None:
@@ -165,7 +165,7 @@ class EncoderBlock(nn.Module):
         return feed.add(x, feed.f(feed.before(x)))
 
 
-class DecoderBlock(EncoderBlock):
+class DecoderBlock(BidirectionalBlock):
     """Attention to itself from the left, then to what the encoder gave, then the layer in the middle."""
 
     def __init__(self, shape: EncoderDecoderShape) -> None:
@@ -224,7 +224,7 @@ class EncoderDecoder(nn.Module):
         self.dropout = nn.Dropout(shape.dropout)
         heads, hidden = shape.encoder_heads or shape.heads, shape.encoder_hidden or shape.decoder_hidden
         depth = shape.encoder_depth or shape.depth
-        self.encoder = nn.ModuleList(EncoderBlock(shape, heads, hidden) for _ in range(depth))
+        self.encoder = nn.ModuleList(BidirectionalBlock(shape, heads, hidden) for _ in range(depth))
         self.decoder = nn.ModuleList(DecoderBlock(shape) for _ in range(shape.depth))
         gated = shape.style == "normformer"
         self.encoder_norm = nn.LayerNorm(width) if gated else nn.Identity()

@@ -111,7 +111,7 @@ def codebook_map(
         before = torch.cat([codec.pitch.encode(side[..., typical : typical + 1])[0, :, 0], before])
     around = quantizer.config.map if quantizer.compares_vectors else None
     topology = "none" if around is None else around.topology
-    places = _places(size, topology)
+    places = places_of(size, topology)
     error = control = None
     if quantizer.compares_vectors:
         shape = places.shape if around is None else around.shape(size)
@@ -168,7 +168,7 @@ def _held(
     return sounds
 
 
-def _places(size: int, topology: str) -> Int[np.ndarray, "rows columns"]:
+def places_of(size: int, topology: str) -> Int[np.ndarray, "rows columns"]:
     """A grid as it is; others row by row in a square, a line turning back at the end of each row."""
     columns = grid(size)[1] if topology == "grid" else math.isqrt(size - 1) + 1
     places = np.full((-(-size // columns), columns), -1)

@@ -109,6 +109,9 @@ class Generator:
                 f"{name}: its encoder gives tokens of {self.encoder.config.dim} numbers and its prior reads "
                 f"{prior.config.cond_dim}; take parts that were trained together"
             )
+        if (codec is None) == (prior.config.reads is None):
+            held = "has no codec" if codec is None else "has a codec"
+            raise ModelError(f"{name}: its prior is over {prior.config.over}, and it {held}; copy or train it again")
         if codec is None:
             target, seconds = prior.config.reads, prior.config.reads.seconds(1)
             most = None if seconds is None else LONGEST / seconds + 1

@@ -30,7 +30,7 @@ from cymatic.vocoders.griffin_lim import GriffinLimConfig, GriffinLimVocoder
 
 USUAL = "starter-sound"
 # What no weight depends on.
-FREE = ("kind", "dropout", "pkeep", "mel", "cond_dim", "table_sha256")
+FREE = ("kind", "dropout", "pkeep", "mel", "picture", "centre", "cond_dim", "table_sha256")
 # Which trained vocoders each word of a recipe takes over.
 VOCODERS_TAKEN: dict[str, tuple[type[nn.Module], ...]] = {
     "auto": TRAINED_VOCODERS,
