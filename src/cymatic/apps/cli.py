@@ -24,6 +24,7 @@ from cymatic.apps.data_command import CAPTIONS_HELP, data
 from cymatic.apps.import_command import import_command
 from cymatic.apps.models_command import models
 from cymatic.apps.progress import ProgressBar, by_items
+from cymatic.apps.retrieve_command import retrieve
 from cymatic.apps.terminal import open_closed_streams, say_note, say_notes
 from cymatic.apps.verbs import VERBS, numbered
 from cymatic.errors import Error, Note
@@ -289,3 +290,4 @@ app.command()(decode)
 app.command()(convert)
 app.command("import")(import_command)
 app.command()(models)
+app.command()(retrieve)

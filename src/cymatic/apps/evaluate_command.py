@@ -15,6 +15,7 @@ import torch
 
 from cymatic.apps.clips import clips_of
 from cymatic.apps.progress import Phases
+from cymatic.apps.recall_report import recall_report
 from cymatic.apps.report_page import page
 from cymatic.apps.terminal import printable
 from cymatic.data.facts import usual_rate
@@ -33,6 +34,7 @@ from cymatic.files import reason, write_atomically
 from cymatic.folder_lock import only_writer
 from cymatic.hub.parts import fingerprint, load_part, save_part
 from cymatic.media.audio import AUDIO
+from cymatic.pipelines.embed import Embedder
 from cymatic.pipelines.load import load
 from cymatic.version import __version__
 
@@ -69,6 +71,8 @@ def _evaluate(
         show("reading", done, total)
 
     model: Any = load(run)
+    if isinstance(model, Embedder):
+        return recall_report(model, run, data, output, say, show)
     given = load_part(classifier, (Classifier,)) if classifier is not None else None
     sources, longest, long = clips_of(run, data, model.medium)
     sounds, rate = model.medium is AUDIO, 0

@@ -1,4 +1,4 @@
-"""`cymatic import`: models of DALL-E mini, VQ-GAN, SpecVQGAN, MelSpec_GPT_VQVAE, MelGAN, EnCodec, DAC and Mimi -> a
+"""`cymatic import`: models of DALL-E mini, VQ-GAN, SpecVQGAN, MelSpec_GPT_VQVAE, MelGAN, EnCodec, DAC, Mimi, CLIP -> a
 model folder."""
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ def import_command(
     source: Annotated[
         Path | None,
         typer.Argument(
-            help="DALL-E mini: min-dalle's folder with encoder.pt, decoder.pt, vocab.json, merges.txt. Or a waveform "
-            "codec: the folder of EnCodec, DAC or Mimi from the Hugging Face hub, EnCodec's .th or DAC's weights.pth.",
+            help="DALL-E mini: min-dalle's folder with encoder.pt, decoder.pt, vocab.json, merges.txt. Or the folder "
+            "of EnCodec, DAC, Mimi or CLIP from the Hugging Face hub, EnCodec's .th or DAC's weights.pth.",
             show_default=False,
         ),
     ] = None,
@@ -42,9 +42,9 @@ def import_command(
     vocoder_args: Annotated[Path | None, typer.Option(help="Its args.yml.", show_default="the one beside it")] = None,
     mel: Annotated[str, typer.Option(help="The mel that they were trained on.")] = "specvqgan-22k",
 ) -> None:
-    """Read models of DALL-E mini, VQ-GAN, SpecVQGAN, MelSpec_GPT_VQVAE, MelGAN, EnCodec, DAC and Mimi.
+    """Read models of DALL-E mini, VQ-GAN, SpecVQGAN, MelSpec_GPT_VQVAE, MelGAN, EnCodec, DAC, Mimi and CLIP.
 
-    EnCodec, DAC and Mimi need the package transformers: pip install 'cymatic[hub]'.
+    EnCodec, DAC, Mimi and CLIP need the package transformers: pip install 'cymatic[hub]'.
     """
     from cymatic.config import nearest
     from cymatic.errors import Error, ModelError

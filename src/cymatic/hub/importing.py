@@ -17,6 +17,7 @@ from cymatic.hub.checkpoints import read_checkpoint
 from cymatic.hub.parts import save_part
 from cymatic.hub.pipeline_file import PipelineFile, write_pipeline
 from cymatic.hub.readers.bart import is_bart
+from cymatic.hub.readers.clip import is_clip, read_clip
 from cymatic.hub.readers.dalle_mini import is_dalle_mini, read_folder
 from cymatic.hub.readers.melgan import import_melgan
 from cymatic.hub.readers.mingpt import read_gpt
@@ -51,12 +52,13 @@ def import_model(
     """Writes the parts that were given into `folder`; with a codec and a prior that is a model, heard by Griffin-Lim
     where no vocoder was given. All is read before anything is written.
 
-    source: the folder of DALL-E mini that min-dalle keeps, with a VQ-GAN of pictures as its `codec`, or a waveform
-    codec, as `read_peer` reads it: a folder or file of EnCodec, DAC or Mimi, which is a model of its own for `cymatic
-    encode` and `decode`. codec, prior: checkpoints of SpecVQGAN or MelSpec_GPT_VQVAE, with their YAML where there is
-    one, or a VQ-GAN of pictures; heads: of DALL-E mini, else a 64th of its width; classes: the names of the prior's
-    classes, in the order of their numbers; vocoder: MelGAN's `best_netG.pt`, with its `args.yml`; on_file: told how
-    many of the files that were given are read, and their number.
+    source: a model of its own: the folder of DALL-E mini that min-dalle keeps, with a VQ-GAN of pictures as its
+    `codec`; a waveform codec as `read_peer` reads it, a folder or file of EnCodec, DAC or Mimi, for `cymatic encode`
+    and `decode`; or a folder of CLIP's, encoders by which pictures are found and ranked. codec, prior: checkpoints of
+    SpecVQGAN or MelSpec_GPT_VQVAE, with their YAML where there is one, or a VQ-GAN of pictures; heads: of DALL-E
+    mini's attention, else a 64th of its width; classes: the names of the prior's classes, in the order of their
+    numbers; vocoder: MelGAN's `best_netG.pt`, with its `args.yml`; on_file: told how many of the files that were given
+    are read, and their number.
 
     Raises Error for a folder that is in the way and where nothing was given, ModelError for what does not fit.
     """
@@ -71,16 +73,21 @@ def import_model(
     if pictures and (prior or vocoder) is not None:
         raise Error(f"{source} has a prior and makes no sounds; give it alone or with --codec, a VQ-GAN of pictures")
     if source is not None and not pictures and (codec or prior) is not None:
-        raise Error(f"{source} is a waveform codec, and priors over its codes can't be imported; give it alone")
+        raise Error(f"{source} is a model of its own, and priors over its codes can't be imported; give it alone")
     parts: dict[str, nn.Module] = {}
     files = sum(file is not None for file in (source, codec, prior, vocoder))
     on_file(0, files)
     over: Any = None
+    pipeline = PipelineFile(parts={"codec": "codec"})
     if source is not None and pictures:
         mini = read_folder(source, heads=heads)
         parts |= {"prior": mini.prior, "encoder": mini.encoder}
         over = mini.prior.config
         on_file(1, files)
+    elif source is not None and is_clip(source):
+        clip = read_clip(source)
+        parts = {"picture": clip.picture, "caption": clip.text}
+        pipeline = PipelineFile(parts={name: name for name in parts}, scale=clip.scale)
     elif source is not None:
         peer = parts["codec"] = read_peer(source)
         try:
@@ -126,8 +133,8 @@ def import_model(
         if whole:
             sampling = PICTURES if pictures else SOUNDS
             write_pipeline(made, PipelineFile(parts={name: name for name in parts}, captions=names, sampling=sampling))
-        elif "codec" in parts and (source is not None or is_own_model(parts["codec"])):
-            write_pipeline(made, PipelineFile(parts={"codec": "codec"}))
+        elif not pictures and (source is not None or is_own_model(parts.get("codec"))):
+            write_pipeline(made, pipeline)
         if folder.exists():
             folder.rmdir()
         sync(made)
@@ -148,7 +155,7 @@ def _grid_codec(path: Path, config: Path | None, mel: MelSpec, over: Any) -> tup
     return imported.codec, imported.left_out
 
 
-def is_own_model(codec: nn.Module) -> bool:
+def is_own_model(codec: nn.Module | None) -> bool:
     """Whether a codec is a model without a prior: one of pictures, that has both its halves."""
     return isinstance(codec, PictureCodec) and not codec.config.decoder_only
 
