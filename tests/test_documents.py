@@ -26,7 +26,7 @@ TINY_WAVE_CODEC = (
     " --set codec.quantizer.dim=8 --set codec.segment=0.1 --set codec.training.batch=4"
 )
 TINY_PICTURES = (
-    " --set codec.width=8 --set codec.groups=4 --set codec.multiples=[1,1,1] --set codec.training.batch=4"
+    " --set codec.width=8 --set codec.groups=4 --set codec.multiples=[1,1] --set codec.training.batch=4"
     " --set codec.discriminators.width=4"
 )
 TINY_TEXT_TO_PICTURE = (

@@ -159,7 +159,7 @@ class Ranker:
 
 
 class Ranked(Pictures):
-    ranker = Ranker()
+    ranker, has_ranker = Ranker(), True
 
     def __call__(self, prompt, *, n, keep, ranker, **how):
         assert ranker is self.ranker

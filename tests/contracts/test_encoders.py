@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from tokenizers.pre_tokenizers import ByteLevel
 
 from cymatic.cond import padded
 from cymatic.encoders import ENCODERS
+from cymatic.encoders.bpe import BPEConfig, BPEEncoder
 from cymatic.encoders.classes import ClassConfig, ClassEncoder
 from cymatic.encoders.features import FeatureConfig, FeatureEncoder
 from cymatic.encoders.picture import PictureConfig, PictureEncoder
@@ -16,8 +18,15 @@ from cymatic.signal.mel import MelSpec
 
 SPEC = MelSpec(rate=8000, n_fft=256, hop=100, mels=12, fmax=4000)
 torch.manual_seed(0)
+BYTES = sorted(ByteLevel.alphabet())
 ROWS = {
     "text": (TextEncoder(TextConfig(dim=24)).eval(), ["george says seven", "rain", "a dog barking at 7 cats 🐈 снег"]),
+    "bpe": (
+        BPEEncoder(
+            BPEConfig(vocabulary=("<s>", "<pad>", "</s>", "<unk>", *BYTES, "do"), merges=("d o",), rows=270, dim=24)
+        ).eval(),
+        ["dog", "rain", "a дождь 🐈"],
+    ),
     "text of depth 2": (
         TextEncoder(TextConfig(dim=24, depth=2, heads=2)).eval(),
         ["george says seven", "rain", "a dog barking at 7 cats 🐈 снег"],
@@ -42,7 +51,7 @@ ROWS = {
     ),
 }
 CAPTIONS = ("rain", "dog", "cat")  # known to all of them
-VARYING = {TextEncoder, SoundEncoder}  # the others give each item as many tokens
+VARYING = {TextEncoder, BPEEncoder, SoundEncoder}  # the others give each item as many tokens
 every_encoder = pytest.mark.parametrize(("encoder", "items"), ROWS.values(), ids=ROWS)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -21,7 +21,9 @@ from cymatic.priors.flow import FlowConfig, FlowPrior
 from cymatic.priors.gpt import GPTConfig, GPTPrior
 from cymatic.priors.gpt_vae import GPTVAE, GPTVAEConfig
 from cymatic.priors.grid_flow import GridFlowConfig, GridFlowPrior
+from cymatic.priors.masked import MaskedConfig, MaskedPrior
 from cymatic.priors.order import flatten
+from cymatic.priors.seq2seq import Seq2SeqConfig
 from cymatic.signal.mel import MelSpec
 from cymatic.training.stages import PriorPart
 
@@ -29,6 +31,7 @@ SPEC = MelSpec(rate=8000, n_fft=256, hop=100, mels=10, fmax=4000)
 SHAPE = dict(codes=20, rows=3, longest=8, width=32, depth=2, heads=2, cond_dim=16)
 LEARNED = dict(positions="learned", prefix=8)
 PICTURE = dict(order="row-major", end=False)
+WHOLE = (8, 8, 8)  # columns of priors over grids of one size
 
 
 @dataclass(frozen=True)
@@ -74,9 +77,9 @@ def grid_flow(**over: Any) -> Row:
     return Row(prior.eval(), (shape[2],) * 3, {"steps": 2, "guidance_interval": (0.0, 1.0)}, 1e-5)
 
 
-def codes(config: GPTConfig | GPTVAEConfig, lengths: tuple[int, int, int] = (8, 1, 5)) -> Row:
+def codes(config: Any, lengths: tuple[int, int, int] = (8, 1, 5)) -> Row:
     torch.manual_seed(0)
-    prior = GPTPrior(config) if isinstance(config, GPTConfig) else GPTVAE(config)
+    prior = next(one for one in PRIORS if one.config_class is type(config))(config)
     for p in prior.parameters():  # at first all codes are about as likely, which would hide what tells them apart
         if p.dim() > 1:
             torch.nn.init.normal_(p, std=0.25)
@@ -100,11 +103,17 @@ ROWS = {
         GPTVAEConfig(decoder=GPTConfig(**SHAPE, **LEARNED), pool="mean", reduction="mean", encoder_depth=1)
     ),
     "gpt-vae over pictures": codes(GPTVAEConfig(decoder=GPTConfig(**SHAPE, **PICTURE), latent=8), (8, 8, 8)),
+    "seq2seq": codes(Seq2SeqConfig(**SHAPE), WHOLE),
+    "seq2seq, as bart": codes(Seq2SeqConfig(**SHAPE, style="bart", encoder_heads=4, encoder_hidden=24), WHOLE),
+    "masked": codes(MaskedConfig(**SHAPE), WHOLE),
+    "masked, by halton": replace(codes(MaskedConfig(**SHAPE), WHOLE), often={"order": "halton", "steps": 6}),
 }
 OVER_CODES = {name: row for name, row in ROWS.items() if row.prior.config.over == "codes"}
+SEQUENTIAL = {name: row for name, row in OVER_CODES.items() if not isinstance(row.prior, MaskedPrior)}
 OF_ANY_LENGTH = {name: row for name, row in ROWS.items() if row.lengths[0] != row.lengths[1]}
 every_prior = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 every_code_prior = pytest.mark.parametrize("row", OVER_CODES.values(), ids=OVER_CODES)
+every_sequential_prior = pytest.mark.parametrize("row", SEQUENTIAL.values(), ids=SEQUENTIAL)
 every_prior_of_any_length = pytest.mark.parametrize("row", OF_ANY_LENGTH.values(), ids=OF_ANY_LENGTH)
 
 
@@ -121,8 +130,14 @@ def item(cond: Cond, i: int) -> Cond:
     return Cond(cond.tokens[i : i + 1, :n], cond.mask[i : i + 1, :n], cond.vector[i : i + 1])
 
 
-def gpt(row: Row) -> GPTPrior:
+def gpt(row: Row) -> Any:
+    """What gives the logits of each code."""
     return row.prior.decoder if isinstance(row.prior, GPTVAE) else row.prior
+
+
+def sequence_of(row: Row, target: torch.Tensor) -> torch.Tensor:
+    """The codes in the order in which that reads them."""
+    return flatten(target, gpt(row).config.order if isinstance(gpt(row), GPTPrior) else "row-major")
 
 
 def beyond(row: Row, target: torch.Tensor) -> bool:
@@ -376,7 +391,7 @@ def test_what_editing_asks_of_a_prior(row):
 
 @every_code_prior
 def test_padding_of_the_condition_reaches_nothing(row):
-    cond, sequence = conds([2, 5, 3]), flatten(row.target(), gpt(row).config.order)
+    cond, sequence = conds([2, 5, 3]), sequence_of(row, row.target())[:, :-1]
     batch = gpt(row)(sequence, cond)
     for i in range(3):
         alone = gpt(row)(sequence[i : i + 1], item(cond, i))
@@ -385,27 +400,27 @@ def test_padding_of_the_condition_reaches_nothing(row):
 
 @every_code_prior
 def test_a_dropped_condition_is_as_none_at_all(row):
-    a, sequence = conds([4, 2, 3]), flatten(row.target(), gpt(row).config.order)
+    a, sequence = conds([4, 2, 3]), sequence_of(row, row.target())[:, :-1]
     torch.testing.assert_close(gpt(row)(sequence, a.null()), gpt(row)(sequence, None), atol=1e-5, rtol=0)
 
 
-@every_code_prior
+@every_sequential_prior
 def test_the_end_comes_only_where_a_column_begins(row):
     model = gpt(row)
-    logits = model(flatten(row.target(), model.config.order), conds([3, 2, 4]))
-    if not model.config.end:
-        assert logits.shape == (3, 25, 20), "no end, no choice of one"
+    logits = model(sequence_of(row, row.target())[:, :-1], conds([3, 2, 4]))
+    if not (isinstance(model, GPTPrior) and model.config.end):
+        assert logits.shape == (3, 24, 20), "no end, no choice of one"
         return
-    assert logits.shape == (3, 25, 21)
+    assert logits.shape == (3, 24, 21)
     can_end = logits[..., -1].isfinite().all(0).nonzero().squeeze(1)
     assert can_end.tolist() == [3, 6, 9, 12, 15, 18, 21]
 
 
-@every_code_prior
+@every_sequential_prior
 def test_what_is_begun_is_continued_as_if_it_had_been_sampled(row):
     cond, wanted = conds([3, 2, 4]), torch.tensor([8, 8, 8])
     whole, _ = row.sample(cond, [1, 2, 3], lengths=wanted)
-    rows = gpt(row).config.order == "row-major"
+    rows = row.lengths == WHOLE
     for begun in (1, 2) if rows else (1, 4, 7):
         start = whole[:, :begun] if rows else whole[:, :, :begun]
         again, columns = row.sample(cond, [1, 2, 3], lengths=wanted, start=start)

@@ -42,8 +42,9 @@ UNIONS = {
         "from cymatic.codecs.curve import CurveCodec",
     ),
     "encoders/__init__.py": (
-        "Encoder = TextEncoder | ClassEncoder | FeatureEncoder | SoundEncoder | PictureEncoder",
-        "Encoder = TextEncoder | ClassEncoder | FeatureEncoder | SoundEncoder | PictureEncoder | CurveEncoder",
+        "Encoder = TextEncoder | ClassEncoder | FeatureEncoder | SoundEncoder | PictureEncoder | BPEEncoder",
+        "Encoder = TextEncoder | ClassEncoder | FeatureEncoder | SoundEncoder | PictureEncoder | BPEEncoder"
+        " | CurveEncoder",
         "from cymatic.encoders.curve import CurveEncoder",
     ),
 }

@@ -9,6 +9,7 @@ import torch
 from tests.helpers import quiet
 
 import cymatic
+from cymatic.codecs import CODECS
 from cymatic.errors import Error, ModelError
 from cymatic.hub.importing import import_model
 from cymatic.hub.parts import load_part
@@ -103,6 +104,69 @@ def test_a_waveform_codec_comes_alone(files, fixtures_dir, tmp_path):
     with pytest.raises(Error, match="give it alone"):
         import_model(tmp_path / "model", mel=MEL, source=fixtures_dir / "hf_dac", codec=files / "feats.ckpt", say=quiet)
     assert not (tmp_path / "model").exists()
+
+
+@pytest.fixture
+def dalle_mini(reference, tmp_path):
+    """A folder as min-dalle keeps it and its decoder of pictures, which has as many codes here."""
+    bart, detoker = reference("min_dalle_bart"), reference("min_dalle_detokenizer")
+    folder = tmp_path / "dalle_bart"
+    folder.mkdir()
+    for name in ("encoder.pt", "decoder.pt"):
+        shutil.copy(bart.folder / name, folder / name)
+    letters = ["<s>", "<pad>", "</s>", "<unk>", "Ġ", *"abcdefghijklmnopqrstuvwxyz", "re", "red"]
+    (folder / "vocab.json").write_text(json.dumps({text: i for i, text in enumerate(letters)}), encoding="utf-8")
+    (folder / "merges.txt").write_text("#version: 0.2\nr e\nre d\n", encoding="utf-8")
+    tensors = torch.load(detoker.folder / "detoker.pt", weights_only=True)
+    codes = bart.config["image_vocab_count"]
+    tensors["embedding.weight"] = tensors["embedding.weight"].repeat(-(-codes // len(tensors["embedding.weight"])), 1)
+    tensors["embedding.weight"] = tensors["embedding.weight"][:codes].clone()
+    torch.save(tensors, tmp_path / "detoker.pt")
+    return folder, tmp_path / "detoker.pt", bart.config["attention_head_count"]
+
+
+def test_dalle_mini_makes_pictures_of_words(dalle_mini, tmp_path):
+    folder, detoker, heads = dalle_mini
+    import_model(tmp_path / "mini", mel=MEL, source=folder, codec=detoker, heads=heads, say=quiet)
+    model = cymatic.load(tmp_path / "mini")
+    assert (model.defaults.guidance, model.defaults.top_k) == (10.0, 256)
+    picture = model("A red dog", seed=1)
+    side = 16 * model.codec.cell
+    assert picture.pixels.shape == (side, side, 3) and picture.info["prompt"] == "A red dog"
+    assert 0 <= picture.pixels.min() < picture.pixels.max() <= 1
+    assert np.array_equal(picture.pixels, model("a red dog", seed=1).pixels)
+    assert not np.array_equal(picture.pixels, model("a cat", seed=1).pixels)
+    with pytest.raises(ModelError, match="this codec only decodes"):
+        model.revocode(picture)
+
+
+def test_dalle_mini_and_a_codec_that_is_not_its_own(dalle_mini, reference, tmp_path):
+    folder, _, heads = dalle_mini
+    other = reference("min_dalle_detokenizer")
+    for codec, message in (
+        (other.folder / "detoker.pt", f"the codec has {other.config['vocab_count']} codes and the prior"),
+        (reference("karchkha_vqvae").folder / "vqvae.ckpt", "is no VQ-GAN of pictures"),
+    ):
+        with pytest.raises(ModelError, match=message):
+            import_model(tmp_path / "mini", mel=MEL, source=folder, codec=codec, heads=heads, say=quiet)
+    with pytest.raises(Error, match="makes no sounds; give it alone or with --codec"):
+        import_model(tmp_path / "mini", mel=MEL, source=folder, vocoder=tmp_path / "best_netG.pt", say=quiet)
+    assert not (tmp_path / "mini").exists()
+    import_model(tmp_path / "parts", mel=MEL, source=folder, heads=heads, say=quiet)
+    assert {path.name for path in (tmp_path / "parts").iterdir()} == {"prior", "encoder"}
+
+
+def test_a_codec_of_pictures_comes_without_a_gpt(reference, files, tmp_path):
+    detoker = reference("min_dalle_detokenizer").folder / "detoker.pt"
+    import_model(tmp_path / "codec", mel=MEL, codec=detoker, say=quiet)
+    assert load_part(tmp_path / "codec/codec", CODECS).config.decoder_only
+    with pytest.raises(Error, match="GPTs over their codes can't be imported"):
+        import_model(tmp_path / "model", mel=MEL, codec=detoker, prior=files / "feats.ckpt", say=quiet)
+
+
+def test_bart_is_read_in_python(fixtures_dir, tmp_path):
+    with pytest.raises(Error, match=r"writes text, and no model here does; read it in Python with .*read_bart"):
+        import_model(tmp_path / "bart", mel=MEL, source=fixtures_dir / "hf_bart", say=quiet)
 
 
 def test_bad_input(files, small, tmp_path):

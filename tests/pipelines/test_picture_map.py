@@ -94,7 +94,7 @@ def test_the_command(mapped, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "of 24 codes" in said and "Topographic error" in said
     assert Image.open(tmp_path / "map.png").size == (32, 48)
-    assert cli.run([*words[:4], str(tmp_path / "map.html"), *words[5:]]) == 2
+    assert cli.run([*words[:4], str(tmp_path / "page.html"), *words[5:]]) == 2
     assert "whose map is a picture; give it a name with -o map.png" in capsys.readouterr().err
     assert cli.run([*words, "--level", "2"]) == 2
     assert "has one; leave --level out" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 
@@ -13,15 +14,16 @@ from tests.helpers import interrupted_after, quiet
 import cymatic
 from cymatic.data.batches import Batch, collate
 from cymatic.data.reading import Example
-from cymatic.encoders.align import chance
+from cymatic.encoders.align import chance, same
 from cymatic.encoders.picture import PictureConfig, PictureEncoder
 from cymatic.encoders.text import TextConfig, TextEncoder
+from cymatic.errors import ModelError
 from cymatic.hub.parts import load_part
 from cymatic.hub.pipeline_file import read_pipeline
 from cymatic.media.picture import Picture
 from cymatic.training.recipe import Recipe
 from cymatic.training.stages import AlignmentStage
-from cymatic.training.tasks.alignment import AlignmentTask, same
+from cymatic.training.tasks.alignment import AlignmentTask
 from cymatic.training.train import read_run, train
 
 PICTURE = {"kind": "picture", "picture": {"size": 16}, "halvings": 2, "width": 16, "depth": 1, "heads": 2, "dim": 16}
@@ -208,3 +210,31 @@ def test_a_resumed_run_with_cached_gradients_and_dropout_equals_an_uninterrupted
     assert train(read_run(cut), cut, resume=True, say=quiet).finished
     for file in ("picture/model.safetensors", "caption/model.safetensors", "pipeline.json"):
         assert (cut / file).read_bytes() == (tmp_path / "whole" / file).read_bytes(), file
+
+
+def test_small_pictures_first(eight, tmp_path):
+    """The second stage begins with what the first has learned, over pictures of twice the side."""
+    values = recipe(eight, 4).model_dump()
+    small, space = (copy.deepcopy(values["stages"]["space"]) for _ in range(2))
+    small["parts"]["picture"]["picture"]["size"] = 8
+    space["start"] = "small"
+    space["training"] |= {"learning_rate": 1e-12, "weight_decay": 0.0}
+    stages = Recipe.parse({**values, "stages": {"small": small, "space": space}}, "the test")
+    assert train(stages, tmp_path / "both", say=quiet).finished
+    alone = Recipe.parse({**values, "stages": {"small": small}}, "the test")
+    assert train(alone, tmp_path / "small", say=quiet).finished
+    for name, kind, size in (("picture", PictureEncoder, 16), ("caption", TextEncoder, None)):
+        ours, first = (load_part(tmp_path / run / name, (kind,)) for run in ("both", "small"))
+        for key, tensor in first.state_dict().items():
+            torch.testing.assert_close(ours.state_dict()[key], tensor, atol=1e-5, rtol=0)
+        assert size is None or (ours.config.picture.size, first.config.picture.size) == (16, 8)
+
+
+def test_what_can_not_be_gone_on_from_is_said(eight, learned, tmp_path):
+    assert train(recipe(eight, 2, start=str(learned)), tmp_path / "further", say=quiet).finished
+    wider = {"parts": {"picture": {**PICTURE, "width": 32}, "caption": CAPTION}}
+    with pytest.raises(ModelError, match=r"the picture of .* has width 16, and 32 is asked for"):
+        train(recipe(eight, 2, start=str(learned), **wider), tmp_path / "wider", say=quiet)
+    classes = {"parts": {"picture": PICTURE, "caption": {"kind": "class", "dim": 16}}}
+    with pytest.raises(ModelError, match=r"the caption of .* is of the kind text, not class"):
+        train(recipe(eight, 2, start=str(learned), **classes), tmp_path / "classes", say=quiet)

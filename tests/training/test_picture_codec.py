@@ -15,7 +15,7 @@ from cymatic.training.recipe import make_recipe
 from cymatic.training.train import train
 
 TINY = [
-    "codec.picture={size: 32}", "codec.width=8", "codec.multiples=[1,2]", "codec.groups=4", "codec.latent=8",
+    "codec.picture={size: 32}", "codec.width=8", "codec.patch=[2,2]", "codec.groups=4", "codec.latent=8",
     "codec.training.batch=4", "codec.training.warmup=2",
 ]  # fmt: skip
 CODES = ["codec.quantizer={size: 16, dim: 8, lookup_dim: 4, metric: cosine, restart: encoder}"]
@@ -178,16 +178,17 @@ def test_variants_in_time_are_refused(folder, tmp_path):
 
 @pytest.mark.slow
 def test_it_learns_eight_emoji(data_dir):
-    """The recipe's codec at 32 px, with its codes, on real pictures: 20 dB after 150 steps."""
+    """The recipe's codec at 32 px on real pictures: 18.7 dB after 100 steps, with 119 codes in 128 places."""
     rows = [json.loads(line) for line in (data_dir / "emoji/manifest.jsonl").read_text().splitlines()[:8]]
     spec = PictureSpec(size=32)
     eight = torch.stack([prepare(Picture.read(data_dir / "emoji" / row["picture"]), spec) for row in rows])
     task = autoencoder_of(make_recipe("picture-codec", [
-        "codec.picture={size: 32}", "codec.width=32", "codec.multiples=[1,2]", "codec.discriminators=null",
+        "codec.picture={size: 32}", "codec.width=24", "codec.discriminators=null",
+        "codec.quantizer.decay=0.9",
     ])).train()  # fmt: skip
     settings = task.stage.training
     optimizer = Muon(task.parameter_groups(settings), betas=settings.betas)
-    steps = 150
+    steps = 100
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = group["rate"] * min(1, (step + 1) / 10, 2 * (1 - step / steps))
@@ -199,5 +200,5 @@ def test_it_learns_eight_emoji(data_dir):
     codec.steps_trained.fill_(steps)
     with torch.inference_mode():
         latent = codec.encode(eight)
-        assert float(codec.readings(codec.decode(latent), eight)["psnr"]) > 20
-        assert len(latent.codes.unique()) > 100  # of 512 places
+        assert float(codec.readings(codec.decode(latent), eight)["psnr"]) > 17.5
+        assert len(latent.codes.unique()) > 90  # of 128 places

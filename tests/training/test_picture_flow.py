@@ -31,7 +31,8 @@ from cymatic.training.train import train
 FLOW = "width: 32, depth: 1, heads: 2"
 LATENTS = [
     "codec.picture={size: 32}", "codec.width=8", "codec.multiples=[1,2]", "codec.groups=4", "codec.latent=8",
-    "codec.training={batch: 4, warmup: 2, steps: 4}", f"prior.part={{kind: grid-flow, {FLOW}}}",
+    "codec.patch=[2,2]", "codec.training={batch: 4, warmup: 2, steps: 4}",
+    f"prior.part={{kind: grid-flow, {FLOW}}}",
     "prior.encoder.dim=16", "prior.training={batch: 4, warmup: 2, steps: 6, checkpoint_steps: 3}",
     "prior.sampling={steps: 3}",
 ]  # fmt: skip
@@ -91,6 +92,12 @@ def pixel_model(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.fixture(params=["latents", "pixels"])
 def either(request: pytest.FixtureRequest, model: Any, pixel_model: Any) -> Any:
     return {"latents": model, "pixels": pixel_model}[request.param]
+
+
+def test_the_recipes_have_one_autoencoder() -> None:
+    """So that a codec trained by the one recipe serves the flow of the other."""
+    one, other = (make_recipe(name, []).stages["codec"] for name in ("picture-autoencoder", "text-to-picture"))
+    assert one == other
 
 
 def test_words_become_a_picture(either: Any) -> None:

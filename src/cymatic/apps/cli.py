@@ -25,6 +25,7 @@ from cymatic.apps.generate_commands import GENERATE
 from cymatic.apps.import_command import import_command
 from cymatic.apps.models_command import models
 from cymatic.apps.reconstruct_command import reconstruct
+from cymatic.apps.retrieve_command import retrieve
 from cymatic.apps.terminal import open_closed_streams, say_note
 from cymatic.apps.verbs import VERBS
 from cymatic.errors import Error, Note
@@ -234,3 +235,4 @@ app.command()(decode)
 app.command()(convert)
 app.command("import")(import_command)
 app.command()(models)
+app.command()(retrieve)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,18 @@ from cymatic.pipelines.load import starters
 from cymatic.training.recipe import parse_recipe, read_recipe
 
 
-def clips_of(run: str, data: Path | None, medium: Medium[Any]) -> tuple[Sources, float, Long]:
-    """The clips of `data` or those that the run was trained on, how long they may be, what becomes of longer ones."""
+def clips_of(
+    run: str, data: Path | None, medium: Medium[Any], given: Collection[str] = ()
+) -> tuple[Sources, float, Long]:
+    """The clips of `data` or those that the run was trained on, how long they may be, what becomes of longer ones.
+
+    given: further roles of files that each has to have."""
     recipe = starters().get(run, Path(run)) / RECIPE
     if data is not None:
         by = parse_recipe(read_recipe(recipe), str(recipe)).data.captions if recipe.is_file() else "auto"
         if not _usable(by, data, medium):
             by = "auto"
-        found = read_packs((whole_folder(str(data)),), None, role=medium.name, captions_by=by)
+        found = read_packs((whole_folder(str(data)),), None, role=medium.name, given=given, captions_by=by)
         return found, LONGEST, "cut"
     if not recipe.is_file():
         raise Error(f"{run} doesn't say what it was trained on (it holds no {RECIPE}); give its folder with --data")
@@ -33,7 +38,8 @@ def clips_of(run: str, data: Path | None, medium: Medium[Any]) -> tuple[Sources,
         raise Error(f"{settings.folder}, which {run} was trained on, is not there; say where it is now with --data")
     packs = settings.packs or (whole_folder(settings.folder or "."),)
     base = Path(settings.folder) if settings.folder is not None else None
-    return read_packs(packs, base, role=medium.name, captions_by=settings.captions), settings.longest, settings.long
+    found = read_packs(packs, base, role=medium.name, given=given, captions_by=settings.captions)
+    return found, settings.longest, settings.long
 
 
 def _usable(by: Captions, data: Path, medium: Medium[Any]) -> bool:

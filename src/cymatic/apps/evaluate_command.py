@@ -16,6 +16,7 @@ import torch
 from cymatic.apps.clips import clips_of
 from cymatic.apps.outputs import check_not_source
 from cymatic.apps.progress import Phases
+from cymatic.apps.recall_report import recall_report
 from cymatic.apps.report_page import page
 from cymatic.apps.terminal import printable
 from cymatic.data.facts import usual_rate
@@ -38,6 +39,7 @@ from cymatic.folder_lock import only_writer
 from cymatic.hub.parts import fingerprint, load_part, save_part
 from cymatic.media.audio import AUDIO
 from cymatic.media.picture import PICTURE
+from cymatic.pipelines.embed import Embedder
 from cymatic.pipelines.load import load
 from cymatic.version import __version__
 
@@ -75,6 +77,8 @@ def _evaluate(
         show("reading", done, total)
 
     model: Any = load(run)
+    if isinstance(model, Embedder):
+        return recall_report(model, run, data, output, say, show)
     given: Any = load_part(classifier, (Classifier, PictureClassifier)) if classifier is not None else None
     sources, longest, long = clips_of(run, data, model.medium)
     check_not_source(output, *(source.folder.root for source in sources.packs), hint="give another folder with -o")

@@ -13,7 +13,7 @@ from cymatic.apps.progress import ProgressBar, by_items
 from cymatic.apps.prompts import names_of, read_prompts
 from cymatic.apps.terminal import printable, say_notes
 from cymatic.apps.verbs import numbered
-from cymatic.errors import Error, ModelError
+from cymatic.errors import Error
 from cymatic.files import check_output
 
 if TYPE_CHECKING:
@@ -49,9 +49,8 @@ class Request:
 
     medium: what it makes. suffixes: of files that it writes. settings: of sampling, None where the user says nothing.
     keep: of the `n` the best so many, by the encoders of `ranker`, or the model's own. more: what else the model is
-    told. drawn: where each is drawn to, too. sheet: where all are drawn to on one page.
-    finish: what is done to each before it is written. check: looks at the model before anything is made. tell: says
-    what one is like.
+    told. drawn: where each is drawn to, too. sheet: where all are drawn to on one page. finish: what is done to each
+    before it is written. check: looks at the model before anything is made. tell: says what one is like.
     """
 
     medium: Medium[Any]
@@ -110,10 +109,8 @@ def generate(asked: Request) -> None:
     more = {**asked.more, **_ranked(make, asked)}
     if asked.prompts is not None:
         _check_prompts(make, jobs, asked.prompts)
-        asked.output.mkdir(exist_ok=True)
-        for path in (asked.drawn,):
-            if path is not None:
-                path.mkdir(exist_ok=True)
+        for folder in filter(None, (asked.output, asked.drawn)):
+            folder.mkdir(exist_ok=True)
     shown: list[tuple[str, Any] | None] = []
     noun, total = asked.medium.noun, len(jobs) * n
     with ProgressBar(f"making {asked.medium.nouns}" if total > 1 else f"making a {noun}") as progress:
@@ -205,13 +202,12 @@ def _ranked(make: Generator, asked: Request) -> dict[str, Any]:
     if asked.keep is None:
         return {}
     if asked.ranker is None:
-        try:
-            return {"keep": asked.keep, "ranker": make.ranker}
-        except ModelError:
+        if not make.has_ranker:
             raise Error(
                 f"{asked.model} has nothing to choose the best by; leave --keep out, or give --ranker, a model that "
                 "aligns words and what is made"
-            ) from None
+            )
+        return {"keep": asked.keep, "ranker": make.ranker}
     from cymatic.pipelines.embed import Embedder
     from cymatic.pipelines.load import load
 

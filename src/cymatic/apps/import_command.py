@@ -1,4 +1,5 @@
-"""`cymatic import`: models of SpecVQGAN, MelSpec_GPT_VQVAE, MelGAN, EnCodec, DAC and Mimi -> a model folder."""
+"""`cymatic import`: models of DALL-E mini, VQ-GAN, SpecVQGAN, MelSpec_GPT_VQVAE, MelGAN, EnCodec, DAC, Mimi, CLIP -> a
+model folder."""
 
 from __future__ import annotations
 
@@ -15,13 +16,18 @@ def import_command(
     source: Annotated[
         Path | None,
         typer.Argument(
-            help="A waveform codec: the folder of EnCodec, DAC or Mimi from the Hugging Face hub, EnCodec's .th or "
-            "DAC's weights.pth.",
+            help="DALL-E mini: min-dalle's folder with encoder.pt, decoder.pt, vocab.json, merges.txt. Or the folder "
+            "of EnCodec, DAC, Mimi or CLIP from the Hugging Face hub, EnCodec's .th or DAC's weights.pth.",
             show_default=False,
         ),
     ] = None,
     codec: Annotated[
-        Path | None, typer.Option(help="A codec: SpecVQGAN's or MelSpec_GPT_VQVAE's .ckpt.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="A codec: SpecVQGAN's or MelSpec_GPT_VQVAE's .ckpt, or of pictures VQ-GAN's .ckpt or min-dalle's "
+            "detoker.pt.",
+            show_default=False,
+        ),
     ] = None,
     codec_config: Annotated[Path | None, typer.Option(help="Its YAML.", show_default=False)] = None,
     prior: Annotated[Path | None, typer.Option(help="A GPT over its codes: a .ckpt.", show_default=False)] = None,
@@ -29,13 +35,16 @@ def import_command(
     classes: Annotated[
         Path | None, typer.Option(help="A text file with the name of one class a line.", show_default=False)
     ] = None,
+    heads: Annotated[
+        int | None, typer.Option(min=1, help="Heads of DALL-E mini's attention.", show_default="a 64th of its width")
+    ] = None,
     vocoder: Annotated[Path | None, typer.Option(help="MelGAN's best_netG.pt.", show_default=False)] = None,
     vocoder_args: Annotated[Path | None, typer.Option(help="Its args.yml.", show_default="the one beside it")] = None,
     mel: Annotated[str, typer.Option(help="The mel that they were trained on.")] = "specvqgan-22k",
 ) -> None:
-    """Read models of SpecVQGAN, MelSpec_GPT_VQVAE, MelGAN, EnCodec, DAC and Mimi.
+    """Read models of DALL-E mini, VQ-GAN, SpecVQGAN, MelSpec_GPT_VQVAE, MelGAN, EnCodec, DAC, Mimi and CLIP.
 
-    EnCodec, DAC and Mimi need the package transformers: pip install 'cymatic[hub]'.
+    EnCodec, DAC, Mimi and CLIP need the package transformers: pip install 'cymatic[hub]'.
     """
     from cymatic.config import nearest
     from cymatic.errors import Error, ModelError
@@ -63,6 +72,7 @@ def import_command(
             prior=prior,
             prior_config=prior_config,
             classes=names,
+            heads=heads,
             vocoder=vocoder,
             vocoder_args=vocoder_args,
             on_file=progress,

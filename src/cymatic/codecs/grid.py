@@ -39,21 +39,22 @@ class GridCodec(Autoencoder):
     """A pyramid down, a quantizer with one code for each place (or none), and a pyramid up.
 
     `config` is a `PyramidShape` with a `quantizer`, None for a codec without codes, whose latent has
-    `config.latent` numbers a place.
+    `config.latent` numbers a place. Without `encodes` there is no way down, as in weights that were published for
+    decoding alone.
     """
 
     steps_trained: Tensor
 
-    def __init__(self, config: Any, *, channels: int) -> None:
+    def __init__(self, config: Any, *, channels: int, encodes: bool = True) -> None:
         super().__init__()
         self.config = config
         self.register_buffer("steps_trained", torch.zeros((), dtype=torch.int64))
-        self.encoder = Down(config, channels)
+        self.encoder: nn.Module = Down(config, channels) if encodes else nn.Identity()
         self.quantizer: GridQuantizer | None = None
         self.to_codes: nn.Module = nn.Identity()
         self.from_codes: nn.Module = nn.Identity()
         if config.quantizer is not None:
-            self.to_codes = nn.Conv2d(config.latent, config.quantizer.dim, 1)
+            self.to_codes = nn.Conv2d(config.latent, config.quantizer.dim, 1) if encodes else nn.Identity()
             self.quantizer = cast(GridQuantizer, build_quantizer(config.quantizer))
             self.from_codes = nn.Conv2d(config.quantizer.dim, config.latent, 1)
         self.decoder = Up(config, channels)

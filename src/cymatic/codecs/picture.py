@@ -11,14 +11,16 @@ from typing import ClassVar, Literal, Self
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from cymatic.batch_shard import BatchShard
 from cymatic.codecs.grid import GridCodec, PlaceQuantizerConfig
 from cymatic.codecs.squares import check_latent, check_squares, signal_to_noise
+from cymatic.errors import ModelError
 from cymatic.latent import Latent, Reconstruction
 from cymatic.media.picture import PictureSpec
+from cymatic.nn.grid import Norm
 from cymatic.nn.pyramid import PyramidShape
 from cymatic.nn.trained import refuse_untrained
 
@@ -27,11 +29,15 @@ class PictureCodecConfig(PyramidShape):
     """A size, the pictures that it is for, and a quantizer that gives one code for each place; None: no codes.
 
     A place stands for `cell` pixels: with `multiples` of three levels and no patch 4 x 4, with four 8 x 8.
+    decoder_only, norm_eps: of published weights, some of which came without an encoder, and what their norms add to a
+    variance.
     """
 
     kind: Literal["picture"] = "picture"
     picture: PictureSpec = PictureSpec(size=64)
     quantizer: PlaceQuantizerConfig | None = None
+    decoder_only: bool = False
+    norm_eps: float = Field(default=1e-6, gt=0, le=1e-2)
 
     @model_validator(mode="after")
     def _whole_cells(self) -> Self:
@@ -73,7 +79,10 @@ class PictureCodec(GridCodec):
     config_class: ClassVar[type[PictureCodecConfig]] = PictureCodecConfig
 
     def __init__(self, config: PictureCodecConfig) -> None:
-        super().__init__(config, channels=3)
+        super().__init__(config, channels=3, encodes=not config.decoder_only)
+        for layer in self.modules():
+            if isinstance(layer, Norm):
+                layer.eps = config.norm_eps
 
     @property
     def whitened(self) -> bool:
@@ -104,6 +113,7 @@ class PictureCodec(GridCodec):
         shard: BatchShard | None = None,
     ) -> Reconstruction:
         """A step of training; both pictures of the result are in -1..1. `generator` and `shard` are the quantizer's."""
+        self._check_encoder()
         wanted = 2 * pictures - 1
         latent = self.to_codes(self.encoder(wanted))
         if self.quantizer is None:
@@ -118,6 +128,7 @@ class PictureCodec(GridCodec):
     def latent(self, pictures: Float[Tensor, "batch 3 size size"]) -> Float[Tensor, "batch dim rows columns"]:
         """What the quantizer reads. Raises ModelError where the codec was never trained, Error for another size."""
         refuse_untrained(self, allow=self.training)
+        self._check_encoder()
         check_squares(pictures, None, self.config.picture)
         z: Tensor = self.to_codes(self.encoder(2 * pictures - 1))
         return z
@@ -136,6 +147,10 @@ class PictureCodec(GridCodec):
             codes = self.nearest_codes(z)
             z = self.lookup(codes)
         return Latent(z, codes, widths, "grid")
+
+    def _check_encoder(self) -> None:
+        if self.config.decoder_only:
+            raise ModelError("this codec only decodes, since its weights came without an encoder; give another codec")
 
     def decode(self, latent: Latent) -> Float[Tensor, "batch 3 size size"]:
         """Pictures in 0..1. A latent without codes, such as a prior over latents makes, is quantised first where the

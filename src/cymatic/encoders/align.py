@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, logsigmoid
 
 MOST_SCALE = 100.0  # as in CLIP; beyond it training becomes unstable
+RECALLS = (1, 5, 10)  # the first so many among which an item's own is looked for
+Contents = tuple[str | bytes, ...]  # of an item: its caption, and the bytes or hashes of what each role holds
 
 
 def bounded_scale(log_scale: nn.Parameter) -> Float[Tensor, ""]:
@@ -30,13 +33,18 @@ class InfoNCE(nn.Module):
         super().__init__()
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
+    @property
+    def scale(self) -> Float[Tensor, ""]:
+        """By what similarities become logits."""
+        return bounded_scale(self.log_scale)
+
     def forward(
         self, a: Float[Tensor, "n dim"], b: Float[Tensor, "n dim"], same: Bool[Tensor, "n n"] | None = None
     ) -> Float[Tensor, ""]:
         """`a[i]` and `b[i]`, of unit norm, belong together. `same` is True where two items count as one (i with itself
         included or not): such a pair is no negative of one another. With several processes give what all of them have.
         """
-        logits = bounded_scale(self.log_scale) * a @ b.T
+        logits = self.scale * a @ b.T
         if same is not None:
             logits = logits.masked_fill(_others(same), -torch.inf)
         own = torch.arange(len(a), device=a.device)
@@ -55,11 +63,16 @@ class SigLIP(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
         self.bias = nn.Parameter(torch.tensor(-10.0))
 
+    @property
+    def scale(self) -> Float[Tensor, ""]:
+        """By what similarities become logits."""
+        return bounded_scale(self.log_scale)
+
     def forward(
         self, a: Float[Tensor, "n dim"], b: Float[Tensor, "n dim"], same: Bool[Tensor, "n n"] | None = None
     ) -> Float[Tensor, ""]:
         """As `InfoNCE`'s."""
-        logits = bounded_scale(self.log_scale) * a @ b.T + self.bias
+        logits = self.scale * a @ b.T + self.bias
         signs = 2 * torch.eye(len(a), device=a.device) - 1
         terms = logsigmoid(signs * logits)
         if same is not None:
@@ -86,3 +99,13 @@ def chance(same: Bool[Tensor, "n m"], k: int) -> float:
     m = same.shape[1]
     missed = [math.comb(m - own, min(k, m)) / math.comb(m, min(k, m)) for own in same.sum(1).tolist()]
     return 1 - sum(missed) / len(missed)
+
+
+def same(contents: Sequence[Contents]) -> Bool[Tensor, "n n"]:
+    """Which items count as one: each with itself, and those that have anything in common but an empty caption."""
+    alike = torch.eye(len(contents), dtype=torch.bool)
+    for column in zip(*contents, strict=True):
+        numbers = {content: number for number, content in enumerate(dict.fromkeys(column))}
+        own = torch.tensor([numbers[content] if content else -1 - i for i, content in enumerate(column)])
+        alike |= own[:, None] == own
+    return alike

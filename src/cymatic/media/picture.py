@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, SupportsIndex
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, SupportsIndex
 
 import numpy as np
 from jaxtyping import Float
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 THIN = 0.02  # of the full range: a picture whose pixels differ by less shows nothing
 OUTLINE = 16  # rows and columns of an outline
 MOST_ITEMS = 400  # on one sheet
+Filter = Literal["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"]
+FILTERS: dict[Filter, int] = {  # by pillow's numbers
+    "nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "box": 4, "hamming": 5,
+}  # fmt: skip
+LONGEST = 8  # times as long as it is wide is what is resized of a picture of which the middle square is used
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
@@ -126,6 +131,43 @@ class PictureSpec(Spec):
     def seconds(self, length: int) -> float | None:
         return None
 
+    def pixels(self, picture: Picture) -> Float[np.ndarray, "size size 3"]:
+        """What is read of a picture, rounded to float16, so that it is the same from a cache as without."""
+        return picture.on(self.background).square(self.size).pixels.astype(np.float16).astype(np.float32)
+
+
+class EightBitSpec(PictureSpec):
+    """The same resized by pillow in eight bits, as other projects' encoders were trained on pictures.
+
+    edge: pixels that the shorter side is resized to before the middle is cut out; None: the whole picture is made
+    square. filter: pillow's.
+    """
+
+    cached: ClassVar[bool] = False
+
+    edge: int | None = Field(default=None, gt=0, le=4096)
+    filter: Filter = "bicubic"
+
+    def pixels(self, picture: Picture) -> Float[np.ndarray, "size size 3"]:
+        """What is read of a picture, in 256 steps."""
+        from PIL import Image
+
+        whole = picture.on(self.background).pixels
+        if self.edge is not None:
+            most = LONGEST * min(whole.shape[:2])
+            top, left = (max(0, (side - most) // 2) for side in whole.shape[:2])
+            whole = whole[top : top + most, left : left + most]
+        image = Image.fromarray(files.as_bytes(whole))
+        size, (width, height) = self.size, image.size
+        wanted = (size, size)
+        if self.edge is not None:
+            long = int(self.edge * max(width, height) / min(width, height))
+            wanted = (self.edge, long) if width <= height else (long, self.edge)
+        image = image.resize(wanted, Image.Resampling(FILTERS[self.filter]))
+        left, top = ((side - size) // 2 for side in image.size)
+        image = image.crop((left, top, left + size, top + size))
+        return np.asarray(image, dtype=np.float32) / np.float32(255)
+
 
 def _checked(pixels: ArrayLike) -> Float[np.ndarray, "height width channels"]:
     given = np.asarray(pixels)
@@ -168,11 +210,10 @@ def examine(path: Path, keep: float) -> tuple[Facts, Picture]:
 
 
 def prepare(picture: Picture, spec: PictureSpec) -> Float[Tensor, "3 size size"]:
-    """What a part reads, rounded to float16, so that it is the same whether it comes from a cache or not."""
+    """What a part reads."""
     import torch
 
-    pixels = picture.on(spec.background).square(spec.size).pixels
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)).astype(np.float16)).float()
+    return torch.from_numpy(np.ascontiguousarray(spec.pixels(picture).transpose(2, 0, 1)))
 
 
 def restore(made: Float[Tensor, "3 height width"], spec: PictureSpec, info: Mapping[str, Any]) -> Picture:

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from cymatic.cond import Padded
 from cymatic.config import nearest
-from cymatic.encoders import ENCODERS
 from cymatic.errors import Error
 from cymatic.hub.parts import fingerprint, load_part
 from cymatic.hub.pipeline_file import PipelineFile
+from cymatic.hub.readers.clip import ANY_ENCODER
 from cymatic.media import MEDIA
 
 
@@ -32,7 +32,7 @@ class Embedder:
     def from_folder(cls, folder: Path, file: PipelineFile, *, device: str = "cpu", name: str | None = None) -> Embedder:
         """Raises ModelError where a part is missing, damaged or of the wrong kind."""
         places = file.places(folder)
-        encoders = {role: load_part(place, ENCODERS).to(device) for role, place in places.items()}
+        encoders = {role: load_part(place, ANY_ENCODER).to(device) for role, place in places.items()}
         sha256 = fingerprint(list(places.values()))
         return cls(encoders, scale=file.scale, name=name or folder.name, sha256=sha256)
 
@@ -45,10 +45,14 @@ class Embedder:
         wanted = "words" if medium is None else MEDIA[medium].nouns
         raise Error(f"{self.name} has no encoder that reads {wanted}; its encoders are {', '.join(self.encoders)}")
 
-    def embed(self, role: str, values: Sequence[Any]) -> Tensor:
-        """`[values, dim]`, of unit norm. Raises Error for a role that the model has not, or no values."""
+    def check_role(self, role: str) -> None:
+        """Raises Error for a role that the model has not."""
         if role not in self.encoders:
             raise Error(f'{self.name} has no encoder for "{role}"; {nearest(role, self.encoders)}')
+
+    def embed(self, role: str, values: Sequence[Any]) -> Tensor:
+        """`[values, dim]`, of unit norm. Raises Error for a role that the model has not, or no values."""
+        self.check_role(role)
         if not len(values):
             raise Error("no values were given to embed; give one or more")
         encoder = self.encoders[role]

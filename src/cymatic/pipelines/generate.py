@@ -94,6 +94,11 @@ class Generator:
             name=name or folder.name, sha256=fingerprint(list(places.values())), ranker=file.ranker_of(folder),
         )  # fmt: skip
 
+    @property
+    def has_ranker(self) -> bool:
+        """Whether it holds aligned encoders of its own."""
+        return self._ranker is not None
+
     @cached_property
     def ranker(self) -> Embedder:
         """The aligned encoders inside the model, read when they are first needed. Raises ModelError where there are

@@ -65,6 +65,13 @@ def load_codec(model: str | Path, *, device: str = "cpu") -> SoundCodec:
     raise ModelError(f"{model} is no codec; give a model that turns sounds into codes")
 
 
+def load_embedder(model: str | Path, *, device: str = "cpu") -> Embedder:
+    """Encoders that were aligned. Raises ModelError for another kind of model, and as `load`."""
+    if read_pipeline(find_model(model)).kind == "encoders":
+        return cast(Embedder, load(model, device=device))
+    raise ModelError(f"{model} finds and ranks nothing, for its encoders were not aligned; train one: picture-text")
+
+
 def find_model(model: str | Path) -> Path:
     """The folder of a starter or a run. Raises ModelError where there is none."""
     known = starters()

@@ -20,8 +20,10 @@ by its name in `Prior`. Nobody outside needs to know which of them it holds, sin
 - `has_latent`, and `verbs`: what else it can do. "vary": `vary(target, n, amount, cond=None, seed=0, ...)`; "inpaint":
   `inpaint(target, redraw, n, cond=None, seed=0, ...)`; "preview": `sample` takes `on_estimate`.
 
-Those over codes `[batch, rows, columns]` (GPTPrior, GPTVAE) also have `config.codes`, `config.rows` and
-`config.size(row)`, which say how many different codes each row has, and continue a `start` in `sample`.
+Those over codes `[batch, rows, columns]` (GPTPrior, GPTVAE, Seq2SeqPrior, MaskedPrior) also have `config.codes`,
+`config.rows` and `config.size(row)`, which say how many different codes each row has, and continue a `start` in
+`sample`. Grids of one size, such as those of pictures, are continued by whole rows, and MaskedPrior fills in any
+places that are not to `keep`.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ from cymatic.priors.flow import FlowPrior
 from cymatic.priors.gpt import GPTPrior
 from cymatic.priors.gpt_vae import GPTVAE
 from cymatic.priors.grid_flow import GridFlowPrior
+from cymatic.priors.masked import MaskedPrior
+from cymatic.priors.seq2seq import Seq2SeqPrior
 
-Prior = FlowPrior | GridFlowPrior | GPTPrior | GPTVAE
+Prior = FlowPrior | GridFlowPrior | GPTPrior | GPTVAE | Seq2SeqPrior | MaskedPrior
 PRIORS: tuple[type[Prior], ...] = get_args(Prior)

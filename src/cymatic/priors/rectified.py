@@ -33,7 +33,7 @@ class Given(NamedTuple):
     vector: Tensor
 
 
-class Draws(NamedTuple):
+class TrainingDraws(NamedTuple):
     """What a step of training draws: noise `[batch, *shape]`, normal numbers `[batch]` and even ones `[2, batch]`."""
 
     noise: Tensor
@@ -43,15 +43,15 @@ class Draws(NamedTuple):
 
 def training_draws(
     items: int, shape: Sequence[int], generator: torch.Generator, shard: BatchShard | None = None
-) -> Draws:
+) -> TrainingDraws:
     """Drawn from `generator`, on the CPU, so that a step is the same on every machine; a `shard` draws for the whole
     batch and takes its own items."""
     count = items if shard is None else shard.items
     noise = torch.randn(count, *shape, generator=generator)
     normal, even = torch.randn(count, generator=generator), torch.rand(2, count, generator=generator)
     if shard is None:
-        return Draws(noise, normal, even)
-    return Draws(shard.take(noise), shard.take(normal), torch.stack([shard.take(row) for row in even]))
+        return TrainingDraws(noise, normal, even)
+    return TrainingDraws(shard.take(noise), shard.take(normal), torch.stack([shard.take(row) for row in even]))
 
 
 def training_times(

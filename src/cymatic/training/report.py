@@ -81,7 +81,6 @@ def report_on(
             further=built.recipe.stages[built.name].start is not None,
         )  # fmt: skip
         lines = sentences(about, found)
-        contact_sheet(run / CONTACTS, found.shown, domain, model.medium)
         took = round(time.monotonic() - began, 1)
         values = {
             "format": 2,
@@ -92,6 +91,7 @@ def report_on(
         }
         write_atomically(run / VERDICT_JSON, as_json(values))
         write_atomically(run / VERDICT_TEXT, ("\n".join(lines) + "\n").encode())
+        contact_sheet(run / CONTACTS, found.shown, domain, model.medium)
         return lines
     except EXPECTED as error:
         say(f"note   there is no verdict ({_reason(error)}); the model is trained and saved")

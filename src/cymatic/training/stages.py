@@ -140,6 +140,7 @@ class PriorStage(Stage):
 class AlignmentStage(Stage):
     """Two or more encoders, one for each role, whose vectors of one item come to lie together.
 
+    start: a model whose encoders it goes on from, or an earlier stage, which may have read smaller pictures.
     loss: InfoNCE (arXiv 1807.03748, 2103.00020) or SigLIP (arXiv 2303.15343). at_once: items of a batch that are
     encoded side by side, where all of them would take too much memory; the loss is that of the whole batch.
     """

@@ -17,7 +17,8 @@ from cymatic.discriminators.losses import discriminator_loss
 from cymatic.errors import ModelError
 from cymatic.hub.checkpoints import state_dict
 from cymatic.hub.parts import load_part, save_part
-from cymatic.hub.readers.specvqgan import Imported, names, read_codec
+from cymatic.hub.readers.specvqgan import Imported, read_codec
+from cymatic.hub.readers.vqgan_layout import names
 from cymatic.quantizers.vector import VectorQuantizerConfig
 from cymatic.signal.mel import PRESETS
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,7 +12,10 @@ from torch import nn
 from cymatic.data.batches import CAPTION, Bucketed
 from cymatic.data.examples import Reading, load_examples
 from cymatic.encoders import ENCODERS
-from cymatic.errors import Error
+from cymatic.errors import Error, ModelError
+from cymatic.hub.parts import load_part
+from cymatic.hub.pipeline_file import read_pipeline
+from cymatic.pipelines.load import find_model
 from cymatic.seeds import mixed
 from cymatic.training.built import Built, Context
 from cymatic.training.plan import describe_data, parameters
@@ -18,10 +23,12 @@ from cymatic.training.stages import AlignmentStage
 from cymatic.training.tasks.alignment import AlignmentTask
 
 ENCODER_OF: dict[type, type[nn.Module]] = {encoder.config_class: encoder for encoder in ENCODERS}
+FREE = ("mel", "picture", "dropout")  # what no weight depends on
 
 
 def build_alignment(context: Context, stage: AlignmentStage) -> Built:
-    """Raises Error where no role but the captions is there, and as `load_examples` and the parts do."""
+    """Raises Error where no role but the captions is there, and as `load_examples`, `take_over` and the parts
+    do."""
     readings = [Reading(role, config.reads) for role, config in stage.parts.items() if config.reads is not None]
     if not readings:
         raise Error(
@@ -37,6 +44,9 @@ def build_alignment(context: Context, stage: AlignmentStage) -> Built:
     recipe = context.recipe.with_stage(context.name, parts=parts)
     torch.manual_seed(mixed(stage.training.seed, 0))
     encoders: dict[str, Any] = {role: ENCODER_OF[type(config)](config) for role, config in parts.items()}
+    if stage.start is not None and not context.resumed:
+        own = stage.start in context.recipe.stages  # an earlier stage of the run, which left its encoders there
+        take_over(encoders, context.run if own else find_model(stage.start), stage.start)
     task = AlignmentTask(stage, encoders)
     settings = stage.training
     batches = Bucketed(data.epoch, settings.batch, mixed(settings.seed, 1), frames=settings.frames, **context.ranks)
@@ -45,8 +55,26 @@ def build_alignment(context: Context, stage: AlignmentStage) -> Built:
         f"model  {parameters(task) / 1e6:.1f} M parameters, batches of {batches.batch}",
         f"roles  {', '.join(order)}, each with each",
     )
-
     return Built(recipe, context.name, data, task, batches, data.valid, about, task.complete)
+
+
+def take_over(encoders: Mapping[str, Any], model: Path, name: str) -> None:
+    """Fills encoders with what those of a model have learned, who may have read pictures of another size.
+
+    Raises ModelError where the model has no such encoders, or others.
+    """
+    for role, place in read_pipeline(model).places(model, tuple(encoders)).items():
+        found: Any = load_part(place, ENCODERS)
+        wanted = encoders[role].config
+        if type(found.config) is not type(wanted):
+            raise ModelError(f"the {role} of {name} is of the kind {found.config.kind}, not {wanted.kind}")
+        for key, value in wanted:
+            if key not in FREE and dict(found.config)[key] != value:
+                raise ModelError(
+                    f"the {role} of {name} has {key} {dict(found.config)[key]}, and {value} is asked for; leave it "
+                    "out, or train from scratch (--from scratch)"
+                )
+        encoders[role].load_state_dict(found.state_dict())
 
 
 __all__ = ["CAPTION", "ENCODER_OF", "build_alignment"]

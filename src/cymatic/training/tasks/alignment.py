@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from cymatic.cond import Padded
 from cymatic.data.batches import Batch, in_order
 from cymatic.data.examples import Example
-from cymatic.encoders.align import LOSSES, bounded_scale, chance, recall
+from cymatic.encoders.align import LOSSES, RECALLS, Contents, chance, recall, same
 from cymatic.hub.parts import WEIGHTS, load_weights, save_part
 from cymatic.hub.pipeline_file import PipelineFile, write_pipeline
 from cymatic.seeds import mixed
@@ -23,8 +23,6 @@ from cymatic.training.settings import TrainingSettings
 from cymatic.training.stages import AlignmentStage
 
 MOST_MEASURED = 512  # items, among which each is looked for
-RECALLS = (1, 5, 10)
-Contents = tuple[str | bytes, ...]  # of an item: its caption, and the bytes of what each role holds
 
 
 class AlignmentTask(nn.Module):
@@ -72,7 +70,7 @@ class AlignmentTask(nn.Module):
 
     def _contents(self, batch: Batch) -> list[Contents]:
         """What is the same in items that count as one: the caption, and the numbers of each role."""
-        contents = [batch.captions]
+        contents: list[Sequence[str | bytes]] = [batch.captions]
         for inputs in self._inputs(batch).values():
             if not isinstance(inputs, list):
                 contents.append([one.contiguous().numpy().tobytes() for one in inputs.items()])
@@ -125,21 +123,11 @@ class AlignmentTask(nn.Module):
 
     def complete(self, run: Path) -> None:
         """Names the encoders in `run`, and the scale of their similarities where there is one: of two encoders."""
-        scales = [bounded_scale(loss.log_scale).item() for loss in self.losses.values()]
+        scales: list[Any] = [loss.scale for loss in self.losses.values()]
         parts = {role: role for role in self.roles}
-        write_pipeline(run, PipelineFile(parts=parts, scale=scales[0] if len(scales) == 1 else None))
+        write_pipeline(run, PipelineFile(parts=parts, scale=scales[0].item() if len(scales) == 1 else None))
 
     def load_parts(self, run: Path) -> None:
         """Fills each encoder with what `save_parts` wrote into `run`. Raises ModelError where one does not fit."""
         for role, encoder in self.encoders.items():
             load_weights(encoder, run / role / WEIGHTS)
-
-
-def same(contents: Sequence[Contents]) -> Tensor:
-    """Which items count as one: each with itself, and those that have anything in common but an empty caption."""
-    alike = torch.eye(len(contents), dtype=torch.bool)
-    for column in zip(*contents, strict=True):
-        numbers = {content: number for number, content in enumerate(dict.fromkeys(column))}
-        own = torch.tensor([numbers[content] if content else -1 - i for i, content in enumerate(column)])
-        alike |= own[:, None] == own
-    return alike
