@@ -88,9 +88,10 @@ def test_short_and_long_clips_share_a_budget_of_frames():
     assert stage.training.most_steps > 2 * 640, "batches hold fewer clips, and each is met as often"
     assert planned(replace(uneven, lengths=(40,) * 640)).training.frames is None, "they cost alike as they are"
     assert planned(uneven, "training.frames=100").training.frames == 100
-    smaller = smaller_batch(64, 150, None, "prior", frames=9000)
+    smaller = smaller_batch(64, 140, None, "prior", frames=9000)
     assert smaller.values == {"stages.prior.training.batch": 32, "stages.prior.training.frames": 4500}
-    assert smaller.why == "batches of 32 in 4,500 frames, since 150 steps of 64 are few"
+    assert smaller.why == "batches of 32 in 4,500 frames, since 140 steps of 64 are few"
+    assert smaller_batch(64, 150, None, "prior", frames=9000) is None
 
 
 def test_a_recipe_that_says_how_many_clips_a_batch_holds_means_that(tmp_path):

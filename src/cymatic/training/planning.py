@@ -20,6 +20,7 @@ ENOUGH_TO_CHANGE = 200  # clips, from which on a starter learns new words better
 STEPS_A_CLIP, FEWEST_STEPS = 2, 120  # in batches of PER_CLIP
 PER_CLIP = 64
 ENOUGH_STEPS, SMALLEST_BATCH = 400, 16
+ENOUGH_WITH_FRAMES = 150  # steps, where each batch is of nearly one length
 FRAMES = 1.5  # times what a batch of clips of the mean length holds: what any batch may
 PATIENCE = 3
 ENOUGH_HELD_OUT = 8  # clips whose loss says when it rises
@@ -111,13 +112,14 @@ def of_stage(choice: Choice, stage: str) -> Choice:
 def smaller_batch(
     batch: int, steps: float, most: int | None, stage: str, *, least: int = 1, frames: int | None = None
 ) -> Choice | None:
-    """A batch halved, and its frames with it, until `ENOUGH_STEPS`, or as many as are wanted at `most`, fit where
-    `steps` of the whole one would, but not below `SMALLEST_BATCH` or `least`; None where enough fit.
+    """A batch halved, and its frames with it, until enough steps, or as many as are wanted at `most`, fit where `steps`
+    of the whole one would, but not below `SMALLEST_BATCH` or `least`; None where enough fit.
 
-    Under a budget of frames batches hold some half of the clips that they may, so these are twice as many at least.
+    Under a budget of frames batches hold some half of the clips that they may, so these are twice as many at least, and
+    fewer steps are enough.
     """
-    smallest = SMALLEST_BATCH if frames is None else 2 * SMALLEST_BATCH
-    half, wanted, enough = batch, max(smallest, least), min(ENOUGH_STEPS, most or ENOUGH_STEPS)
+    smallest, enough = (SMALLEST_BATCH, ENOUGH_STEPS) if frames is None else (2 * SMALLEST_BATCH, ENOUGH_WITH_FRAMES)
+    half, wanted, enough = batch, max(smallest, least), min(enough, most or enough)
     while steps * batch / half < enough and half // 2 >= wanted:
         half //= 2
     if half == batch:
