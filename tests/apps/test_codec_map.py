@@ -266,7 +266,7 @@ def test_no_sounds(codec):
         (["CODEC", "-o", "m.html", "--level", "3"], "level 3 was asked for; this codec has maps of levels 1 to 2"),
         (["CODEC", "-o", "m.html", "--data", "nope"], "nope does not exist"),
         (["CODEC", "-o", "m.html", "--data", "broken"], "none of the 1 sounds to measure on can be used"),
-        (["CODEC", "-o", "m.png"], 'unknown extension ".png"; use one of .html'),
+        (["CODEC", "-o", "m.png"], "is no codec of pictures, whose map a .png is; give -o map.html"),
         (["CODEC", "-o", "no/m.html"], "there is no folder no"),
         (["smooth", "-o", "m.html", "--data", "TONES"], "gives no codes but latents"),
         (["many", "-o", "m.html", "--data", "TONES"], "level 1 has 4913 codes, and a page holds the sounds of 4096"),

@@ -105,9 +105,14 @@ def test_what_can_not_be_found_is_said(run, folder, tmp_path, capsys):
     broken.mkdir()
     PICTURE.write(Picture(np.full((8, 8, 3), 0.5)), broken / "grey_1.png")
     (broken / "cut_1.png").write_bytes((broken / "grey_1.png").read_bytes()[:40])
+    (broken / "manifest.jsonl").write_text(
+        "".join(
+            json.dumps({"picture": f"{name}.png", "caption": name}) + "\n" for name in ("grey_1", "cut_1", "absent")
+        )
+    )
     matches, skipped = retrieve(model, "grey", None, broken)
     assert [match.path.name for match in matches] == ["grey_1.png"]
-    assert len(skipped) == 1 and "cut_1.png" in skipped[0][0]
+    assert len(skipped) == 2 and all(name in str(skipped) for name in ("absent.png", "cut_1.png"))
     for words, said in (
         (("retrieve", "nowhere.png", folder, "--model", run), "nowhere.png does not exist"),
         (("retrieve", "red", folder, "--model", "starter-codec"), "finds and ranks nothing"),

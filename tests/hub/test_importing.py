@@ -9,6 +9,7 @@ import torch
 from tests.helpers import quiet
 
 import cymatic
+from cymatic.apps.cli import run
 from cymatic.codecs import CODECS
 from cymatic.errors import Error, ModelError
 from cymatic.hub.importing import import_model
@@ -127,8 +128,9 @@ def dalle_mini(reference, tmp_path):
 
 def test_dalle_mini_makes_pictures_of_words(dalle_mini, tmp_path):
     folder, detoker, heads = dalle_mini
-    import_model(tmp_path / "mini", mel=MEL, source=folder, codec=detoker, heads=heads, say=quiet)
-    model = cymatic.load(tmp_path / "mini")
+    where = tmp_path / "mini"
+    assert run(["import", str(folder), "--codec", str(detoker), "--heads", str(heads), "-o", str(where)]) == 0
+    model = cymatic.load(where)
     assert (model.defaults.guidance, model.defaults.top_k) == (10.0, 256)
     picture = model("A red dog", seed=1)
     side = 16 * model.codec.cell

@@ -16,8 +16,8 @@ from cymatic.training.recipe import make_recipe
 from cymatic.training.train import train
 
 TINY = [
-    "codec.picture={size: 32}", "codec.width=8", "codec.multiples=[1,2]", "codec.groups=4", "codec.latent=8",
-    "codec.quantizer={size: 16, dim: 8, lookup_dim: 4, metric: cosine, restart: encoder}",
+    "codec.picture={size: 32}", "codec.width=8", "codec.multiples=[1,2]", "codec.patch=[2,2]", "codec.groups=4",
+    "codec.latent=8", "codec.quantizer={size: 16, dim: 8, lookup_dim: 4, metric: cosine, restart: encoder}",
     "codec.discriminators=null", "codec.training={batch: 4, warmup: 2, steps: 4}",
     "prior.width=32", "prior.depth=1", "prior.heads=2", "prior.encoder.dim=16",
     "prior.training={batch: 4, warmup: 2, steps: 6, checkpoint_steps: 3}",

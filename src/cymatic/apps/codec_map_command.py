@@ -122,7 +122,7 @@ def _map_of_pictures(model: str, output: Path, level: int | None, data: Path | N
 
     made = _codec_of_pictures(model)
     if made is None:
-        raise ModelError(f"{model} is no codec of pictures; give one, or a page with -o map.html")
+        raise ModelError(f"{model} is no codec of pictures, whose map a .png is; give -o map.html")
     if level not in (None, 1):
         raise Error(f"level {level} was asked for, and a codec of pictures has one; leave --level out")
     sources, longest, _ = clips_of(model, data, PICTURE)

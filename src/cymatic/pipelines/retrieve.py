@@ -98,7 +98,8 @@ def retrieve(
     model.check_role(find)
     vector = model.embed(given, [query])[0]
     of_files = find if find in files else files[0]
-    items = read_folder(folder, role=of_files, captions=find in words).items
+    read = read_folder(folder, role=of_files, captions=find in words)
+    items = read.items
     if find in words:
         items = list({item.caption: item for item in reversed(items) if item.caption}.values())[::-1]
     index = Index.of(model, find, items, on_item)
@@ -106,7 +107,7 @@ def retrieve(
         Match(score, item.caption, None if find in words else item.path(find))
         for score, item in index.nearest(vector, count)
     ]
-    return matches, index.skipped
+    return matches, [*((one.name, one.why) for one in read.skipped), *index.skipped]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ autoencoder it is a latent diffusion model (Rombach et al., 2022, arXiv 2112.107
 As over mels the network gives an outline and, for each patch and channel, a spread. Of latents a patch is few numbers,
 and noise fills all of them: late on the path most of the clean data is to be had from `x` itself, and the spread says
 how much, which is the skip connection of Karras et al. (2022, arXiv 2206.00364) with a width that is learned where they
-fix one.
+fix one. It lowered the error of held-out latents at all times, by a fifth in the middle of the path and by more later
+(docs/decisions.md).
 """
 
 from __future__ import annotations
