@@ -15,12 +15,18 @@ from cymatic.version import __version__
 
 if TYPE_CHECKING:
     from cymatic.errors import Error
+    from cymatic.media.picture import Picture
     from cymatic.media.sound import Sound
     from cymatic.pipelines.load import load
 
-__all__ = ["Error", "Sound", "__version__", "load"]
+__all__ = ["Error", "Picture", "Sound", "__version__", "load"]
 
-_HOMES = {"Error": "cymatic.errors", "Sound": "cymatic.media.sound", "load": "cymatic.pipelines.load"}
+_HOMES = {
+    "Error": "cymatic.errors",
+    "Picture": "cymatic.media.picture",
+    "Sound": "cymatic.media.sound",
+    "load": "cymatic.pipelines.load",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -6,10 +6,12 @@ import torch
 from tests.helpers import save_codec, tiny_codec, tone
 
 import cymatic
+from cymatic.codecs.palette import PaletteCodec, PaletteCodecConfig
 from cymatic.codecs.spectrogram import SpectrogramCodec, SpectrogramCodecConfig
 from cymatic.errors import ModelError
 from cymatic.hub.parts import fingerprint, save_part
 from cymatic.hub.pipeline_file import PipelineFile, write_pipeline
+from cymatic.media.picture import PictureSpec
 from cymatic.pipelines.codec import MediaCodec
 from cymatic.pipelines.load import load_codec, load_generator
 from cymatic.pipelines.sound_codec import SoundCodec
@@ -84,3 +86,12 @@ def test_a_codec_of_mels_is_no_codec_of_files(of_mels, tmp_path):
         load_codec(tmp_path / "grid")
     with pytest.raises(ModelError, match="makes nothing of its own; give a model with a prior"):
         load_generator(tmp_path / "grid")
+
+
+def test_a_codec_of_pictures_is_called_one(tmp_path):
+    codec = PaletteCodec(PaletteCodecConfig(picture=PictureSpec(size=4), colours=4))
+    codec.steps_trained.fill_(1)
+    save_part(tmp_path / "dots/codec", codec)
+    write_pipeline(tmp_path / "dots", PipelineFile(parts={"codec": "codec"}))
+    with pytest.raises(ModelError, match="dots is a codec of pictures, whose codes no file keeps; use cymatic recon"):
+        load_codec(tmp_path / "dots")

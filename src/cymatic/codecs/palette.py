@@ -68,6 +68,7 @@ class PaletteCodec(Autoencoder):
     """
 
     config_class: ClassVar[type[PaletteCodecConfig]] = PaletteCodecConfig
+    use: ClassVar[str | None] = "use it: cymatic reconstruct in.png -o out.png --model {run}"
     steps_trained: Tensor
     cell = 1
 

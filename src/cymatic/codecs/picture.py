@@ -77,6 +77,7 @@ class PictureCodec(GridCodec):
     """
 
     config_class: ClassVar[type[PictureCodecConfig]] = PictureCodecConfig
+    use: ClassVar[str | None] = "use it: cymatic reconstruct in.png -o out.png --model {run}"
 
     def __init__(self, config: PictureCodecConfig) -> None:
         super().__init__(config, channels=3, encodes=not config.decoder_only)

@@ -12,6 +12,7 @@ from typing import cast
 from cymatic.config import nearest
 from cymatic.errors import ModelError
 from cymatic.hub.pipeline_file import PIPELINE, read_pipeline
+from cymatic.media import MEDIA
 from cymatic.pipelines.codec import MediaCodec, load_codec_pipeline
 from cymatic.pipelines.embed import Embedder
 from cymatic.pipelines.generate import Generator
@@ -62,6 +63,10 @@ def load_codec(model: str | Path, *, device: str = "cpu") -> SoundCodec:
             raise ModelError(f"{model} gives no codes but latents for a prior; give a codec with a quantizer")
         if made.codec.kept_in_shards:
             return cast(SoundCodec, made)
+        gives = made.codec.config.gives
+        if not gives.vocoded:
+            nouns = MEDIA[gives.medium].nouns
+            raise ModelError(f"{model} is a codec of {nouns}, whose codes no file keeps; use cymatic reconstruct")
     raise ModelError(f"{model} is no codec; give a model that turns sounds into codes")
 
 
