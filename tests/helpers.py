@@ -177,7 +177,7 @@ def prior_over_codes(part: str, *settings: str, size: int, rows: int, longest: i
 
     stage: Any = make_recipe("melspec-gpt-small", [f"prior.part={{{part}}}", *settings]).stages["prior"]
     torch.manual_seed(0)
-    facts = TargetFacts(PRESETS["voice-8k"], (size,) * rows, longest, stage.encoder.dim)
+    facts = TargetFacts(PRESETS["voice-8k"], (size,) * rows, longest, cond_dim=stage.encoder.dim)
     prior = PRIOR_OF[type(stage.part)](stage.part.fitted(facts))
     return PriorTask("prior", stage, TextEncoder(stage.encoder), prior, kept="encoder")
 

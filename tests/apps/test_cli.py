@@ -195,10 +195,10 @@ def test_train_says_the_plan_and_leaves_a_model(cli, tones, tmp_path):
 
 
 def test_what_is_printed_for_a_medium_without_a_command_holds_for_any_folder():
-    from cymatic.media.picture import PICTURE
+    from cymatic.media.features import FEATURES
     from cymatic.training.builders.prior import use_of
 
-    printed = use_of(PICTURE).removeprefix("make one: ").format(run=shlex.quote("it's a run"))
+    printed = use_of(FEATURES).removeprefix("make one: ").format(run=shlex.quote("it's a run"))
     python, option, code, run = shlex.split(printed)
     assert (python, option, run) == ("python", "-c", "it's a run")
     compile(code, "printed", "exec")

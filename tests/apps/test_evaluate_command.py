@@ -183,7 +183,10 @@ def test_a_folder_whose_captions_no_classifier_could_learn(cli, tiny_run, tmp_pa
         (["RUN", "--data", "nope", "-o", "r"], "nope does not exist; give a folder of sounds"),
         (["RUN", "--data", "strange", "-o", "r"], 'tiny knows none of the 1 captions of .*strange .such as "dog bark"'),
         (["RUN", "--classifier", "nope", "-o", "r"], "nope/config.json is missing"),
-        (["RUN", "--classifier", "RUN/prior", "-o", "r"], """kind "flow" where one of .'classifier'. is needed"""),
+        (
+            ["RUN", "--classifier", "RUN/prior", "-o", "r"],
+            """kind "flow" where one of .'classifier', 'picture-classifier'. is needed""",
+        ),
         (
             ["RUN", "--classifier", "high", "-o", "r"],
             "classifier high reads sounds of 24000 Hz and tiny makes .* of 8000 Hz",

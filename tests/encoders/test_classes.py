@@ -29,10 +29,12 @@ def test_classes_that_can_not_be():
 class Item:
     caption: str = ""
     given: dict[str, torch.Tensor] = field(default_factory=dict)
+    captions: tuple[tuple[str, ...], ...] = ()
 
 
 def test_what_only_the_data_know_is_filled_in():
     assert ClassConfig(dim=4).fitted([Item("dog"), Item("cat"), Item("dog"), Item()]).names == ("cat", "dog")
+    assert ClassConfig(dim=4).fitted([Item("dog", captions=(("hound", "dog"),))]).names == ("dog", "hound")
     assert ClassConfig(names=("rain",)).fitted([Item("dog")]).names == ("rain",)
     with pytest.raises(Error, match="these have none; give data with captions"):
         ClassConfig().fitted([Item()])

@@ -474,7 +474,7 @@ def test_it_says_of_itself_what_other_codecs_do(codec):
 
 def test_a_model_over_its_codes_reads_a_recording(codec):
     model = SimpleNamespace(
-        name="over a peer", codec=codec, medium=AUDIO, spec=codec.config.reads,
+        name="over a peer", codec=codec, medium=AUDIO, spec=codec.config.reads, rows=2,
         prior=SimpleNamespace(config=SimpleNamespace(rows=2)),
     )  # fmt: skip
     codes, length = codes_of(model, Sound(noise(codec, 500)[0].numpy(), codec.rate))
