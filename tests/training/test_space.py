@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import importlib
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.helpers import quiet, shape, shape_folder
+import yaml
+from tests.helpers import quiet, shape, shape_folder, tone, tone_folder
 
 import cymatic
 from cymatic.apps.cli import run as cymatic_command
+from cymatic.apps.model_list import look
 from cymatic.cond import Cond
 from cymatic.data.batches import Bucketed
 from cymatic.data.examples import Example, Reading
@@ -174,6 +178,28 @@ def test_models_without_a_space_have_no_vectors(run: Path, tmp_path: Path) -> No
     with pytest.raises(Error, match="is conditioned on words; give these instead of"):
         plain(shape(PROMPT, 1))
     assert differ(plain(PROMPT, by="tokens"), whole(PROMPT, by="tokens")) == 0
+
+
+def test_a_model_with_a_space_is_shipped_and_listed(
+    run: Path, repository: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """In half precision, whose rounding is all that changes; its size is that of all that it holds."""
+    monkeypatch.syspath_prepend(repository / "benchmarks")
+    starter = tmp_path / "starter"
+    ship = importlib.import_module("ship").ship
+    ship(run, starter)
+    ship(run, starter)
+    file = read_pipeline(starter)
+    assert (file.space, file.version) == ("space", 2)
+    ours, theirs = load_generator(starter), load_generator(run)
+    torch.testing.assert_close(ours.vector(PROMPT), theirs.vector(PROMPT), atol=5e-3, rtol=0)
+    assert differ(ours(PROMPT, keep=1, n=2)[0], theirs(PROMPT, keep=1, n=2)[0]) < 0.05
+    space = {path: path.stat().st_size for path in starter.rglob("*.safetensors") if "space" in path.parts}
+    assert len(space) == 2
+    whole = sum(path.stat().st_size for path in starter.rglob("*.*") if path.name != "pipeline.json")
+    assert look("starter", starter).megabytes == pytest.approx(whole / 1e6, abs=0.06)
+    for path, size in space.items():
+        assert size < 0.7 * (run / path.relative_to(starter)).stat().st_size
 
 
 class Stop(Exception): ...
@@ -410,3 +436,80 @@ def test_going_on_from_a_model_takes_its_codec_and_aligns_anew() -> None:
         {"stages": {name: recipe(Path("x")).stages[name].model_dump() for name in ("space", "codec", "prior")}}, "x"
     )
     assert first.going_on_from("runs/mine").stages["prior"].space == "runs/mine"  # type: ignore[union-attr]
+
+
+EIGHT = [f"{colour} {kind}" for colour in ("red", "blue", "green") for kind in ("circle", "square", "stripe")][:8]
+OVERFIT = """
+stages:
+  space:
+    task: alignment
+    parts:
+      picture: {kind: picture, picture: {size: 16}, halvings: 2, width: 32, depth: 1, heads: 2, dim: 32}
+      caption: {kind: text, dim: 32, depth: 1, heads: 2}
+    training: {steps: 60, batch: 8, learning_rate: 5.0e-3, warmup: 5, ema: 0.5}
+  prior:
+    task: prior
+    space: space
+    part: {kind: grid-flow, width: 64, depth: 2, heads: 2, patch: 4, centre: -0.8, picture: {size: 16}}
+    encoder: {kind: text, dim: 32}
+    training:
+      {steps: 400, batch: 8, learning_rate: 2.0e-3, warmup: 10, ema: 0.9, condition_dropout: 0.3, vector_dropout: 0.3}
+    sampling: {guidance: 1.5, steps: 8}
+"""
+
+
+@pytest.mark.slow
+def test_eight_pictures_are_drawn_by_words_tokens_vectors_and_pictures(tmp_path: Path) -> None:
+    """By each of them alone, the nearest of the eight is the right one."""
+    (tmp_path / "eight").mkdir()
+    rows = []
+    for name in EIGHT:
+        shape(name, 1).write(tmp_path / "eight" / f"{name}.png")
+        rows.append({"picture": f"{name}.png", "caption": name, "split": "train"})
+    (tmp_path / "eight" / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    plan = Recipe.parse({"data": {"folder": str(tmp_path / "eight")}, **yaml.safe_load(OVERFIT)}, "the test")
+    assert train(plan, tmp_path / "run", say=quiet).finished
+    model = load_generator(tmp_path / "run")
+    pictures = [shape(name, 1) for name in EIGHT]
+    real = torch.stack([model.target(one) for one in pictures]).flatten(1)
+    asked: dict[str, tuple[Any, Any]] = {
+        "both": (EIGHT, None), "tokens": (EIGHT, "tokens"), "vector": (EIGHT, "vector"), "pictures": (pictures, None),
+    }  # fmt: skip
+    for how, (prompts, by) in asked.items():
+        made = torch.stack(model.draw(prompts, range(8), by=by)).flatten(1)
+        assert torch.cdist(made, real).argmin(1).tolist() == list(range(8)), how
+
+
+SOUNDS = """
+stages:
+  space:
+    task: alignment
+    parts:
+      audio: {kind: sound, mel: voice-8k, width: 32, depth: 1, heads: 2, dim: 16}
+      caption: {kind: text, dim: 16}
+    training: {steps: 3, batch: 4}
+  prior:
+    task: prior
+    space: space
+    start: null
+    part: {kind: flow, mel: voice-8k, width: 32, depth: 1, heads: 2}
+    encoder: {kind: text, dim: 16}
+    training: {steps: 4, batch: 4, vector_dropout: 0.2}
+    sampling: {steps: 2}
+vocoder: {rounds: 2}
+data: {augment: {pitch: 1.0}}
+"""
+
+
+def test_sounds_and_words_draw_a_sound(tmp_path: Path) -> None:
+    """Those that are moved in pitch have vectors of their own."""
+    tones = tone_folder(tmp_path / "tones")
+    plan = Recipe.parse(yaml.safe_load(SOUNDS), "the test").at(str(tones))
+    assert train(plan, tmp_path / "run", say=quiet).finished
+    model = cymatic.load(tmp_path / "run")
+    for how in (
+        {"prompt": "low tone"}, {"prompt": tone(220)}, {"prompt": "low tone", "by": "tokens"},
+        {"prompt": "low tone", "by": "vector"},
+    ):  # fmt: skip
+        made = model(**how, seconds=0.2)
+        assert isinstance(made, cymatic.Sound) and np.isfinite(made.samples).all()

@@ -87,6 +87,8 @@ def _parts(
         facts = replace(facts, longest=longest)
     else:
         config = stage.encoder.fitted(examples, stage.given)
+    if space is not None:
+        check_space(space, config, MEDIA[facts.spec.medium], context.name)
     torch.manual_seed(mixed(stage.training.seed, 0))  # the initial weights
     encoder: Any = ENCODER_OF[type(config)](config)
     prior: Any = PRIOR_OF[type(stage.part)](stage.part.fitted(replace(facts, cond_dim=config.dim)))
@@ -108,12 +110,11 @@ def _learnable(context: Context, task: PriorTask, data: Data, targets: Sequence[
 
 
 def _read(context: Context, stage: PriorStage, target: Reading, space: Embedder | None) -> Data:
-    """The data of a stage, with the vectors of what is learned in the space. Raises Error as `load_examples` and
-    `check_space` do."""
+    """The data of a stage, with the vectors of what is learned in the space. Raises Error as `load_examples`
+    does, and for a space without an encoder of it."""
     reads = stage.encoder.reads
     givens = [] if reads is None else [Reading(stage.given, reads)]
     if space is not None:
-        check_space(space, stage.encoder, target.medium, context.name)
         spec = space.encoders[space.role_of(target.spec.medium)].config.reads
         givens += [] if spec == target.spec else [Reading(target.role, spec)]
     data = load_examples(
