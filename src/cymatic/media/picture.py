@@ -305,5 +305,6 @@ PICTURE = Medium(
     preparation=(1,),
     details={"width": ("widths", ""), "height": ("heights", "")},
     command=("picture", ".png"),
+    holds=Picture,
     recipe="text-to-picture",
 )
