@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from tests.helpers import quiet, save_codec, tiny_codec, tone_folder
+from tests.helpers import quiet, save_codec, tiny_codec, tone, tone_folder
 
 import cymatic
 from cymatic.apps import cli
@@ -110,6 +110,29 @@ def test_resumed_is_uninterrupted(place):
     train(read_run(place / "parts"), place / "parts", resume=True, say=quiet)
     name = "prior/model.safetensors"
     assert (place / "whole" / name).read_bytes() == (place / "parts" / name).read_bytes()
+
+
+def test_what_was_chosen_is_said_and_kept(place, tmp_path):
+    for name in ("Dusty/Kick-1", "Dusty/Rim-1", "Bright/Kick-1", "Bright/Rim-2", "Bright/Kick-2"):
+        (tmp_path / "kits" / name).parent.mkdir(parents=True, exist_ok=True)
+        tone(200 + 9 * len(name), 0.3, 2000).write(tmp_path / f"kits/{name}.wav")
+
+    def chosen(data, *settings):
+        said = []
+        run = tmp_path / f"{data.name}-{len(settings)}"
+        changed = recipe(place, "", f"data.folder={data}", "training.steps=1", *settings)
+        train(changed, run, say=said.append)
+        kept = read_run(run)
+        return [line for line in said if line.startswith("chosen")], kept.data.captions, kept.stages["prior"].levels
+
+    lines, captions, levels = chosen(tmp_path / "kits")
+    assert (captions, levels) == ("both", 2) and len(lines) == 2
+    assert lines[0].startswith("chosen captions by the folders' and the files' names, since 100 % of the files")
+    assert lines[1].startswith("chosen 2 levels of codes, since codec spends them by default")
+    lines, captions, levels = chosen(place / "shards")
+    assert (captions, levels, len(lines)) == ("auto", 2, 1) and "since the first shard has them" in lines[0]
+    assert chosen(tmp_path / "kits", "data.captions=file", "prior.levels=1") == ([], "file", 1)
+    assert chosen(place / "shards", "prior.levels=1") == ([], "auto", 1)
 
 
 def test_what_holds_codes(place):

@@ -146,8 +146,8 @@ def is_text(name: str) -> bool:
 def _refuse_names(root: Path, captions_by: Captions, what: str) -> None:
     if captions_by != "auto":
         raise Error(
-            f"captions were asked to be made of names (--captions {captions_by}), but {root} has {what}; leave that "
-            "option out, or move these away"
+            f"captions were asked to be made of names (--captions {captions_by}), but {root} has {what}; say "
+            "--captions auto, or move these away"
         )
 
 

@@ -221,6 +221,8 @@ def _over_encoded(context: Context, stage: PriorStage, codec: Any, own: bool) ->
 def _over_shards(context: Context, stage: PriorStage, codec: Any, own: bool) -> Built:
     """A prior over the codes of sounds in shards, which need not fit in memory."""
     streams: Streams = open_streams(context, stage, codec)
+    recipe = with_choices(context.recipe, streams.chosen)
+    stage = recipe.stages[context.name]  # type: ignore[assignment]
     sizes = codec.sizes[: streams.wanted.levels]
     task = _parts(context, stage, TargetFacts(codec.config.reads, sizes, streams.longest), ())
     settings = stage.training
@@ -236,8 +238,8 @@ def _over_shards(context: Context, stage: PriorStage, codec: Any, own: bool) -> 
         f"model  {parameters(task) / 1e6:.1f} M parameters, batches of {min(settings.batch, streams.count)}",
     )
     return Built(
-        context.recipe, context.name, streams, task, batches, _known(task, streams.valid), about,
-        _complete(context, streams, _codec(codec, own), captions=streams.captions),
+        recipe, context.name, streams, task, batches, _known(task, streams.valid), about,
+        _complete(context, streams, _codec(codec, own), captions=streams.captions), streams.chosen,
         use=use_of(MEDIA[codec.config.gives.medium]),
     )  # fmt: skip
 
