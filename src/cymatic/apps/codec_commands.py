@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cymatic.apps.captions_option import CAPTIONS_HELP
 from cymatic.apps.progress import ProgressBar, by_seconds
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def encode(
     ] = None,
     clips: Annotated[int, typer.Option(help="How many files a shard, with --engine.")] = 256,
     strict: Annotated[bool, typer.Option("--strict", help="Stop (2) where a file is broken, with --engine.")] = False,
+    captions: Annotated[str | None, typer.Option(help=f"With --engine. {CAPTIONS_HELP}", show_default="auto")] = None,
 ) -> None:
     """Turn sounds into codes: small .cym files."""
     from cymatic.files import check_output
@@ -63,9 +65,13 @@ def encode(
 
         bulk_command(
             audio, output, model, kbps, engine, workers=workers, clips=clips, entropy=entropy, strict=strict,
-            device=device,
+            device=device, captions=captions,
         )  # fmt: skip
         return
+    if captions is not None:
+        from cymatic.errors import Error
+
+        raise Error("single files have no captions; leave --captions out, or give --engine local for shards")
     _check_kinds(audio, output)
     sources = _found(audio, _sounds(), "sound") if audio.is_dir() else []
     if output != PIPE and not audio.is_dir():

@@ -84,13 +84,18 @@ def read_inputs(place: Path, clips: int, captions_by: Captions = "auto") -> Bulk
     """The units of a folder of sounds (`clips` files or 1 GB each), or of its tar archives (one each). captions_by: see
     `read_layout`.
 
-    Raises Error as `read_folder` does, and for a place that is neither.
+    Raises Error as `read_folder` does, for a place that is neither, and for archives of which captions are asked.
     """
     try:
         archives = [place] if place.is_file() else sorted(place.glob("*.tar"))
     except (OSError, ValueError) as error:
         raise Error(f"{str(place)!r:.200} can't be read ({error}); give a folder of sounds") from None
     if archives:
+        if captions_by != "auto":
+            raise Error(
+                f"{place} holds archives, whose sounds are called as their .txt, their .json or their keys say; leave "
+                "--captions out"
+            )
         root = place.parent if place.is_file() else place
         with Contents(root) as contents:
             listed = [ListedFile(name=one.name, caption="", split="", content=contents.of(one)) for one in archives]
