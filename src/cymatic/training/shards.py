@@ -15,9 +15,11 @@ from cymatic.errors import Error
 from cymatic.hub.pipeline_file import RECIPE
 from cymatic.pipelines.bulk import SUMMARY, encode_in_bulk
 from cymatic.pipelines.load import load_codec
+from cymatic.pipelines.sound_codec import SoundCodec
 from cymatic.training.built import Context
 from cymatic.training.planning import Choice, of_stage
 from cymatic.training.stages import PriorStage
+from cymatic.training.start import GivenCodec
 
 ENCODED = "codes"  # folder of a run where its own shards lie
 MOST_NAMED = 20
@@ -46,7 +48,7 @@ class Streams:
         return len(self.train)
 
 
-def open_streams(context: Context, stage: PriorStage, part: Any) -> Streams:
+def open_streams(context: Context, stage: PriorStage, part: Any, source: GivenCodec | None) -> Streams:
     """Raises Error and ModelError as `encode_in_bulk` and `survey` do, and where packs or levels can't be had."""
     recipe, say = context.recipe, context.say
     if recipe.data.packs:
@@ -54,7 +56,10 @@ def open_streams(context: Context, stage: PriorStage, part: Any) -> Streams:
     if recipe.data.balance is not None:
         raise Error("data.balance is for data in memory, and these are read from shards; leave it out")
     assert stage.codec is not None
-    codec = load_codec(stage.codec)
+    if source is not None and source.kept:
+        codec = SoundCodec(part, name=source.name, sha256=source.sha256)
+    else:
+        codec = load_codec(stage.codec)
     place = Path(recipe.data.folder or ".")
     levels, fewest = stage.levels, part.min_levels
     settings, why = recipe.data, "since the first shard has them"

@@ -19,8 +19,8 @@ from cymatic.encoders import ENCODERS
 from cymatic.errors import Error
 from cymatic.evaluation.domain import MELS, Domain
 from cymatic.evaluation.values import targets_of
-from cymatic.hub.parts import CONFIG, load_part, save_part
-from cymatic.hub.pipeline_file import MOST_CAPTIONS, PipelineFile, write_pipeline
+from cymatic.hub.parts import CONFIG, copy_part, load_part, save_part
+from cymatic.hub.pipeline_file import MOST_CAPTIONS, PIPELINE, PipelineFile, write_pipeline
 from cymatic.hub.wave_codecs import load_any_codec
 from cymatic.latent import TargetFacts
 from cymatic.media import MEDIA
@@ -36,7 +36,7 @@ from cymatic.training.recipe import Recipe
 from cymatic.training.resumed import kept_of, own_config
 from cymatic.training.shards import Streams, open_streams
 from cymatic.training.stages import PriorStage
-from cymatic.training.start import facts, fitting, load_codec, load_start, shaped, vocoder_for
+from cymatic.training.start import CODEC, GivenCodec, facts, fitting, given_codec, load_start, shaped, vocoder_for
 from cymatic.training.tasks.prior import PriorTask
 
 ENCODER_OF: dict[type, type[nn.Module]] = {encoder.config_class: encoder for encoder in ENCODERS}
@@ -48,18 +48,12 @@ def build_prior(context: Context, stage: PriorStage) -> Built:
     """Raises Error and ModelError as `load_examples`, `open_streams` and the parts do."""
     if stage.codec is None:
         return _over_targets(context, stage)
-    own = stage.codec in context.recipe.stages
-    kept = context.run / "codec"
-    if own:
-        codec: Any = load_part(context.run / stage.codec, CODECS)
-    elif context.resumed and (kept / CONFIG).is_file():  # the one given may have been moved or trained further since
-        codec = load_any_codec(kept)
-    else:
-        codec = load_codec(stage.codec)
+    source = None if stage.codec in context.recipe.stages else given_codec(stage.codec, context.run)
+    codec: Any = load_part(context.run / stage.codec, CODECS) if source is None else source.codec
     codec.to(context.fabric.device)
     if codec.kept_in_shards and stage.part.over == "codes":
-        return _over_shards(context, stage, codec, own)
-    return _over_encoded(context, stage, codec, own)
+        return _over_shards(context, stage, codec, source)
+    return _over_encoded(context, stage, codec, source)
 
 
 def _parts(context: Context, stage: PriorStage, facts: TargetFacts, examples: Sequence[Example]) -> PriorTask:
@@ -132,7 +126,7 @@ def _over_targets(context: Context, stage: PriorStage) -> Built:
     examples = [*data.epoch, *(at_other_pitches(data, recipe.data, settings.pitch) if settings.pitch else ())]
     built = Built(
         recipe, name, data, task, _batches(context, recipe, examples, spec), _known(task, data.valid),
-        _about(data, task, stage), _complete(context, data, {}), chosen, use_of(MEDIA[spec.medium]),
+        _about(data, task, stage), _complete(context, data), chosen, use_of(MEDIA[spec.medium]),
         _domain(stage, spec), lambda task: task.prior.take_over(task.prior, longest),
     )  # fmt: skip
     return replace(built, at_pace=_at_pace(context, examples, data, spec))
@@ -178,7 +172,7 @@ def _at_pace(
     return at_pace
 
 
-def _over_encoded(context: Context, stage: PriorStage, codec: Any, own: bool) -> Built:
+def _over_encoded(context: Context, stage: PriorStage, codec: Any, source: GivenCodec | None) -> Built:
     """A prior over the codes or the latents of items in memory. Raises Error for latents that are no grid."""
     latents = stage.part.over == "latents"
     if latents and codec.dim is None:
@@ -213,14 +207,14 @@ def _over_encoded(context: Context, stage: PriorStage, codec: Any, own: bool) ->
     batches = Bucketed(epoch, settings.batch, mixed(settings.seed, 1), frames=settings.frames, **context.ranks)
     return Built(
         context.recipe, context.name, data, task, batches, _known(task, valid), (*_about(data, task, stage), line),
-        _complete(context, data, _codec(codec, own)), use=use_of(MEDIA[codec.config.gives.medium]),
+        _complete(context, data, source), use=use_of(MEDIA[codec.config.gives.medium]),
         domain=_domain(stage, codec.config.gives),
     )  # fmt: skip
 
 
-def _over_shards(context: Context, stage: PriorStage, codec: Any, own: bool) -> Built:
+def _over_shards(context: Context, stage: PriorStage, codec: Any, source: GivenCodec | None) -> Built:
     """A prior over the codes of sounds in shards, which need not fit in memory."""
-    streams: Streams = open_streams(context, stage, codec)
+    streams: Streams = open_streams(context, stage, codec, source)
     recipe = with_choices(context.recipe, streams.chosen)
     stage = recipe.stages[context.name]  # type: ignore[assignment]
     sizes = codec.sizes[: streams.wanted.levels]
@@ -239,7 +233,7 @@ def _over_shards(context: Context, stage: PriorStage, codec: Any, own: bool) -> 
     )
     return Built(
         recipe, context.name, streams, task, batches, _known(task, streams.valid), about,
-        _complete(context, streams, _codec(codec, own), captions=streams.captions), streams.chosen,
+        _complete(context, streams, source, captions=streams.captions), streams.chosen,
         use=use_of(MEDIA[codec.config.gives.medium]),
     )  # fmt: skip
 
@@ -262,10 +256,6 @@ def use_of(medium: Medium[Any]) -> str:
     return f'make one: cymatic {medium.command[0]} "..." --model {{run}} -o out{suffix}'
 
 
-def _codec(codec: Any, own: bool) -> dict[str, Any]:
-    return {} if own else {"codec": codec}
-
-
 def _about(data: Data, task: Any, stage: PriorStage) -> tuple[str, ...]:
     batch, frames = min(stage.training.batch, len(data.epoch)), stage.training.frames
     of = f"{batch}" if frames is None else f"{batch} at most, in {frames:,} frames"
@@ -273,20 +263,23 @@ def _about(data: Data, task: Any, stage: PriorStage) -> tuple[str, ...]:
 
 
 def _complete(
-    context: Context, data: Known, parts: dict[str, Any], captions: Sequence[str] = ()
+    context: Context, data: Known, source: GivenCodec | None = None, captions: Sequence[str] = ()
 ) -> Callable[[Path], None]:
-    """Writes the parts that are there already, the vocoder where mels are made, and what names them all."""
+    """Writes the codec that was given, the vocoder where mels are made, and what names all parts. A run that is resumed
+    keeps its own of both."""
 
     def complete(run: Path) -> None:
         stage: Any = context.stage
         named = {"encoder": ENCODER, "prior": context.name}
-        for name, part in parts.items():
-            save_part(run / name, part)
-            named[name] = name
+        if source is not None:
+            copy_part(source.place, run / CODEC, source.sha256)
+            named[CODEC] = CODEC
         if stage.codec in context.recipe.stages:
-            named["codec"] = stage.codec
-        spec = stage.part.reads if stage.codec is None else load_any_codec(run / named["codec"]).config.gives
-        if (vocoder := vocoder_for(context.recipe.vocoder, spec)) is not None:
+            named[CODEC] = stage.codec
+        spec = stage.part.reads if stage.codec is None else load_any_codec(run / named[CODEC]).config.gives
+        if (run / PIPELINE).is_file() and (run / "vocoder" / CONFIG).is_file():
+            named["vocoder"] = "vocoder"
+        elif (vocoder := vocoder_for(context.recipe.vocoder, spec)) is not None:
             save_part(run / "vocoder", vocoder, half=vocoder.kept_half)
             named["vocoder"] = "vocoder"
         known = captions or captions_of(data.train)  # type: ignore[arg-type]
