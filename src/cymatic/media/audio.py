@@ -119,5 +119,6 @@ AUDIO = Medium(
     preparation=(PREPARATION, LOUDNESS),
     details={"rate": ("rates", " Hz"), "channels": ("channels", "")},
     command=("sound", ".wav"),
+    holds=Sound,
     recipe="text-to-sound",
 )

@@ -68,7 +68,8 @@ class Medium(Generic[Value]):
     name: also the role of its files where a manifest gives no other. noun, nouns: one of them and several, in messages;
     example: a file named as its caption; empty: what is said of an empty one. suffixes: of its files, lower case, with
     the dot. preparation: part of every cache key; change it when `prepare` gives other numbers. details: the details
-    in `Facts` that an inspection counts, each with a heading and a unit.
+    in `Facts` that an inspection counts, each with a heading and a unit. holds: the type of its values, where that says
+    which medium they are of.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Medium(Generic[Value]):
     preparation: tuple[float, ...] = (1,)
     details: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     command: tuple[str, str] | None = None  # the command that makes one, and the suffix that it usually has
+    holds: type[Value] | None = None
     recipe: str | None = None  # that a folder of them is trained by, where nobody names one
 
     def facts(self, path: Path) -> Facts:

@@ -207,7 +207,7 @@ def inpaint(
     n, seed = check_count(seed, n)
     how = model.sampling(settings if prompt is not None else {**settings, "guidance": 1.0})
     pixels = model.medium.prepare(value, model.spec).float()
-    white = model.medium.prepare(mask, model.spec).float().mean(0)
+    white = model.medium.prepare(mask, model.spec).float()[:3].mean(0)  # of alpha a mask says nothing
     if not white.any():
         raise Error("the mask has nothing white, so nothing would be drawn anew; paint what is to change white")
     with torch.inference_mode():

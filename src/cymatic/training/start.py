@@ -20,7 +20,8 @@ from cymatic.errors import ModelError
 from cymatic.hub.parts import CONFIG, fingerprint, load_part
 from cymatic.hub.pipeline_file import RECIPE, read_pipeline
 from cymatic.hub.wave_codecs import load_any_codec
-from cymatic.pipelines.load import find_model, starters
+from cymatic.pipelines.embed import Embedder
+from cymatic.pipelines.load import find_model, load_embedder, starters
 from cymatic.priors import PRIORS
 from cymatic.training.planning import PlanFacts, given, is_given
 from cymatic.training.recipe import Recipe
@@ -209,6 +210,20 @@ def given_codec(name: str, run: Path) -> GivenCodec:
 def _codec_place(model: Path) -> Path:
     place = model / CODEC
     return place if (place / CONFIG).exists() else read_pipeline(model).places(model, (CODEC,))[CODEC]
+
+
+def load_space(name: str, *, device: str = "cpu") -> Embedder:
+    """The aligned encoders of a model: itself, or the space of its prior. Raises ModelError where there are none."""
+    folder = find_model(name)
+    space = read_pipeline(folder).space_of(folder)
+    return load_embedder(folder if space is None else space, device=device)
+
+
+def check_spaces(recipe: Recipe) -> None:
+    """Raises ModelError where a prior of the recipe is given a space that is not there, before anything is trained."""
+    for stage in recipe.stages.values():
+        if stage.task == "prior" and stage.space is not None and stage.space not in recipe.stages:
+            load_space(stage.space)
 
 
 def vocoder_for(settings: VocoderSettings, spec: Any) -> Any:
