@@ -284,20 +284,12 @@ def codec(model: str, pack: Path) -> None:
             mask = torch.from_numpy(picture.square(spec.size).pixels[..., 3] > 0)
             error = (again - wanted).square()[:, mask].mean()
             found.append(float(-10 * torch.log10(error.clamp_min(1e-10))))
-        typer.echo(
-            f"PSNR inside the mask of {len(rows)} pictures: {np.mean(found):.2f} dB, median {np.median(found):.2f}"
-        )
+        typer.echo(f"PSNR inside the mask of {len(rows)} pictures: {np.mean(found):.2f} dB, median {np.median(found):.2f}")
         if sizes := made_by.codec.sizes:  # type: ignore[union-attr]
             used: set[int] = set()
             for row in held.trained:
-                used.update(
-                    made_by.codec.encode(PICTURE.prepare(held.picture(row), spec)[None].float())
-                    .codes.flatten()
-                    .tolist()
-                )  # type: ignore[union-attr]
-            typer.echo(
-                f"codes in use over {len(held.trained)} pictures: {len(used)} of {sizes[0]} ({len(used) / sizes[0]:.1%})"
-            )
+                used.update(made_by.codec.encode(PICTURE.prepare(held.picture(row), spec)[None].float()).codes.flatten().tolist())  # type: ignore[union-attr]
+            typer.echo(f"codes in use over {len(held.trained)} pictures: {len(used)} of {sizes[0]} ({len(used) / sizes[0]:.1%})")
 
 
 @app.command("recall")

@@ -276,7 +276,8 @@ def _through(
     import torch
 
     from cymatic.apps.terminal import printable
-    from cymatic.errors import Error
+    from cymatic.errors import Error, OutputError
+    from cymatic.files import make_folder
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = cores if workers is None else workers
@@ -286,12 +287,14 @@ def _through(
 
     def one(source: Path) -> Written | str:
         try:
-            places[source].parent.mkdir(parents=True, exist_ok=True)
+            make_folder(places[source].parent)
             return work(source, places[source])
+        except OutputError:  # nor can any other be written
+            raise
         except (Error, OSError) as error:
             return str(error)
 
-    seconds, size, skipped = 0.0, 0, 0
+    seconds, size, skipped, done = 0.0, 0, 0, 0
     sizes = [source.stat().st_size if source.is_file() else 0 for source in sources]  # a long file takes longer
     what = "encoding" if any(place.suffix == ".cym" for place in places.values()) else "decoding"
     threads = torch.get_num_threads()
@@ -306,16 +309,19 @@ def _through(
                         skipped += 1
                         print(printable(f"skipped   {source}: {written.removeprefix(f'{source} ')}"), file=sys.stderr)
                         continue
-                    seconds, size = seconds + written.seconds, size + written.size
+                    seconds, size, done = seconds + written.seconds, size + written.size, done + 1
                     _say(places[source], written)
+            except OutputError as error:
+                pool.shutdown(cancel_futures=True)
+                raise OutputError(f"{error}; {done} of {len(sources)} files are done") from None
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
     finally:
         torch.set_num_threads(threads)
-    if skipped == len(sources):
+    if not done:
         raise Error(f"none of the {skipped} files of {folder} could be used; see what is said of each")
-    print(f"{len(sources) - skipped} files, {seconds:.2f} s, {size} bytes of codes; {skipped} skipped")
+    print(f"{done} files, {seconds:.2f} s, {size} bytes of codes; {skipped} skipped")
 
 
 # --- pipes
