@@ -217,7 +217,9 @@ def test_alpha_is_read_beside_the_colours_and_comes_back():
     spec = PictureSpec(size=8, background=(0.5, 0.25, 0.5), alpha=True)
     read = PICTURE.prepare(Picture(pixels), spec)
     assert spec.shape == tuple(read.shape) == (4, 8, 8)
-    np.testing.assert_allclose(read[:3].numpy().transpose(1, 2, 0), Picture(pixels).on(spec.background).pixels, atol=1e-3)
+    np.testing.assert_allclose(
+        read[:3].numpy().transpose(1, 2, 0), Picture(pixels).on(spec.background).pixels, atol=1e-3
+    )
     again = PICTURE.restore(read, spec, {"prompt": "any"})
     assert again.info["prompt"] == "any"
     for colour in ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (1.0, 0.0, 0.5)):

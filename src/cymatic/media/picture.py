@@ -145,7 +145,9 @@ class PictureSpec(Spec):
             seen = np.concatenate([seen, own], axis=2)
         return seen.astype(np.float16).astype(np.float32)
 
-    def picture(self, pixels: Float[np.ndarray, "size size channels"], info: Mapping[str, Any] | None = None) -> Picture:
+    def picture(
+        self, pixels: Float[np.ndarray, "size size channels"], info: Mapping[str, Any] | None = None
+    ) -> Picture:
         """The picture that `pixels` were read of: what of them is the background's is taken out where they say so."""
         if not self.alpha:
             return Picture(pixels, info)
