@@ -29,6 +29,10 @@ class TemporaryError(Error):
     """The folder for temporary files, which can't be written."""
 
 
+class OutputError(Error):
+    """A result that can't be written for a reason which no other result escapes: a full disk, a closed folder."""
+
+
 class Cancelled(Error):
     """Raised by a callback between two steps of a long work, and passed on by it, to say that nobody waits for it."""
 

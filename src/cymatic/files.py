@@ -12,9 +12,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from cymatic.errors import Error, TemporaryError
+from cymatic.errors import Error, OutputError, TemporaryError
 
 _TEMPORARY = ".cymatic-"
+_NO_ROOM, _CLOSED = (errno.ENOSPC, errno.EDQUOT), (errno.EACCES, errno.EPERM, errno.EROFS)
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 # What a reader says of one, after the file's name.
 IS_LFS_POINTER = "is a Git LFS pointer, which stands for the file and is not it; fetch the file with `git lfs pull`"
@@ -38,7 +39,8 @@ def writing(path: str | os.PathLike[str], *, durable: bool = True) -> Iterator[B
     cut leaves the old file or the new one, too. It costs milliseconds; False is for small files that can be made again
     and whose damage is found out.
 
-    Raises Error in one sentence that names the path and the reason: missing folder, no permission, disk full.
+    Raises Error in one sentence that names the path and the reason: missing folder, no permission, disk full; the last
+    two are an OutputError.
     """
     path = Path(path)
     try:
@@ -57,13 +59,23 @@ def writing(path: str | os.PathLike[str], *, durable: bool = True) -> Iterator[B
     except OSError as error:
         if error.errno is None:  # a sentence already, about what was to be read
             raise
-        raise Error(f"{path} can't be written: {reason(error)}; {_advice(error)}") from error
+        kind = OutputError if error.errno in (*_NO_ROOM, *_CLOSED) else Error
+        raise kind(f"{path} can't be written: {reason(error)}; {_advice(error)}") from error
     except Error:
         raise
     except ValueError as error:  # a NUL in the name
         if "null" not in str(error):
             raise
         raise Error(f"{str(path)!r} can't be written: {error}; give another name") from error
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder and those above it, where they are missing. Raises Error as `writing` does."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        kind = OutputError if error.errno in (*_NO_ROOM, *_CLOSED) else Error
+        raise kind(f"{path} can't be made: {reason(error)}; {_advice(error)}") from error
 
 
 def check_output(path: str | os.PathLike[str], extensions: Collection[str]) -> None:
@@ -169,8 +181,8 @@ def _missing(folder: Path) -> str:
 
 
 def _advice(error: OSError) -> str:
-    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+    if error.errno in _CLOSED:
         return "give a folder that you may write to"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if error.errno in (*_NO_ROOM, errno.EFBIG):
         return "free some space or give another path"
     return "give another path"

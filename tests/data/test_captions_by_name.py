@@ -156,7 +156,7 @@ def test_another_choice(tmp_path):
 def test_names_are_refused_where_captions_are_there(tmp_path):
     root = tree(tmp_path, ["a/kick.wav", "b/kick.wav"])
     (root / "a/kick.txt").write_text("a kick")
-    with pytest.raises(Error, match=r"\(--captions both\), but .* has a .txt beside its sounds; leave that option out"):
+    with pytest.raises(Error, match=r"\(--captions both\), but .* has a .txt beside its sounds; say --captions auto"):
         read_layout(root, captions_by="both")
     (root / "captions.csv").write_text("file,caption\na/kick.wav,x\n")
     with pytest.raises(Error, match=r"\(--captions file\), but .* has the captions of captions.csv"):

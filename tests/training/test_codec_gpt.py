@@ -1,15 +1,17 @@
 """A GPT over a waveform codec's codes: from a folder or from shards, through the same loop, to a model that plays."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
-from tests.helpers import quiet, save_codec, tiny_codec, tone_folder
+from tests.helpers import quiet, save_codec, tiny_codec, tone, tone_folder
 
 import cymatic
 from cymatic.apps import cli
 from cymatic.errors import Error, ModelError
+from cymatic.hub.parts import copy_part, fingerprint
 from cymatic.hub.pipeline_file import read_pipeline
 from cymatic.pipelines.bulk import encode_in_bulk
 from cymatic.pipelines.generate import Generator
@@ -112,6 +114,29 @@ def test_resumed_is_uninterrupted(place):
     assert (place / "whole" / name).read_bytes() == (place / "parts" / name).read_bytes()
 
 
+def test_what_was_chosen_is_said_and_kept(place, tmp_path):
+    for name in ("Dusty/Kick-1", "Dusty/Rim-1", "Bright/Kick-1", "Bright/Rim-2", "Bright/Kick-2"):
+        (tmp_path / "kits" / name).parent.mkdir(parents=True, exist_ok=True)
+        tone(200 + 9 * len(name), 0.3, 2000).write(tmp_path / f"kits/{name}.wav")
+
+    def chosen(data, *settings):
+        said = []
+        run = tmp_path / f"{data.name}-{len(settings)}"
+        changed = recipe(place, "", f"data.folder={data}", "training.steps=1", *settings)
+        train(changed, run, say=said.append)
+        kept = read_run(run)
+        return [line for line in said if line.startswith("chosen")], kept.data.captions, kept.stages["prior"].levels
+
+    lines, captions, levels = chosen(tmp_path / "kits")
+    assert (captions, levels) == ("both", 2) and len(lines) == 2
+    assert lines[0].startswith("chosen captions by the folders' and the files' names, since 100 % of the files")
+    assert lines[1].startswith("chosen 2 levels of codes, since codec spends them by default")
+    lines, captions, levels = chosen(place / "shards")
+    assert (captions, levels, len(lines)) == ("auto", 2, 1) and "since the first shard has them" in lines[0]
+    assert chosen(tmp_path / "kits", "data.captions=file", "prior.levels=1") == ([], "file", 1)
+    assert chosen(place / "shards", "prior.levels=1") == ([], "auto", 1)
+
+
 def test_what_holds_codes(place):
     assert holds_codes(place / "shards") and holds_codes(place / "shards/shard-000001.tar")
     assert not holds_codes(place / "tones") and not holds_codes(place / "none")
@@ -151,3 +176,63 @@ def test_parts_that_do_not_fit(place):
             model.encoder, model.prior, codec=tiny_codec(), vocoder=None, file=read_pipeline(place / "run"), name="run",
             sha256="",
         )  # fmt: skip
+
+
+def stopped_run(place, root, data, *settings):
+    """A run that was stopped after its first checkpoint, on the codes of a codec of its own; its folder and lines."""
+    shutil.copytree(place / "codec", root / "mine")
+
+    class Stop(Exception):
+        pass
+
+    def stop(at):
+        if at.step == 5:
+            raise Stop
+
+    common = ("training.steps=8", "training.checkpoint_steps=4", f"prior.codec={root / 'mine'}", *settings)
+    train(recipe(place, data, *common), root / "whole", say=quiet)
+    with pytest.raises(Stop):
+        train(recipe(place, data, *common), root / "run", say=quiet, on_report=stop)
+    return root / "run"
+
+
+@pytest.mark.parametrize("data", ["tones", "shards"])
+def test_a_run_needs_its_codec_no_more(place, tmp_path, data, monkeypatch):
+    """Moved, or trained further: the run goes on with the codec that its codes are of, and plays by it."""
+    run = stopped_run(place, tmp_path, data)
+    copy = (run / "codec/model.safetensors").read_bytes()
+    assert copy == (place / "codec/codec/model.safetensors").read_bytes()
+    if data == "tones":
+        shutil.rmtree(tmp_path / "mine")
+    else:
+        save_codec(tmp_path / "mine", tiny_codec(seed=5))
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(["train", "--resume", "-o", "run", "--no-verdict"]) == 0
+    for part in ("prior", "encoder", "codec"):
+        name = f"{part}/model.safetensors"
+        assert (run / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert (run / "codec/model.safetensors").read_bytes() == copy
+    assert cli.run(["sound", "low tone", "--model", "run", "-o", "a.wav"]) == 0
+
+
+def test_neither_the_codec_nor_its_copy(place, tmp_path, monkeypatch, capsys):
+    run = stopped_run(place, tmp_path, "tones")
+    shutil.rmtree(tmp_path / "mine")
+    shutil.rmtree(run / "codec")
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(["train", "--resume", "-o", "run"]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "run learns the codes of " in said and "is not there any more, and holds no copy of it; put it back" in said
+    assert cli.run(["sound", "low tone", "--model", "run", "-o", "a.wav"]) == 2
+    assert "run lacks its codec" in capsys.readouterr().err
+
+
+def test_a_codec_that_changes_while_it_is_taken_over(tmp_path):
+    save_codec(tmp_path / "a", tiny_codec())
+    before = fingerprint([tmp_path / "a/codec"])
+    copy_part(tmp_path / "a/codec", tmp_path / "b", before)
+    assert fingerprint([tmp_path / "b"]) == before
+    save_codec(tmp_path / "a", tiny_codec(seed=1))
+    with pytest.raises(Error, match="changed while it was taken over; give the same command again"):
+        copy_part(tmp_path / "a/codec", tmp_path / "c", before)
+    assert not (tmp_path / "c").exists()

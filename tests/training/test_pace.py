@@ -61,6 +61,33 @@ def test_a_plan_counts_the_discriminators_that_come_later():
     assert lines[0].startswith("time   8 minutes, some 53 steps"), "after those that are made"
 
 
+@pytest.mark.parametrize(
+    ("steps", "begun", "start", "early", "late"),
+    [
+        (20, 0, 30, 1, 0), (60, 0, 100, 3, 0), (400, 0, 500, 5, 0), (20, 0, 7, 1, 1), (400, 0, 7, 5, 5),
+        (20, 12, 7, 0, 1), (1, 0, 7, 1, 0), (None, 0, 7, 5, 5), (None, 20, 7, 0, 5), (20, 20, 7, 0, 1),
+    ],
+)  # fmt: skip
+def test_a_trial_is_a_small_share_of_the_steps_that_are_made(steps, begun, start, early, late):
+    """Nor is anything tried that the run does not meet, or no longer."""
+    met = (f"codec.discriminators.start={start - 1}", "codec.discriminators.warmup=1")
+    task = autoencoder_of(make_recipe("melspec-gpt-small", [*TINY_CODES, *met]))
+    tones = [Example(torch.randn(64, 24 + 8 * i, generator=generator(i)), caption="low tone") for i in range(8)]
+    seen, forward = [], task.forward
+
+    def watched(batch, seed):
+        terms = forward(batch, seed)
+        seen.append("discriminators" in terms)
+        return terms
+
+    task.forward = watched
+    pace = measured_pace(task, Bucketed(tones, 2, 0), TrainingSettings(steps=steps), begun=begun)
+    assert (seen.count(False), seen.count(True)) == (early, late)
+    assert pace.early > 0 and pace.late > 0
+    (line, _) = time_and_disk(TrainingSettings(steps=steps or 20), task, pace)
+    assert line.startswith(f"time   {steps or 20} steps, some ")
+
+
 @pytest.mark.parametrize("count", range(1, 10))
 def test_few_of_the_batches_stand_for_all_of_them(count):
     order = in_pairs(list(range(count)))

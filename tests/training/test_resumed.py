@@ -9,8 +9,9 @@ from tests.helpers import quiet, tiny_recipe, tone, tone_folder
 import cymatic
 from cymatic.errors import Error
 from cymatic.folder_lock import only_writer
-from cymatic.hub.parts import read_config
+from cymatic.hub.parts import read_config, save_part
 from cymatic.training.train import read_run, train
+from cymatic.vocoders.griffin_lim import GriffinLimVocoder
 
 STEPS = ("training.steps=20", "training.checkpoint_steps=5")
 
@@ -162,3 +163,15 @@ def test_a_run_is_not_written_into_its_data(folder):
     with pytest.raises(Error, match="holds what is trained on, and a run is a folder of its own"):
         train(tiny_recipe(folder, *STEPS), folder, say=quiet)
     assert sorted(folder.iterdir()) == before
+
+
+def test_a_run_keeps_its_vocoder_whatever_became_of_its_model(folder, tmp_path):
+    run = broken_off(folder, tmp_path / "run")
+    save_part(run / "vocoder", GriffinLimVocoder(read_config(run / "vocoder", (GriffinLimVocoder,)).model_copy(
+        update={"rounds": 3}
+    )))  # fmt: skip
+    for take in range(4):
+        tone(1500, 0.3, seed=take).write(folder / f"shrill-tone_{take}.wav")
+    assert "have changed" in resumed(run), "its captions and what names its parts are written anew"
+    assert read_config(run / "vocoder", (GriffinLimVocoder,)).rounds == 3
+    assert "shrill tone" in cymatic.load(run).captions

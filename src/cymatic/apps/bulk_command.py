@@ -20,8 +20,10 @@ def bulk_command(
     entropy: bool,
     strict: bool,
     device: str,
+    captions: str | None = None,
 ) -> None:
     """Prints a line for each shard, and what all of them hold; what is skipped goes to stderr."""
+    from cymatic.apps.captions_option import captions_asked
     from cymatic.apps.progress import ProgressBar
     from cymatic.apps.terminal import printable
     from cymatic.config import nearest
@@ -40,12 +42,12 @@ def bulk_command(
         raise Error(f"{workers} workers were asked for; give a number from 1 to 10,000")
 
     def say(line: str) -> None:
-        print(printable(line), file=sys.stderr if line.startswith("skipped") else sys.stdout, flush=True)
+        print(printable(line), file=sys.stderr if line.startswith(("skipped", "chosen")) else sys.stdout, flush=True)
 
     with ProgressBar("encoding", "shards") as progress:
         totals = encode_in_bulk(
             source, output, model, kbps, engine=cast(Engine, engine), workers=workers, clips=clips, entropy=entropy,
-            strict=strict, device=device, say=say, on_shard=progress,
+            strict=strict, device=device, captions_by=captions_asked(captions) or "auto", say=say, on_shard=progress,
         )  # fmt: skip
     print(
         f"{totals.shards} shards, {totals.sounds} sounds, {totals.seconds / 3600:.2f} hours, {totals.bytes} bytes; "

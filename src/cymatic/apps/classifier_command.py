@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cymatic.apps.captions_option import CaptionsOption
 from cymatic.apps.terminal import say_note
 
 if TYPE_CHECKING:
@@ -58,8 +59,9 @@ def train(
     ] = None,
     minutes: Annotated[float, typer.Option(help="How long at most.")] = 5.0,
     seed: Annotated[int, typer.Option(help="The same seed and steps give the same classifier.")] = 0,
+    captions: CaptionsOption = "auto",
 ) -> None:
     """Train a classifier on a folder's clips, and try it on those that are held out."""
     from cymatic.apps.classifier_training_command import classifier_training_command
 
-    classifier_training_command(folder, output, question or ["caption"], minutes, seed)
+    classifier_training_command(folder, output, question or ["caption"], minutes, seed, captions)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from cymatic.apps.captions_option import captions_asked, say_chosen
 from cymatic.apps.evaluate_command import check_folder
 from cymatic.apps.outputs import check_not_source
 from cymatic.apps.progress import ProgressBar
 from cymatic.apps.terminal import printable
 from cymatic.data.facts import usual_rate
+from cymatic.data.folder import captions_taken
 from cymatic.data.packs import read_packs, whole_folder
 from cymatic.errors import Error
 from cymatic.evaluation.accuracy import Accuracy
@@ -25,7 +28,7 @@ HIGHEST = 24_000  # Hz that a classifier reads
 
 
 def classifier_training_command(
-    folder: Path, output: Path, questions: Sequence[str], minutes: float, seed: int
+    folder: Path, output: Path, questions: Sequence[str], minutes: float, seed: int, captions: str = "auto"
 ) -> None:
     """Trains and saves a classifier and prints how good it is. Raises Error for what the user can mend."""
     if not 0 < minutes <= 24 * 60:
@@ -37,11 +40,13 @@ def classifier_training_command(
     with only_writer(output):
         if (output / CONFIG).exists():
             raise Error(f"{output} already holds a part; a classifier stays as it is, so give another folder with -o")
-        _train_into(output, folder, questions, minutes, seed)
+        _train_into(output, folder, questions, minutes, seed, captions)
 
 
-def _train_into(output: Path, folder: Path, questions: Sequence[str], minutes: float, seed: int) -> None:
-    sources = read_packs((whole_folder(str(folder)),), None, role=AUDIO.name)
+def _train_into(output: Path, folder: Path, questions: Sequence[str], minutes: float, seed: int, captions: str) -> None:
+    by = captions_asked(captions) or "auto"
+    sources = read_packs((whole_folder(str(folder)),), None, role=AUDIO.name, captions_by=by)
+    say_chosen(by, [source.folder for source in sources.packs], lambda line: print(printable(line), file=sys.stderr))
     rate = classifier_rate(usual_rate(sources.of("train")), HIGHEST)
     with ProgressBar("reading", "clips") as progress:
         corpus = read_sounds(sources, rate, long="cut", on_clip=progress)
@@ -61,6 +66,9 @@ def _train_into(output: Path, folder: Path, questions: Sequence[str], minutes: f
         )
     )
     where = f"--data {shlex.quote(str(folder))} --classifier {shlex.quote(str(output))}"
+    taken = captions_taken(by, sources.packs[0].folder)
+    if taken != "auto":  # or the clips may be called otherwise there, as those of the model are
+        where += f" --captions {shlex.quote(taken if isinstance(taken, str) else ','.join(taken))}"
     print(printable(f"use it: cymatic evaluate RUN {where} -o report"))
 
 

@@ -16,11 +16,12 @@ from typing import Annotated, Any
 
 import typer
 
+from cymatic.apps.captions_option import CAPTIONS_HELP
 from cymatic.apps.classifier_command import classifier, judge, renamed
 from cymatic.apps.codec_commands import decode, encode
 from cymatic.apps.codec_map_command import codec
 from cymatic.apps.convert_command import convert
-from cymatic.apps.data_command import CAPTIONS_HELP, data
+from cymatic.apps.data_command import data
 from cymatic.apps.generate_commands import GENERATE
 from cymatic.apps.import_command import import_command
 from cymatic.apps.models_command import models
@@ -216,6 +217,7 @@ def evaluate(
     ] = None,
     n: Annotated[int, typer.Option("--n", "-n", help="How many clips to generate.")] = 100,
     seed: Annotated[int, typer.Option(help="Take i of a caption uses seed + i.")] = 0,
+    captions: Annotated[str | None, typer.Option(help=CAPTIONS_HELP, show_default="as it was trained")] = None,
 ) -> None:
     """Measure a model: reconstruction, accuracy, distances, memory, variety; as numbers and as a page."""
     from cymatic.apps.evaluate_command import evaluate_command
@@ -224,7 +226,7 @@ def evaluate(
         if classifier is not None:
             raise Error("--classifier and --judge are one option, and both were given; give --classifier")
         renamed("--judge", "--classifier")
-    evaluate_command(run, data, classifier or judge, n, seed, output)
+    evaluate_command(run, data, classifier or judge, n, seed, output, captions)
 
 
 for verb in VERBS:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
+from cymatic.apps.captions_option import captions_asked, say_chosen
 from cymatic.data.captions_by_name import Captions
 from cymatic.data.layouts import read_layout
 from cymatic.data.packs import Sources, read_packs, whole_folder
@@ -19,17 +20,27 @@ from cymatic.training.recipe import parse_recipe, read_recipe
 
 
 def clips_of(
-    run: str, data: Path | None, medium: Medium[Any], given: Collection[str] = ()
+    run: str,
+    data: Path | None,
+    medium: Medium[Any],
+    given: Collection[str] = (),
+    *,
+    captions: str | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> tuple[Sources, float, Long]:
     """The clips of `data` or those that the run was trained on, how long they may be, what becomes of longer ones.
 
-    given: further roles of files that each has to have."""
+    given: further roles of files that each has to have. captions: as --captions says; None: as those of the run were
+    made, where other clips have names for that. say: hears what was chosen.
+    """
     recipe = starters().get(run, Path(run)) / RECIPE
+    asked = captions_asked(captions)
     if data is not None:
-        by = parse_recipe(read_recipe(recipe), str(recipe)).data.captions if recipe.is_file() else "auto"
-        if not _usable(by, data, medium):
+        by = asked or (parse_recipe(read_recipe(recipe), str(recipe)).data.captions if recipe.is_file() else "auto")
+        if asked is None and not _usable(by, data, medium):
             by = "auto"
         found = read_packs((whole_folder(str(data)),), None, role=medium.name, given=given, captions_by=by)
+        say_chosen(by, [source.folder for source in found.packs], say)
         return found, LONGEST, "cut"
     if not recipe.is_file():
         raise Error(f"{run} doesn't say what it was trained on (it holds no {RECIPE}); give its folder with --data")
@@ -37,6 +48,8 @@ def clips_of(
     if settings.folder is not None and not Path(settings.folder).exists():
         raise Error(f"{settings.folder}, which {run} was trained on, is not there; say where it is now with --data")
     packs = settings.packs or (whole_folder(settings.folder or "."),)
+    if asked is not None:
+        packs = tuple(pack.model_copy(update={"captions": asked}) for pack in packs)
     base = Path(settings.folder) if settings.folder is not None else None
     found = read_packs(packs, base, role=medium.name, given=given, captions_by=settings.captions)
     return found, settings.longest, settings.long

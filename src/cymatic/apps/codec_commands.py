@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cymatic.apps.captions_option import CAPTIONS_HELP
 from cymatic.apps.progress import ProgressBar, by_seconds
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def encode(
     ] = None,
     clips: Annotated[int, typer.Option(help="How many files a shard, with --engine.")] = 256,
     strict: Annotated[bool, typer.Option("--strict", help="Stop (2) where a file is broken, with --engine.")] = False,
+    captions: Annotated[str | None, typer.Option(help=f"With --engine. {CAPTIONS_HELP}", show_default="auto")] = None,
 ) -> None:
     """Turn sounds into codes: small .cym files."""
     from cymatic.files import check_output
@@ -63,9 +65,13 @@ def encode(
 
         bulk_command(
             audio, output, model, kbps, engine, workers=workers, clips=clips, entropy=entropy, strict=strict,
-            device=device,
+            device=device, captions=captions,
         )  # fmt: skip
         return
+    if captions is not None:
+        from cymatic.errors import Error
+
+        raise Error("single files have no captions; leave --captions out, or give --engine local for shards")
     _check_kinds(audio, output)
     sources = _found(audio, _sounds(), "sound") if audio.is_dir() else []
     if output != PIPE and not audio.is_dir():
@@ -270,7 +276,8 @@ def _through(
     import torch
 
     from cymatic.apps.terminal import printable
-    from cymatic.errors import Error
+    from cymatic.errors import Error, OutputError
+    from cymatic.files import make_folder
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = cores if workers is None else workers
@@ -280,12 +287,14 @@ def _through(
 
     def one(source: Path) -> Written | str:
         try:
-            places[source].parent.mkdir(parents=True, exist_ok=True)
+            make_folder(places[source].parent)
             return work(source, places[source])
+        except OutputError:  # nor can any other be written
+            raise
         except (Error, OSError) as error:
             return str(error)
 
-    seconds, size, skipped = 0.0, 0, 0
+    seconds, size, skipped, done = 0.0, 0, 0, 0
     sizes = [source.stat().st_size if source.is_file() else 0 for source in sources]  # a long file takes longer
     what = "encoding" if any(place.suffix == ".cym" for place in places.values()) else "decoding"
     threads = torch.get_num_threads()
@@ -300,16 +309,19 @@ def _through(
                         skipped += 1
                         print(printable(f"skipped   {source}: {written.removeprefix(f'{source} ')}"), file=sys.stderr)
                         continue
-                    seconds, size = seconds + written.seconds, size + written.size
+                    seconds, size, done = seconds + written.seconds, size + written.size, done + 1
                     _say(places[source], written)
+            except OutputError as error:
+                pool.shutdown(cancel_futures=True)
+                raise OutputError(f"{error}; {done} of {len(sources)} files are done") from None
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
     finally:
         torch.set_num_threads(threads)
-    if skipped == len(sources):
+    if not done:
         raise Error(f"none of the {skipped} files of {folder} could be used; see what is said of each")
-    print(f"{len(sources) - skipped} files, {seconds:.2f} s, {size} bytes of codes; {skipped} skipped")
+    print(f"{done} files, {seconds:.2f} s, {size} bytes of codes; {skipped} skipped")
 
 
 # --- pipes

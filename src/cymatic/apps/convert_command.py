@@ -38,6 +38,7 @@ def convert(
     from cymatic.apps.terminal import printable
     from cymatic.config import nearest
     from cymatic.errors import Error
+    from cymatic.folder_lock import only_writer
     from cymatic.media.audio_files import MAX_RATE
     from cymatic.media.sound import MAX_CHANNELS
 
@@ -61,7 +62,8 @@ def convert(
     workers = cores if workers is None else workers
     if not 1 <= workers <= 256:
         raise Error(f"{workers} workers were asked for; give a number from 1 to 256")
-    done, seconds, skipped = _folder(source, output, wanted, workers)
+    with only_writer(output):
+        done, seconds, skipped = _folder(source, output, wanted, workers)
     if done == 0:
         raise Error(f"none of the {skipped} files of {source} could be used; see what is said of each")
     print(printable(f"{done} files, {seconds:.2f} s, in {output}; {skipped} skipped"))
@@ -92,7 +94,8 @@ def _folder(source: Path, output: Path, wanted: _Wanted, workers: int) -> tuple[
     """Each sound to its place below `output`; how many, their seconds, and how many were broken, each named."""
     from cymatic.apps.outputs import places_of
     from cymatic.apps.terminal import printable
-    from cymatic.errors import Error
+    from cymatic.errors import Error, OutputError
+    from cymatic.files import make_folder
 
     sources, broken = _sounds(source, output)
     places = places_of(source, sources, output, f".{wanted.kind}")
@@ -107,8 +110,10 @@ def _folder(source: Path, output: Path, wanted: _Wanted, workers: int) -> tuple[
 
     def work(one: tuple[Path, Path]) -> float | str:
         try:
-            one[1].parent.mkdir(parents=True, exist_ok=True)
+            make_folder(one[1].parent)
             return _write(*one, wanted)
+        except OutputError:  # nor can any other be written
+            raise
         except (Error, OSError) as error:
             return str(error)
 
@@ -123,6 +128,9 @@ def _folder(source: Path, output: Path, wanted: _Wanted, workers: int) -> tuple[
                 else:
                     done, seconds = done + 1, seconds + made
                 progress(number, len(sources))
+        except OutputError as error:
+            pool.shutdown(cancel_futures=True)
+            raise OutputError(f"{error}; {done} of {len(sources)} files are done") from None
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

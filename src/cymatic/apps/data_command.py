@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cymatic.apps.captions_option import CaptionsOption
+
 if TYPE_CHECKING:
     from typer import Context
 else:
     Context = typer.Context.__mro__[1]  # the base, of which typer makes what it passes
-
-CAPTIONS_HELP = "Where names are captions, which: folder, file, both, or auto."
 
 data = typer.Typer(
     name="data",
@@ -36,7 +36,7 @@ def inspect(
         Path | None, typer.Option("--output", "-o", help="Also draw some clips of each caption to this PNG.")
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop (2) where a file or a line is broken.")] = False,
-    captions: Annotated[str, typer.Option(help=CAPTIONS_HELP)] = "auto",
+    captions: CaptionsOption = "auto",
 ) -> None:
     """Say what a folder holds: clips, hours, rates, sizes, captions and problems."""
     from cymatic.apps.inspect_command import inspect_command

@@ -55,7 +55,9 @@ MEASURED = (
 )  # fmt: skip
 
 
-def evaluate_command(run: str, data: Path | None, classifier: Path | None, n: int, seed: int, output: Path) -> None:
+def evaluate_command(
+    run: str, data: Path | None, classifier: Path | None, n: int, seed: int, output: Path, captions: str | None = None
+) -> None:
     """Writes report.json and report.html into `output`. Raises Error for what the user can mend."""
     began = time.monotonic()
     check_count(n)
@@ -63,12 +65,13 @@ def evaluate_command(run: str, data: Path | None, classifier: Path | None, n: in
         raise Error(f"the seed is {seed}; give a whole number from 0")
     check_folder(output)
     with only_writer(output), Phases("clips") as show:
-        _evaluate(run, data, classifier, n, seed, output, began, show)
+        _evaluate(run, data, classifier, n, seed, output, captions, began, show)
 
 
 def _evaluate(
-    run: str, data: Path | None, classifier: Path | None, n: int, seed: int, output: Path, began: float, show: Phases
-) -> None:
+    run: str, data: Path | None, classifier: Path | None, n: int, seed: int, output: Path, captions: str | None,
+    began: float, show: Phases,
+) -> None:  # fmt: skip
     def say(line: str) -> None:
         show.end()
         print(printable(line), file=sys.stderr)
@@ -78,9 +81,9 @@ def _evaluate(
 
     model: Any = load(run)
     if isinstance(model, Embedder):
-        return recall_report(model, run, data, output, say, show)
+        return recall_report(model, run, data, output, captions, say, show)
     given: Any = load_part(classifier, (Classifier, PictureClassifier)) if classifier is not None else None
-    sources, longest, long = clips_of(run, data, model.medium)
+    sources, longest, long = clips_of(run, data, model.medium, captions=captions, say=say)
     check_not_source(output, *(source.folder.root for source in sources.packs), hint="give another folder with -o")
     sounds, pictures, rate = model.medium is AUDIO, model.medium is PICTURE, 0
     if sounds:

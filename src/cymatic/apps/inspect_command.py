@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
-from cymatic.apps.outputs import check_not_source
+from cymatic.apps.captions_option import captions_asked
+from cymatic.apps.outputs import check_not_source, check_outside
 from cymatic.apps.progress import ProgressBar
 from cymatic.apps.terminal import printable
 from cymatic.data.cache import Cache
-from cymatic.data.captions_by_name import captions_setting
 from cymatic.data.facts import say_trouble
 from cymatic.data.folder import chosen_captions
 from cymatic.data.inspection import Inspection, inspect_folder, sheet
@@ -28,12 +28,15 @@ def inspect_command(folder: Path, output: Path | None, strict: bool, captions: s
     """Prints what is in `folder` and draws a sheet to `output`. Raises Error, with `strict` also for what is broken."""
     if output is not None:
         check_output(output, (".png",))
+        if not output.exists():
+            check_outside(output, folder)
     cache = Cache()
     with ProgressBar("reading", "clips") as progress:
-        found = inspect_folder(folder, cache, captions_by=captions_setting(captions), on_clip=progress)
+        found = inspect_folder(folder, cache, captions_by=captions_asked(captions) or "auto", on_clip=progress)
     say_trouble(cache)
     if output is not None:
         check_not_source(output, *(path for item in found.folder.items for path in item.files.values()))
+        check_outside(output, folder)
     if strict:
         check_strictly(found.broken)
     for line in report(found):

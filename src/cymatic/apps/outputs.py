@@ -71,6 +71,12 @@ def check_not_source(output: Path, *sources: Path, hint: str = "give another nam
             raise Error(f"{output} is what is read{same}, and it would be lost; {hint}")
 
 
+def check_outside(output: Path, folder: Path) -> None:
+    """Raises Error where a file would be written among those of a folder that is read, and be read the next time."""
+    if output.resolve().is_relative_to((folder if folder.is_dir() else folder.parent).resolve()):
+        raise Error(f"{output} lies in the folder that is read, and would be among its files; give a place elsewhere")
+
+
 def _identity(path: Path) -> tuple[int, int] | None:
     """What links to one file have in common; None where there is no file."""
     try:

@@ -21,13 +21,15 @@ FORMAT, REPORT = 1, "recall.json"
 
 
 def recall_report(
-    model: Embedder, run: str, data: Path | None, output: Path, say: Callable[[str], None], show: Phases
-) -> None:
+    model: Embedder, run: str, data: Path | None, output: Path, captions: str | None, say: Callable[[str], None],
+    show: Phases,
+) -> None:  # fmt: skip
     """Recall among the items held out, both ways, beside chance, into `output`/recall.json. Raises Error where none is
     held out."""
     specs = {role: encoder.config.reads for role, encoder in model.encoders.items()}
     first, *others = (role for role, spec in specs.items() if spec is not None)
-    sources, *_ = clips_of(run, data, MEDIA[first if first in MEDIA else specs[first].medium], others)
+    medium = MEDIA[first if first in MEDIA else specs[first].medium]
+    sources, *_ = clips_of(run, data, medium, others, captions=captions, say=say)
     items = sources.of("valid")
     if not items:
         raise Error("no item is held out, so recall can't be measured; give a folder whose rows have split: valid")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from cymatic.apps.captions_option import CaptionsOption, captions_asked
 from cymatic.apps.progress import Phases
 from cymatic.apps.terminal import printable, say_note
 
@@ -27,12 +28,14 @@ def retrieve(
         typer.Option(help="What to search: picture or caption, say.", show_default="files for words, else captions"),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")] = "cpu",
+    captions: CaptionsOption = "auto",
 ) -> None:
     """Find the nearest pictures of a folder, or the nearest captions."""
     from cymatic.media import medium_of
     from cymatic.pipelines.load import load_embedder
     from cymatic.pipelines.retrieve import retrieve as search
 
+    by = captions_asked(captions) or "auto"
     encoders = load_embedder(model, device=device)
     medium = medium_of(query)  # by the suffix, so that a file that is not there is no words
     name, value = (None, query) if medium is None else (medium.name, medium.read(Path(query)))
@@ -41,7 +44,7 @@ def retrieve(
         def on_item(done: int, total: int) -> None:
             show("reading", done, total)
 
-        matches, skipped = search(encoders, value, name, folder, find=find, count=n, on_item=on_item)
+        matches, skipped = search(encoders, value, name, folder, find=find, count=n, captions_by=by, on_item=on_item)
     if skipped:
         named = "; ".join(f"{what}: {why}" for what, why in skipped[:NAMED])
         say_note(f"{len(skipped)} of the folder can't be read and are left out ({named})")

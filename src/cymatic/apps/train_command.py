@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from cymatic.apps.captions_option import captions_asked
 from cymatic.apps.outputs import check_not_source
 from cymatic.apps.terminal import printable, say_note
 from cymatic.errors import Error
@@ -60,7 +61,6 @@ def train_command(
         out = Path("runs") / (folder.resolve().stem if folder.is_file() else folder.resolve().name)
     _check_length(minutes, steps)
     try:
-        from cymatic.data.captions_by_name import captions_setting
         from cymatic.pipelines.load import choose_device
         from cymatic.training.loop import Report
         from cymatic.training.recipe import make_recipe
@@ -78,12 +78,16 @@ def train_command(
             )
         plan = read_run(out, folder)
     else:
-        by = [] if captions is None else [f"data.captions={json.dumps(captions_setting(captions), ensure_ascii=False)}"]
+        asked = captions_asked(captions)
+        by = [] if asked is None else [f"data.captions={json.dumps(asked, ensure_ascii=False)}"]
         if recipe is None and folder is not None:
             recipe, told = usual_recipe(folder)
             if told:
                 say_note(told)
         plan = make_recipe(recipe, settings + by)
+        if asked is not None:  # for all packs, whatever they say themselves
+            packs = tuple(pack.model_copy(update={"captions": None}) for pack in plan.data.packs)
+            plan = plan.read_as(plan.data.model_copy(update={"packs": packs}))
         if folder is None and not plan.data.packs:
             raise Error("no folder was given; say cymatic train FOLDER")
         if start is not None:

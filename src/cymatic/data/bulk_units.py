@@ -18,7 +18,7 @@ from cymatic.config import Config
 from cymatic.data import splits
 from cymatic.data.captions_by_name import Captions, caption_of
 from cymatic.data.contents import Contents
-from cymatic.data.folder import read_folder
+from cymatic.data.folder import captions_taken, chosen_captions, read_folder
 from cymatic.data.layouts import CAPTION_BYTES, NO_TEXT, is_text
 from cymatic.data.rows import SPLITS, Skipped
 from cymatic.data.spelling import nfc
@@ -57,12 +57,17 @@ class Unit(Config):
 
 @dataclass(frozen=True)
 class BulkInputs:
-    """Where the sounds lie, the units, the fingerprint of all that goes in, and what was left out at once."""
+    """Where the sounds lie, the units, the fingerprint of all that goes in, and what was left out at once.
+
+    captions_by: what was asked for, or what `auto` came to; chosen: that in words, where there was a choice.
+    """
 
     root: Path
     units: tuple[Unit, ...]
     fingerprint: str
     skipped: tuple[Skipped, ...]
+    captions_by: Captions = "auto"
+    chosen: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,13 +84,18 @@ def read_inputs(place: Path, clips: int, captions_by: Captions = "auto") -> Bulk
     """The units of a folder of sounds (`clips` files or 1 GB each), or of its tar archives (one each). captions_by: see
     `read_layout`.
 
-    Raises Error as `read_folder` does, and for a place that is neither.
+    Raises Error as `read_folder` does, for a place that is neither, and for archives of which captions are asked.
     """
     try:
         archives = [place] if place.is_file() else sorted(place.glob("*.tar"))
     except (OSError, ValueError) as error:
         raise Error(f"{str(place)!r:.200} can't be read ({error}); give a folder of sounds") from None
     if archives:
+        if captions_by != "auto":
+            raise Error(
+                f"{place} holds archives, whose sounds are called as their .txt, their .json or their keys say; leave "
+                "--captions out"
+            )
         root = place.parent if place.is_file() else place
         with Contents(root) as contents:
             listed = [ListedFile(name=one.name, caption="", split="", content=contents.of(one)) for one in archives]
@@ -99,7 +109,10 @@ def read_inputs(place: Path, clips: int, captions_by: Captions = "auto") -> Bulk
             continue
         listed.append(ListedFile(name=name, caption=item.caption, split=item.split, content=item.content))
         sizes.append(item.path().stat().st_size if item.content else 0)
-    return BulkInputs(place, tuple(_cut(listed, sizes, clips)), _digest(listed), tuple(folder.skipped))
+    return BulkInputs(
+        place, tuple(_cut(listed, sizes, clips)), _digest(listed), tuple(folder.skipped),
+        captions_taken(captions_by, folder), chosen_captions(folder) if captions_by == "auto" else "",
+    )  # fmt: skip
 
 
 def _cut(listed: list[ListedFile], sizes: list[int], clips: int) -> Iterator[Unit]:

@@ -12,7 +12,7 @@ from cymatic.data.balance import check_field, groups_of, value_of
 from cymatic.data.cache import Cache
 from cymatic.data.facts import say_trouble
 from cymatic.data.folder import chosen_captions
-from cymatic.data.packs import Source, Sources, fingerprint, read_packs, whole_folder
+from cymatic.data.packs import Source, Sources, fingerprint, read_packs, whole_folder, with_chosen_captions
 from cymatic.data.reading import Example, Loaded, Reading, length, load_items, of_one_width
 from cymatic.data.rows import check_strictly
 from cymatic.data.settings import DataSettings
@@ -35,7 +35,8 @@ class Data:
     train: to learn from, each once. epoch: the same as often as their packs say (`repeat`), pack after pack. weights:
     of each in `train`, the root of its length times its pack's `repeat`: how often random crops are cut from it, since
     long ones hold more, and short ones would hardly be met otherwise; where values are balanced, its share of that in
-    all of its value. valid: held out. spec: the target's.
+    all of its value. valid: held out. spec: the target's. settings: the recipe's, with the
+    captions that were chosen.
     """
 
     train: list[Example]
@@ -45,6 +46,7 @@ class Data:
     spec: Spec
     sources: Sources
     fingerprint: str
+    settings: DataSettings
     given: tuple[Reading, ...] = ()
 
     @property
@@ -80,7 +82,7 @@ def load_examples(
     if isinstance(target.spec, MelSpec) and not settings.packs and is_given_mels(settings.folder or "."):
         if settings.balance is not None:
             raise Error(f"{settings.folder} holds mels by lists, which data.balance is not for; leave it out")
-        return _given_mels(Path(settings.folder or "."), target, given, strict, say)
+        return _given_mels(settings, target, given, strict, say)
     packs = settings.packs or (whole_folder(settings.folder or "."),)
     base = Path(settings.folder) if settings.folder is not None else None
     roles = [one.role for one in given]
@@ -94,9 +96,9 @@ def load_examples(
     by_pack: list[tuple[int, list[Example]]] = []
     for source in sources.packs:
         say(_plan(source))
-        if captions and (chosen := chosen_captions(source.folder)):
-            say(f"chosen {chosen}")
         pack = source.pack
+        if captions and (pack.captions or settings.captions) == "auto" and (chosen := chosen_captions(source.folder)):
+            say(f"chosen {chosen}")
         # What is held out stays unheard: no other clip is moved to where it is.
         unheard = {item.caption for item in source.of("valid")}.union(map(str, pack.where_not.get("caption", ())))
         for split, into in (("train", train), ("valid", valid)):
@@ -133,7 +135,8 @@ def load_examples(
         weights = _shared(weights, groups)
         say(f"each of {len(groups)} values of {settings.balance} is met equally often")
     everything = fingerprint(train.items + valid.items, roles)
-    return Data(train.examples, epoch, weights, valid.examples, target.spec, sources, everything, tuple(given))
+    asked = with_chosen_captions(settings, [source.folder for source in sources.packs]) if captions else settings
+    return Data(train.examples, epoch, weights, valid.examples, target.spec, sources, everything, asked, tuple(given))
 
 
 def _balanced(loaded: Loaded, field: str | None) -> list[Example]:
@@ -175,12 +178,13 @@ def at_other_pitches(data: Data, settings: DataSettings, pitch: float) -> list[E
 
 
 def _given_mels(
-    folder: Path, target: Reading, given: Sequence[Reading], strict: bool, say: Callable[[str], None]
+    settings: DataSettings, target: Reading, given: Sequence[Reading], strict: bool, say: Callable[[str], None]
 ) -> Data:
     """Mels that are there already, in the layout of VAS or VGGSound, and the features beside them.
 
     Raises Error where the target's mel is another, and for other things to be given than features.
     """
+    folder = Path(settings.folder or ".")
     kinds = [one.spec.name for one in given if isinstance(one.spec, FeatureSpec)]
     if len(kinds) < len(given) or len(kinds) > 1:
         raise Error(f"{folder} holds mels and {FEATURES.nouns} alone; give them one role of features at most")
@@ -200,7 +204,8 @@ def _given_mels(
         digest.update(f"{clip.name}\0{clip.caption}\0".encode())
         digest.update(clip.target.numpy().tobytes())
     weights = [clip.target.shape[1] ** 0.5 for clip in train]
-    return Data(train, list(train), weights, valid, found.spec, Sources(), digest.hexdigest(), tuple(given))
+    sha256 = digest.hexdigest()
+    return Data(train, list(train), weights, valid, found.spec, Sources(), sha256, settings, tuple(given))
 
 
 def _plan(source: Source) -> str:

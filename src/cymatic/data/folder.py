@@ -13,7 +13,7 @@ from typing import Any
 from cymatic.data import splits
 from cymatic.data.caption_fields import Groups
 from cymatic.data.captions import spelt_alike
-from cymatic.data.captions_by_name import CAPTIONS_BY, Captions
+from cymatic.data.captions_by_name import CAPTIONS_BY, Captions, captions_setting
 from cymatic.data.contents import Contents
 from cymatic.data.layouts import read_layout
 from cymatic.data.rows import Row, Skipped
@@ -138,6 +138,12 @@ def chosen_captions(folder: Folder) -> str:
     others = " or ".join(f"--captions {by}" for by in CAPTIONS_BY if by not in ("auto", folder.captions_by))
     names = {"folder": "the folders' names", "file": "the files' names", "both": "the folders' and the files' names"}
     return f"captions by {names[folder.captions_by]}, since {folder.why}; {others} chooses otherwise"
+
+
+def captions_taken(asked: Captions, folder: Folder) -> Captions:
+    """What `asked` came to: which names were read where it was `auto` and there was a choice, so that files which come
+    later can't change that. It stays `auto` where captions come from elsewhere, or no folder has a name to read."""
+    return captions_setting(folder.captions_by) if asked == "auto" and folder.why else asked
 
 
 def in_one_spelling(items: Sequence[Item]) -> list[Item]:

@@ -75,7 +75,7 @@ def read_layout(
     if isinstance(captions_by, tuple):
         raise Error(
             f'{root} has no manifest whose lines could have the field "{captions_by[0]}"; give one that has, or '
-            f"--captions {nearest(captions_by[0], CAPTIONS_BY)}"
+            f"leave the field out ({nearest(captions_by[0], CAPTIONS_BY)})"
         )
     if unknown := [name for name in (role, *given) if name is not None and name not in MEDIA]:
         raise Error(
@@ -146,8 +146,8 @@ def is_text(name: str) -> bool:
 def _refuse_names(root: Path, captions_by: Captions, what: str) -> None:
     if captions_by != "auto":
         raise Error(
-            f"captions were asked to be made of names (--captions {captions_by}), but {root} has {what}; leave that "
-            "option out, or move these away"
+            f"captions were asked to be made of names (--captions {captions_by}), but {root} has {what}; say "
+            "--captions auto, or move these away"
         )
 
 

@@ -11,9 +11,9 @@ from typing import Any
 from cymatic.config import nearest
 from cymatic.data.captions import caption_key
 from cymatic.data.captions_by_name import Captions
-from cymatic.data.folder import Folder, Item, in_one_spelling, read_folder
+from cymatic.data.folder import Folder, Item, captions_taken, in_one_spelling, read_folder
 from cymatic.data.rows import Skipped
-from cymatic.data.settings import Pack
+from cymatic.data.settings import DataSettings, Pack
 from cymatic.data.spelling import Spelling
 from cymatic.errors import Error
 
@@ -165,6 +165,18 @@ def fingerprint(items: Sequence[Item], given: Collection[str] = ()) -> str:
         for item in items
     )
     return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def with_chosen_captions(settings: DataSettings, folders: Sequence[Folder]) -> DataSettings:
+    """`settings` with what `auto` came to in each of its packs, or in its one folder (see `captions_taken`)."""
+    if not settings.packs:
+        return settings.model_copy(update={"captions": captions_taken(settings.captions, folders[0])})
+    packs = []
+    for pack, folder in zip(settings.packs, folders, strict=True):
+        asked = pack.captions or settings.captions
+        taken = captions_taken(asked, folder)
+        packs.append(pack if taken == asked else pack.model_copy(update={"captions": taken}))
+    return settings.model_copy(update={"packs": tuple(packs)})
 
 
 def whole_folder(folder: str) -> Pack:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,6 +44,21 @@ def save_part(folder: Path, part: nn.Module, *, half: bool = False) -> None:
     tensors = {name: _stored(tensor, half) for name, tensor in part.state_dict().items()}
     write_atomically(folder / WEIGHTS, save(tensors))
     write_json(folder / CONFIG, {"format": FORMAT, **config.model_dump(mode="json")})
+
+
+def copy_part(source: Path, folder: Path, sha256: str) -> None:
+    """Copies the part in `source` byte for byte into `folder`, so that it keeps the fingerprint which its codes name.
+
+    Raises Error where it no longer has the fingerprint `sha256`, or the folder can't be written.
+    """
+    if source.resolve() == folder.resolve():
+        return
+    files = {name: (source / name).read_bytes() for name in (WEIGHTS, CONFIG)}
+    if _digest(files[name] for name in (CONFIG, WEIGHTS)) != sha256:
+        raise Error(f"{source} changed while it was taken over; give the same command again")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in files.items():
+        write_atomically(folder / name, data)
 
 
 def _stored(tensor: Tensor, half: bool) -> Tensor:
@@ -215,8 +230,11 @@ def check_format(values: dict[str, Any], path: Path) -> None:
 
 def fingerprint(folders: list[Path]) -> str:
     """SHA-256 over configs and weights of the parts, 64 hex digits: two models with one fingerprint are the same."""
+    return _digest((folder / name).read_bytes() for folder in folders for name in (CONFIG, WEIGHTS))
+
+
+def _digest(parts: Iterable[bytes]) -> str:
     digest = hashlib.sha256()
-    for folder in folders:
-        for name in (CONFIG, WEIGHTS):
-            digest.update((folder / name).read_bytes())
+    for part in parts:
+        digest.update(part)
     return digest.hexdigest()

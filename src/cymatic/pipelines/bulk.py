@@ -48,7 +48,8 @@ class Plan(Config):
 
 @dataclass
 class Totals:
-    """All shards together; `before`: how many of them were there already."""
+    """All shards together; `before`: how many of them were there already; `captions_by`: how their captions were
+    made."""
 
     shards: int = 0
     before: int = 0
@@ -56,6 +57,7 @@ class Totals:
     seconds: float = 0.0
     bytes: int = 0
     skipped: list[Skipped] = field(default_factory=list)
+    captions_by: Captions = "auto"
 
     def add(self, one: ShardSummary) -> None:
         self.shards += 1
@@ -112,7 +114,9 @@ def _work(
     work: BulkInputs, job: BulkJob, plan: Plan, engine: Engine, workers: int, say: Callable[[str], None],
     on_shard: Callable[[int, int], None],
 ) -> Totals:  # fmt: skip
-    totals = Totals(skipped=list(work.skipped))
+    totals = Totals(skipped=list(work.skipped), captions_by=work.captions_by)
+    if work.chosen:
+        say(f"chosen {work.chosen}")
     open_units = []
     for unit in work.units:
         if (done := done_before(job.out, unit)) is None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cymatic.data.captions_by_name import Captions
 from cymatic.data.folder import Item, read_folder
 from cymatic.encoders.align import RECALLS, Contents, chance, recall, same
 from cymatic.errors import Error
@@ -81,13 +82,14 @@ def read_value(model: Embedder, role: str, item: Item) -> Any:
 
 def retrieve(
     model: Embedder, query: Any, medium: str | None, folder: Path, *, find: str | None = None, count: int = 5,
-    on_item: OnItem = silently,
+    captions_by: Captions = "auto", on_item: OnItem = silently,
 ) -> tuple[list[Match], list[tuple[str, str]]]:  # fmt: skip
     """The `count` best matches of `query` in a folder, best first, and what could not be read.
 
     medium: of the query; None: words. find: the role to search; None: files for words, and captions for a file where
-    the model reads words, else files. Captions that are one are found once. Raises Error for a role that the model has
-    not, a number out of range, and a folder that can't be read.
+    the model reads words, else files. captions_by: see `read_layout`. Captions that are one are found once.
+
+    Raises Error for a role that the model has not, a number out of range, and a folder that can't be read.
     """
     if not 1 <= count <= MOST_LISTED:
         raise Error(f"{count} matches were asked for; give a number from 1 to {MOST_LISTED}")
@@ -98,7 +100,7 @@ def retrieve(
     model.check_role(find)
     vector = model.embed(given, [query])[0]
     of_files = find if find in files else files[0]
-    read = read_folder(folder, role=of_files, captions=find in words)
+    read = read_folder(folder, role=of_files, captions=find in words, captions_by=captions_by)
     items = read.items
     if find in words:
         items = list({item.caption: item for item in reversed(items) if item.caption}.values())[::-1]

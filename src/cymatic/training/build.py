@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from cymatic.training.builders.alignment import build_alignment
@@ -21,8 +22,10 @@ BUILDERS: dict[str, Callable[[Context, Any], Built]] = {
 
 def build(context: Context) -> Built:
     """The stage `context.name`, ready for the loop. What is open in the recipe is planned here; a stage that is resumed
-    has its plan already, and its weights, too, where it came as far as to write some.
+    has its plan already, and its weights, too, where it came as far as to write some. How captions were read from names
+    becomes part of the recipe, so that files which come later don't change that.
 
     Raises Error and ModelError as `load_examples` and the parts do.
     """
-    return BUILDERS[context.stage.task](context, context.stage)
+    built = BUILDERS[context.stage.task](context, context.stage)
+    return replace(built, recipe=built.recipe.read_as(built.data.settings))

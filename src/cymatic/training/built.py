@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 from lightning_fabric import Fabric
 
 from cymatic.data.batches import Sequenced
+from cymatic.data.settings import DataSettings
 from cymatic.evaluation.domain import Domain
 from cymatic.training.pace import Pace
 from cymatic.training.plan import time_and_disk
@@ -22,7 +23,8 @@ from cymatic.training.tasks.task import Task
 
 @runtime_checkable
 class Known(Protocol):
-    """What any data say of themselves: how much there is to train on and held out, and its fingerprint."""
+    """What any data say of themselves: how much there is to train on and held out, its fingerprint, and how it was read
+    (the recipe's `data`, with what that left open)."""
 
     @property
     def train(self) -> Sized: ...
@@ -32,6 +34,9 @@ class Known(Protocol):
 
     @property
     def fingerprint(self) -> str: ...
+
+    @property
+    def settings(self) -> DataSettings: ...
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from cymatic.training.pace import Pace
 from cymatic.training.settings import TrainingSettings
 
 TRIED, TRIED_FOR, TRIED_SHARE = 8, 10.0, 0.03  # batches; seconds at most; of the time left
+TRIED_STEPS = 0.05  # of the steps of a run that has a number of them
 
 
 def describe_data(data: Data) -> tuple[str, ...]:
@@ -56,34 +57,49 @@ def time_and_disk(
     return [f"time   {length}, seed {settings.seed}", f"disk   {disk_bytes(task) / 1e6:.0f} MB at most"]
 
 
-def measured_pace(task: Any, batches: Sequenced, settings: TrainingSettings, seconds: float = TRIED_FOR) -> Pace:
-    """How long a step takes, of the first ones and of those with all that the task has later: the mean over batches
-    that stand for all, in about `seconds`. Leaves weights and buffers as they are."""
+def measured_pace(
+    task: Any, batches: Sequenced, settings: TrainingSettings, seconds: float = TRIED_FOR, begun: int = 0
+) -> Pace:
+    """How long a step takes, of the first ones and of those with all that the task has later, where a run from step
+    `begun` on meets both: the mean over batches that stand for all, in about `seconds`, and no more of them than are
+    `TRIED_STEPS` of the run, but one. Leaves weights and buffers as they are."""
     optimizer = Muon(task.parameter_groups(settings), betas=settings.betas)  # at a rate of 0
     kept = [*task.parameters(), *task.buffers()]
     before = [tensor.detach().clone() for tensor in kept]
-    turn = task.full_from
-    some = in_pairs(batches.typical(TRIED))
+    turn, end = task.full_from, settings.steps
+    met = [0] if begun < turn else []
+    if not met or end is None or turn < end:
+        met.append(turn)
+    most = TRIED + 1 if end is None else max(1, int(TRIED_STEPS * (end - begun)) // len(met))
+    some = in_pairs(batches.typical(counted(most)))
 
-    def mean(step: int, seconds: float) -> float:
+    def mean(step: int) -> float:
         task.steps.fill_(step)
-        _step(task, batches[some[0]], optimizer, settings)  # the first takes longer
+        if most > 1:
+            _step(task, batches[some[0]], optimizer, settings)  # the first takes longer
         began, taken = time.monotonic(), 0
         for number in some:
             _step(task, batches[number], optimizer, settings)
             taken += 1
-            if taken % 2 == 0 and time.monotonic() - began > seconds:
+            if taken % 2 == 0 and time.monotonic() - began > seconds / len(met):
                 break
         return (time.monotonic() - began) / taken
 
     try:
-        early = mean(0, seconds / 2 if turn else seconds)
-        return Pace(early, mean(turn, seconds / 2) if turn else early, turn)
+        found = list(map(mean, met))
+        return Pace(found[0], found[-1], turn)
     finally:
         task.zero_grad(set_to_none=True)
         with torch.no_grad():
             for tensor, value in zip(kept, before, strict=True):
                 tensor.copy_(value)
+
+
+def counted(most: int) -> int:
+    """How many of `most` steps count: not the first, where there are others, and of several as many short as long
+    ones."""
+    some = min(TRIED, max(1, most - 1))
+    return some if some < 2 else some // 2 * 2
 
 
 def in_pairs(some: Sequence[int]) -> list[int]:

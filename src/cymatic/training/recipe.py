@@ -101,6 +101,11 @@ class Recipe(Config):
         """The recipe with its data in another place."""
         return self.model_copy(update={"data": self.data.model_copy(update={"folder": folder})})
 
+    def read_as(self, settings: DataSettings) -> Recipe:
+        """The recipe with captions made as in these settings of the same data."""
+        captions = {"captions": settings.captions, "packs": settings.packs}
+        return self.model_copy(update={"data": self.data.model_copy(update=captions)})
+
     def with_stage(self, name: str, **changes: Any) -> Recipe:
         """The recipe with other values in one of its stages."""
         stage = self.stages[name].model_copy(update=changes)

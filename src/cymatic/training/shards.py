@@ -7,14 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from cymatic.data.examples import Example
+from cymatic.data.settings import DataSettings
 from cymatic.data.shard_filter import ShardFilter, shard_statistics
 from cymatic.data.shards import CODES, SHARD, Shards
 from cymatic.data.tar import TarReader
 from cymatic.errors import Error
+from cymatic.hub.pipeline_file import RECIPE
 from cymatic.pipelines.bulk import SUMMARY, encode_in_bulk
 from cymatic.pipelines.load import load_codec
+from cymatic.pipelines.sound_codec import SoundCodec
 from cymatic.training.built import Context
+from cymatic.training.planning import Choice, of_stage
 from cymatic.training.stages import PriorStage
+from cymatic.training.start import GivenCodec
 
 ENCODED = "codes"  # folder of a run where its own shards lie
 MOST_NAMED = 20
@@ -22,7 +27,10 @@ MOST_NAMED = 20
 
 @dataclass(frozen=True)
 class Streams:
-    """Sounds in shards: `train`, a range as long as there are to train on; those held out; and how to read them all."""
+    """Sounds in shards: `train`, a range as long as there are to train on; those held out; and how to read them all.
+
+    settings: the recipe's data, with the captions that were chosen; chosen: what else was open.
+    """
 
     train: range
     valid: list[Example]
@@ -32,13 +40,15 @@ class Streams:
     longest: int
     captions: tuple[str, ...]
     about: tuple[str, ...]
+    settings: DataSettings
+    chosen: tuple[Choice, ...] = ()
 
     @property
     def count(self) -> int:
         return len(self.train)
 
 
-def open_streams(context: Context, stage: PriorStage, part: Any) -> Streams:
+def open_streams(context: Context, stage: PriorStage, part: Any, source: GivenCodec | None) -> Streams:
     """Raises Error and ModelError as `encode_in_bulk` and `survey` do, and where packs or levels can't be had."""
     recipe, say = context.recipe, context.say
     if recipe.data.packs:
@@ -46,22 +56,21 @@ def open_streams(context: Context, stage: PriorStage, part: Any) -> Streams:
     if recipe.data.balance is not None:
         raise Error("data.balance is for data in memory, and these are read from shards; leave it out")
     assert stage.codec is not None
-    codec = load_codec(stage.codec)
+    if source is not None and source.kept:
+        codec = SoundCodec(part, name=source.name, sha256=source.sha256)
+    else:
+        codec = load_codec(stage.codec)
     place = Path(recipe.data.folder or ".")
     levels, fewest = stage.levels, part.min_levels
+    settings, why = recipe.data, "since the first shard has them"
     if levels is not None and not fewest <= levels <= len(codec.rates):
         raise Error(
             f"{levels} levels of codes are wanted, and {codec.name} codes a sound in {fewest} to {len(codec.rates)}; "
             "set levels to one of these"
         )
     if not holds_codes(place):
-        levels = levels or codec.levels(None)
-        if not (context.run / ENCODED / SUMMARY).is_file():  # a resumed run goes on with what it has
-            say(f"encoding the sounds of {place} at {codec.rates[levels - 1]:g} kbit/s")
-            encode_in_bulk(
-                place, context.run / ENCODED, stage.codec, codec.rates[levels - 1], strict=context.strict,
-                captions_by=recipe.data.captions, say=lambda line: say(line) if line.startswith("skipped") else None,
-            )  # fmt: skip
+        levels, why = levels or codec.levels(None), f"since {codec.name} spends them by default"
+        settings = _encoded(context, place, stage.codec, codec.rates[levels - 1])
         place = context.run / ENCODED
     shards = Shards(place, context.strict)
     if levels is None:
@@ -74,9 +83,9 @@ def open_streams(context: Context, stage: PriorStage, part: Any) -> Streams:
         say(f"skipped {one.name}: {one.why}")
     if shards.skipped:
         say(f"{len(shards.skipped)} skipped")
-    for count, why in ((found.too_long, f"longer than {recipe.data.longest:g} s"), (found.not_prompts, "no prompts")):
+    for count, what in ((found.too_long, f"longer than {recipe.data.longest:g} s"), (found.not_prompts, "no prompts")):
         if count:
-            say(f"note   {count} sounds are left out, which are {why}")
+            say(f"note   {count} sounds are left out, which are {what}")
     if not found.count:
         raise Error(f"none of the sounds in {place} can be trained on; give some that are not held out or too long")
     about = (
@@ -84,10 +93,29 @@ def open_streams(context: Context, stage: PriorStage, part: Any) -> Streams:
         f"{len(found.valid)} held out",
         f"codec  {codec.name}, {codec.rates[levels - 1]:g} kbit/s",
     )
+    chosen: tuple[Choice, ...] = ()
+    if stage.levels is None:
+        why = f"{levels} levels of codes, {why}; --set {context.name}.levels=N takes others"
+        chosen = (of_stage(Choice({"levels": levels}, why), context.name),)
     return Streams(
         range(found.count), found.valid, found.fingerprint, shards, wanted, found.longest,
-        tuple(sorted(found.captions)), about,
+        tuple(sorted(found.captions)), about, settings, chosen,
     )  # fmt: skip
+
+
+def _encoded(context: Context, place: Path, codec: str, kbps: float) -> DataSettings:
+    """Makes the run's own shards of the sounds of `place`; how the captions in them were made. A run that is resumed
+    goes on with those that it has, and of several processes the first one makes them."""
+    settings, say = context.recipe.data, context.say
+    begins = context.fabric.is_global_zero and not (context.run / RECIPE).is_file()
+    if not begins and (context.run / ENCODED / SUMMARY).is_file():
+        return settings
+    say(f"encoding the sounds of {place} at {kbps:g} kbit/s")
+    totals = encode_in_bulk(
+        place, context.run / ENCODED, codec, kbps, strict=context.strict, captions_by=settings.captions,
+        say=lambda line: say(line) if line.startswith(("skipped", "chosen")) else None,
+    )  # fmt: skip
+    return settings.model_copy(update={"captions": totals.captions_by})
 
 
 def holds_codes(place: Path) -> bool:

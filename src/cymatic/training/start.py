@@ -17,8 +17,8 @@ from cymatic.data.examples import Data
 from cymatic.encoders import ENCODERS
 from cymatic.encoders.text import normalise
 from cymatic.errors import ModelError
-from cymatic.hub.parts import CONFIG, load_part
-from cymatic.hub.pipeline_file import read_pipeline
+from cymatic.hub.parts import CONFIG, fingerprint, load_part
+from cymatic.hub.pipeline_file import RECIPE, read_pipeline
 from cymatic.hub.wave_codecs import load_any_codec
 from cymatic.pipelines.embed import Embedder
 from cymatic.pipelines.load import find_model, load_embedder, starters
@@ -30,6 +30,7 @@ from cymatic.vocoders import TRAINED_VOCODERS
 from cymatic.vocoders.griffin_lim import GriffinLimConfig, GriffinLimVocoder
 
 USUAL = "starter-sound"
+CODEC = "codec"  # the part, and the folder of a run in which its copy of another model's codec lies
 # What no weight depends on.
 FREE = ("kind", "dropout", "pkeep", "mel", "picture", "centre", "cond_dim", "table_sha256")
 # Which trained vocoders each word of a recipe takes over.
@@ -174,16 +175,41 @@ def load_trained(name: str, part: str, kinds: Iterable[type[nn.Module]]) -> Any:
     return found
 
 
-def load_codec(name: str) -> Any:
-    """The codec of a starter or a run, ours or another project's. Raises ModelError where there is none."""
-    folder = find_model(name)
-    place = folder / "codec"
-    if not (place / CONFIG).exists():
-        place = read_pipeline(folder).places(folder, ("codec",))["codec"]
+@dataclass(frozen=True)
+class GivenCodec:
+    """A trained codec, ours or another project's, that lies in `place`, of the fingerprint `sha256`. name: of the model
+    that it was taken from; kept: whether `place` is the run's own copy."""
+
+    name: str
+    codec: Any
+    place: Path
+    sha256: str
+    kept: bool
+
+
+def given_codec(name: str, run: Path) -> GivenCodec:
+    """The codec of a starter or a run called `name`; where `run` has begun, the copy of it there, since the model may
+    have been moved or trained further.
+
+    Raises ModelError where there is none.
+    """
+    copy, begun = run / CODEC, (run / RECIPE).is_file()
+    kept = begun and (copy / CONFIG).is_file()
+    if begun and not kept and name not in starters() and not Path(name).is_dir():
+        raise ModelError(
+            f"{run} learns the codes of {name}, which is not there any more, and holds no copy of it; put it back, or "
+            "begin a new run with another codec (--set prior.codec=MODEL, --out)"
+        )
+    place = copy if kept else _codec_place(find_model(name))
     codec = load_any_codec(place)
     if not codec.steps_trained:
         raise ModelError(f"the codec of {name} was never trained; leave it out, and one is trained first")
-    return codec
+    return GivenCodec(Path(name).name, codec, place, fingerprint([place]), kept)
+
+
+def _codec_place(model: Path) -> Path:
+    place = model / CODEC
+    return place if (place / CONFIG).exists() else read_pipeline(model).places(model, (CODEC,))[CODEC]
 
 
 def load_space(name: str, *, device: str = "cpu") -> Embedder:

@@ -228,8 +228,10 @@ def _fit(
         seconds = left()
         limit = TRIED_FOR if seconds is None else min(TRIED_FOR, TRIED_SHARE * seconds)
         with fabric.autocast():
-            return fabric.broadcast(measured_pace(task, built.batches, built.training, limit))
+            return fabric.broadcast(measured_pace(task, built.batches, built.training, limit, step))
 
+    done = read_progress(run / built.name / STATE) if begun else None
+    step = 0 if done is None else done.step
     pace, seconds = measured(), left()
     if not begun and seconds is not None:
         tried = built.batches
@@ -237,8 +239,7 @@ def _fit(
         if built.batches is not tried:
             pace = measured()
     recipe = built.recipe
-    done = read_progress(run / built.name / STATE) if begun else None
-    for line in built.plan(pace, left(), 0 if done is None else done.step):
+    for line in built.plan(pace, left(), step):
         say(line)
 
     def keep(settings: TrainingSettings) -> None:

@@ -19,7 +19,7 @@ from cymatic.encoders import ENCODERS
 from cymatic.errors import Error
 from cymatic.evaluation.domain import MELS, Domain
 from cymatic.evaluation.values import targets_of
-from cymatic.hub.parts import CONFIG, load_part, save_part
+from cymatic.hub.parts import CONFIG, copy_part, load_part, save_part
 from cymatic.hub.pipeline_file import MOST_CAPTIONS, PIPELINE, PipelineFile, write_pipeline
 from cymatic.hub.wave_codecs import load_any_codec
 from cymatic.latent import TargetFacts
@@ -38,7 +38,17 @@ from cymatic.training.recipe import Recipe
 from cymatic.training.resumed import kept_of, own_config
 from cymatic.training.shards import Streams, open_streams
 from cymatic.training.stages import SPACE, PriorStage
-from cymatic.training.start import facts, fitting, load_codec, load_space, load_start, shaped, vocoder_for
+from cymatic.training.start import (
+    CODEC,
+    GivenCodec,
+    facts,
+    fitting,
+    given_codec,
+    load_space,
+    load_start,
+    shaped,
+    vocoder_for,
+)
 from cymatic.training.tasks.prior import PriorTask
 
 ENCODER_OF: dict[type, type[nn.Module]] = {encoder.config_class: encoder for encoder in ENCODERS}
@@ -51,22 +61,16 @@ def build_prior(context: Context, stage: PriorStage) -> Built:
     space = None if stage.space is None else _space(context, stage.space)
     if stage.codec is None:
         return _over_targets(context, stage, space)
-    own = stage.codec in context.recipe.stages
-    kept = context.run / "codec"
-    if own:
-        codec: Any = load_part(context.run / stage.codec, CODECS)
-    elif context.resumed and (kept / CONFIG).is_file():  # the one given may have been moved or trained further since
-        codec = load_any_codec(kept)
-    else:
-        codec = load_codec(stage.codec)
+    source = None if stage.codec in context.recipe.stages else given_codec(stage.codec, context.run)
+    codec: Any = load_part(context.run / stage.codec, CODECS) if source is None else source.codec
     codec.to(context.fabric.device)
     if codec.kept_in_shards and stage.part.over == "codes":
         if space is not None:
             raise Error(
                 "codes in shards have no vectors in a space; leave space out, or give a prior over something else"
             )
-        return _over_shards(context, stage, codec, own)
-    return _over_encoded(context, stage, codec, own, space)
+        return _over_shards(context, stage, codec, source)
+    return _over_encoded(context, stage, codec, source, space)
 
 
 def _space(context: Context, name: str) -> Embedder:
@@ -166,7 +170,7 @@ def _over_targets(context: Context, stage: PriorStage, space: Embedder | None) -
     examples = [*data.epoch, *(moved if space is None else with_vectors(moved, space, target))]
     built = Built(
         recipe, name, data, task, _batches(context, recipe, examples, spec), _known(task, data.valid),
-        _about(data, task, stage), _complete(context, data, {}, space=space), chosen, use_of(MEDIA[spec.medium]),
+        _about(data, task, stage), _complete(context, data, space=space), chosen, use_of(MEDIA[spec.medium]),
         _domain(stage, spec), lambda task: task.prior.take_over(task.prior, longest),
     )  # fmt: skip
     return replace(built, at_pace=_at_pace(context, examples, data, spec))
@@ -212,7 +216,9 @@ def _at_pace(
     return at_pace
 
 
-def _over_encoded(context: Context, stage: PriorStage, codec: Any, own: bool, space: Embedder | None) -> Built:
+def _over_encoded(
+    context: Context, stage: PriorStage, codec: Any, source: GivenCodec | None, space: Embedder | None
+) -> Built:
     """A prior over the codes or the latents of items in memory. Raises Error for latents that are no grid."""
     latents = stage.part.over == "latents"
     if latents and codec.dim is None:
@@ -245,14 +251,16 @@ def _over_encoded(context: Context, stage: PriorStage, codec: Any, own: bool, sp
     batches = Bucketed(epoch, settings.batch, mixed(settings.seed, 1), frames=settings.frames, **context.ranks)
     return Built(
         context.recipe, context.name, data, task, batches, _known(task, valid), (*_about(data, task, stage), line),
-        _complete(context, data, _codec(codec, own), space=space), use=use_of(MEDIA[codec.config.gives.medium]),
+        _complete(context, data, source, space=space), use=use_of(MEDIA[codec.config.gives.medium]),
         domain=_domain(stage, codec.config.gives),
     )  # fmt: skip
 
 
-def _over_shards(context: Context, stage: PriorStage, codec: Any, own: bool) -> Built:
+def _over_shards(context: Context, stage: PriorStage, codec: Any, source: GivenCodec | None) -> Built:
     """A prior over the codes of sounds in shards, which need not fit in memory."""
-    streams: Streams = open_streams(context, stage, codec)
+    streams: Streams = open_streams(context, stage, codec, source)
+    recipe = with_choices(context.recipe, streams.chosen)
+    stage = recipe.stages[context.name]  # type: ignore[assignment]
     sizes = codec.sizes[: streams.wanted.levels]
     task = _parts(context, stage, TargetFacts(codec.config.reads, sizes, streams.longest), ())
     settings = stage.training
@@ -268,8 +276,8 @@ def _over_shards(context: Context, stage: PriorStage, codec: Any, own: bool) -> 
         f"model  {parameters(task) / 1e6:.1f} M parameters, batches of {min(settings.batch, streams.count)}",
     )
     return Built(
-        context.recipe, context.name, streams, task, batches, _known(task, streams.valid), about,
-        _complete(context, streams, _codec(codec, own), captions=streams.captions),
+        recipe, context.name, streams, task, batches, _known(task, streams.valid), about,
+        _complete(context, streams, source, captions=streams.captions), streams.chosen,
         use=use_of(MEDIA[codec.config.gives.medium]),
     )  # fmt: skip
 
@@ -292,10 +300,6 @@ def use_of(medium: Medium[Any]) -> str:
     return f'make one: cymatic {medium.command[0]} "..." --model {{run}} -o out{suffix}'
 
 
-def _codec(codec: Any, own: bool) -> dict[str, Any]:
-    return {} if own else {"codec": codec}
-
-
 def _about(data: Data, task: Any, stage: PriorStage) -> tuple[str, ...]:
     batch, frames = min(stage.training.batch, len(data.epoch)), stage.training.frames
     of = f"{batch}" if frames is None else f"{batch} at most, in {frames:,} frames"
@@ -303,21 +307,27 @@ def _about(data: Data, task: Any, stage: PriorStage) -> tuple[str, ...]:
 
 
 def _complete(
-    context: Context, data: Known, parts: dict[str, Any], captions: Sequence[str] = (), space: Embedder | None = None
+    context: Context,
+    data: Known,
+    source: GivenCodec | None = None,
+    captions: Sequence[str] = (),
+    space: Embedder | None = None,
 ) -> Callable[[Path], None]:
-    """Writes the parts that are there already, the space of another model, the vocoder where mels are made, and what
-    names them all."""
+    """Writes the codec and the space of other models, the vocoder where mels are made, and what names all parts. A run
+    that is resumed keeps its own codec and vocoder."""
 
     def complete(run: Path) -> None:
         stage: Any = context.stage
         named = {"encoder": ENCODER, "prior": context.name}
-        for name, part in parts.items():
-            save_part(run / name, part)
-            named[name] = name
+        if source is not None:
+            copy_part(source.place, run / CODEC, source.sha256)
+            named[CODEC] = CODEC
         if stage.codec in context.recipe.stages:
-            named["codec"] = stage.codec
-        spec = stage.part.reads if stage.codec is None else load_any_codec(run / named["codec"]).config.gives
-        if (vocoder := vocoder_for(context.recipe.vocoder, spec)) is not None:
+            named[CODEC] = stage.codec
+        spec = stage.part.reads if stage.codec is None else load_any_codec(run / named[CODEC]).config.gives
+        if (run / PIPELINE).is_file() and (run / "vocoder" / CONFIG).is_file():
+            named["vocoder"] = "vocoder"
+        elif (vocoder := vocoder_for(context.recipe.vocoder, spec)) is not None:
             save_part(run / "vocoder", vocoder, half=vocoder.kept_half)
             named["vocoder"] = "vocoder"
         place = stage.space
