@@ -88,6 +88,25 @@ def test_maskgit_draws_a_part_anew_varies_and_shows_what_it_expects(runs: dict[s
 
 
 @every_recipe
+def test_the_last_preview_is_the_picture(runs: dict[str, Path], name: str) -> None:
+    model, shown = cymatic.load(runs[name]), []
+    made = model("a red square", n=2, seed=1, on_preview=lambda *told: shown.append(told))
+    again = model("a red square", n=2, seed=1)
+    for last, whole, alone in zip(shown[-1][2], made, again, strict=True):
+        np.testing.assert_array_equal(last.pixels, whole.pixels)
+        np.testing.assert_array_equal(whole.pixels, alone.pixels)
+        assert last.info == whole.info
+
+
+def test_below_what_is_made_a_preview_shows_the_background(runs: dict[str, Path]) -> None:
+    model, shown = cymatic.load(runs["dalle-mini"]), []
+    model("a red square", seed=1, on_preview=lambda *told: shown.append(told))
+    assert [told[:2] for told in shown] == [(row, 8) for row in range(1, 9)]
+    assert all((told[2][0].pixels[4 * told[0] :] == 1).all() for told in shown), "a row of codes is four pixels high"
+    assert not (shown[3][2][0].pixels[:16] == 1).all()
+
+
+@every_recipe
 def test_a_resumed_run_is_the_uninterrupted_one(runs: dict[str, Path], folder: Path, tmp_path: Path, name: str) -> None:
     class Stop(Exception):
         pass

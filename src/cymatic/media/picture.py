@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, SupportsIndex
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
 from pydantic import Field
 
@@ -223,6 +223,18 @@ def restore(made: Float[Tensor, "3 height width"], spec: PictureSpec, info: Mapp
     return Picture(made.detach().float().cpu().numpy().transpose(1, 2, 0), info)
 
 
+def paste(made: Picture, other: Picture | None, where: Bool[np.ndarray, "height width"], spec: PictureSpec) -> Picture:
+    """`made`, but where `where` is True the pixels that `spec` reads of `other`, exactly; of None, the background."""
+    if other is None:
+        other = Picture(np.zeros((spec.size, spec.size, 4)))
+    if made.pixels.shape[2] == 3:
+        other = other.on(spec.background)
+    pixels = other.square(spec.size).pixels
+    if pixels.shape[2] < made.pixels.shape[2]:
+        pixels = np.concatenate([pixels, np.ones_like(pixels[..., :1])], axis=2)
+    return Picture(np.where(where[..., None], pixels, made.pixels), made.info)
+
+
 def outline(picture: Picture) -> Float[np.ndarray, " dim"]:
     """The picture on white in 16 x 16 pixels, flattened: a distance is the root mean square difference of two."""
     small = picture.on().square(OUTLINE).pixels
@@ -281,6 +293,7 @@ PICTURE = Medium(
     outline=outline,
     plot=Picture.plot,
     sheet=sheet,
+    paste=paste,
     preparation=(1,),
     details={"width": ("widths", ""), "height": ("heights", "")},
     command=("picture", ".png"),

@@ -26,9 +26,10 @@ from cymatic.media.medium import Medium
 from cymatic.pipelines import editing
 from cymatic.pipelines.asked import AT_ONCE, OnPreview, Prompt, check_count, check_seconds, described
 from cymatic.pipelines.embed import Embedder
+from cymatic.pipelines.previews import shown
 from cymatic.pipelines.ranking import Ranking, load_ranker
 from cymatic.priors import PRIORS
-from cymatic.priors.progress import OnEstimate, OnStep
+from cymatic.priors.progress import OnStep
 from cymatic.scalars import Number
 from cymatic.version import __version__
 from cymatic.vocoders import VOCODERS
@@ -216,7 +217,7 @@ class Generator:
                     lengths=None if lengths is None else torch.full((len(seeds),), lengths),
                     on_step=_within(on_step, begin // AT_ONCE, math.ceil(count / AT_ONCE)),
                     allow_untrained=allow_untrained,
-                    **({} if on_preview is None else {"on_estimate": self._shown(on_preview, info, seeds[0])}),
+                    **({} if on_preview is None else {"on_estimate": shown(self, on_preview, info, seeds[0])}),
                     **how.model_dump(),
                 )
                 made += self.finished(self.decoded(found, columns), seeds[0], info, size)
@@ -263,15 +264,6 @@ class Generator:
         length = torch.tensor([self._length(z.shape[-1])], device=z.device)
         decoded: Tensor = self.codec.decode(Latent(z[None], None, length, self.codec.layout))[0]
         return decoded
-
-    def _shown(self, on_preview: OnPreview, info: Mapping[str, Any], seed: int) -> OnEstimate:
-        """Hears what the prior expects after each step, and shows it as values of the medium."""
-
-        def show(done: int, steps: int, found: Tensor) -> None:
-            columns = torch.full((len(found),), found.shape[-1])
-            on_preview(done, steps, self.finished(self.decoded(found, columns), seed, info))
-
-        return show
 
     def _from_codes(self, codes: Tensor) -> Tensor:
         fewest = self.codec.columns(1)

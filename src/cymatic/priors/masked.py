@@ -344,7 +344,8 @@ class MaskedPrior(nn.Module):
                 on_step(step + 1, most)
             if on_estimate is not None:
                 whole = torch.where(masked, guess, codes).clone()
-                on_estimate(step + 1, most, whole.unflatten(1, (config.rows, config.longest)))
+                columns = torch.full((batch,), config.longest, device=codes.device)
+                on_estimate(step + 1, most, whole.unflatten(1, (config.rows, config.longest)), columns)
         return codes
 
     @torch.no_grad()
