@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from cymatic.errors import Error, ModelError
 from cymatic.media.audio_facts import beginning, listen, read_windows, windows
+from cymatic.media.audio_files import FORMATS
 from cymatic.media.medium import Medium, Windows
 from cymatic.media.plot import contact_sheet
 from cymatic.media.sound import Sound
@@ -120,4 +121,5 @@ AUDIO = Medium(
     details={"rate": ("rates", " Hz"), "channels": ("channels", "")},
     command=("sound", ".wav"),
     recipe="text-to-sound",
+    written=tuple(FORMATS),
 )

@@ -67,8 +67,9 @@ class Medium(Generic[Value]):
 
     name: also the role of its files where a manifest gives no other. noun, nouns: one of them and several, in messages;
     example: a file named as its caption; empty: what is said of an empty one. suffixes: of its files, lower case, with
-    the dot. preparation: part of every cache key; change it when `prepare` gives other numbers. details: the details
-    in `Facts` that an inspection counts, each with a heading and a unit. paste: a made value that is another one, or
+    the dot; written: those that it writes, where they are fewer. preparation: part of every cache key; change it when
+    `prepare` gives other numbers. details: the details in `Facts` that an inspection counts, each with a heading and a
+    unit. paste: a made value that is another one, or
     empty where None is given, exactly as a spec reads it, where a mask `[height, width]` is True.
     """
 
@@ -93,6 +94,12 @@ class Medium(Generic[Value]):
     details: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     command: tuple[str, str] | None = None  # the command that makes one, and the suffix that it usually has
     recipe: str | None = None  # that a folder of them is trained by, where nobody names one
+    written: Sequence[str] = ()
+
+    @property
+    def writes(self) -> Sequence[str]:
+        """The suffixes of files that it writes."""
+        return self.written or sorted(self.suffixes)
 
     def facts(self, path: Path) -> Facts:
         """What the file is like; it is read to its end.

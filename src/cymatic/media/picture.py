@@ -298,4 +298,5 @@ PICTURE = Medium(
     details={"width": ("widths", ""), "height": ("heights", "")},
     command=("picture", ".png"),
     recipe="text-to-picture",
+    written=files.WRITTEN,
 )

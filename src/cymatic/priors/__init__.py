@@ -23,8 +23,8 @@ by its name in `Prior`. Nobody outside needs to know which of them it holds, sin
 
 Those over codes `[batch, rows, columns]` (GPTPrior, GPTVAE, Seq2SeqPrior, MaskedPrior) also have `config.codes`,
 `config.rows` and `config.size(row)`, which say how many different codes each row has, and continue a `start` in
-`sample`. Grids of one size, such as those of pictures, are continued by whole rows, and MaskedPrior fills in any
-places that are not to `keep`.
+`sample`: by whole rows where `config.by_rows` says so, as grids of one size are, such as those of pictures, else by
+whole columns. MaskedPrior fills in any places that are not to `keep`.
 """
 
 from __future__ import annotations

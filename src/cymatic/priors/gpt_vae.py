@@ -98,6 +98,10 @@ class GPTVAEConfig(Config):
     def longest(self) -> int:
         return self.decoder.longest
 
+    @property
+    def by_rows(self) -> bool:
+        return self.decoder.by_rows
+
     def size(self, row: int) -> int:
         return self.decoder.size(row)
 

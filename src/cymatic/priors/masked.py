@@ -57,6 +57,7 @@ class MaskedConfig(Config):
     """
 
     over: ClassVar[Literal["codes"]] = "codes"
+    by_rows: ClassVar[bool] = True  # whole rows are continued
 
     kind: Literal["masked"] = "masked"
     codes: int = Field(default=2, gt=1, lt=2**20)

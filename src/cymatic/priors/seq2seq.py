@@ -38,6 +38,7 @@ class Seq2SeqConfig(EncoderDecoderShape):
     """
 
     over: ClassVar[Literal["codes"]] = "codes"
+    by_rows: ClassVar[bool] = True  # whole rows are continued
 
     kind: Literal["seq2seq"] = "seq2seq"
     codes: int = Field(default=2, gt=1, le=2**20)
