@@ -316,13 +316,15 @@ class Generator:
 
     def draw(
         self, prompts: Sequence[Prompt], seeds: Sequence[int], guidance: Number | None = None,
-        on_step: OnStep | None = None,
+        on_step: OnStep | None = None, allow_untrained: bool = False,
     ) -> list[Tensor]:  # fmt: skip
         """A target for each prompt and seed, in the domain of `spec`, before any vocoder."""
         how = self.sampling({"guidance": guidance})
         with torch.inference_mode():
             cond = self._conditions(prompts)
-            found, lengths = self.prior.sample(cond, seeds, on_step=on_step, **how.model_dump())
+            found, lengths = self.prior.sample(
+                cond, seeds, on_step=on_step, allow_untrained=allow_untrained, **how.model_dump()
+            )
             return [one.cpu() for one in self.decoded(found, lengths)]
 
     @torch.inference_mode()

@@ -299,6 +299,7 @@ def _fit(
                 stopped=asked,
                 on_report=report,
                 on_settings=keep,
+                on_checkpoint=lambda average, step: None if built.sheets is None else built.sheets(run, average, step),
             )
     finally:
         fabric.logger.finalize("done")  # writes what it still holds

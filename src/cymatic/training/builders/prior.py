@@ -25,6 +25,7 @@ from cymatic.hub.wave_codecs import load_any_codec
 from cymatic.latent import TargetFacts
 from cymatic.media import MEDIA
 from cymatic.media.medium import Medium
+from cymatic.pipelines.generate import Generator
 from cymatic.priors import PRIORS
 from cymatic.seeds import mixed
 from cymatic.training.built import Built, Context, Known
@@ -35,6 +36,7 @@ from cymatic.training.planning import Choice, changed_clips, choices, given, is_
 from cymatic.training.recipe import Recipe
 from cymatic.training.resumed import kept_of, own_config
 from cymatic.training.shards import Streams, open_streams
+from cymatic.training.sheets import Sheets
 from cymatic.training.stages import PriorStage
 from cymatic.training.start import facts, fitting, load_codec, load_start, shaped, vocoder_for
 from cymatic.training.tasks.prior import PriorTask
@@ -133,7 +135,8 @@ def _over_targets(context: Context, stage: PriorStage) -> Built:
     built = Built(
         recipe, name, data, task, _batches(context, recipe, examples, spec), _known(task, data.valid),
         _about(data, task, stage), _complete(context, data, {}), chosen, use_of(MEDIA[spec.medium]),
-        _domain(stage, spec), lambda task: task.prior.take_over(task.prior, longest),
+        _domain(stage, spec), _sheets(context, stage, data, task),
+        lambda task: task.prior.take_over(task.prior, longest),
     )  # fmt: skip
     return replace(built, at_pace=_at_pace(context, examples, data, spec))
 
@@ -214,7 +217,7 @@ def _over_encoded(context: Context, stage: PriorStage, codec: Any, own: bool) ->
     return Built(
         context.recipe, context.name, data, task, batches, _known(task, valid), (*_about(data, task, stage), line),
         _complete(context, data, _codec(codec, own)), use=use_of(MEDIA[codec.config.gives.medium]),
-        domain=_domain(stage, codec.config.gives),
+        domain=_domain(stage, codec.config.gives), sheets=_sheets(context, stage, data, task, codec),
     )  # fmt: skip
 
 
@@ -250,6 +253,21 @@ def _domain(stage: PriorStage, spec: Any) -> Domain | None:
     if spec.vocoded:
         return MELS if spec.normalisation == "natural-log" else None
     return None if spec.waveform else targets_of(MEDIA[spec.medium], spec)
+
+
+def _sheets(context: Context, stage: PriorStage, data: Data, task: PriorTask, codec: Any = None) -> Sheets | None:
+    """What draws the values that the stage makes as it trains; None of those that are not shown by themselves."""
+    spec = stage.part.reads if codec is None else codec.config.gives
+    domain, medium = _domain(stage, spec), MEDIA[spec.medium]
+    if domain is None or domain.restored is None or medium.sheet is None:
+        return None
+    named = {"encoder": ENCODER, "prior": context.name}
+    file = PipelineFile(parts=named, sampling=stage.sampling)
+    held_out = [one for one in data.valid if task.encoder.knows(one.caption)]
+    return Sheets(
+        held_out or data.train, domain, medium,
+        lambda now: Generator(now.encoder, now.prior, codec=codec, file=file, name=context.run.name), context.say,
+    )  # fmt: skip
 
 
 def use_of(medium: Medium[Any]) -> str:
