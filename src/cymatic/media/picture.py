@@ -200,13 +200,12 @@ def _resampled(pixels: np.ndarray, height: int, width: int) -> Float[np.ndarray,
 def examine(path: Path, keep: float) -> tuple[Facts, Picture]:
     """The picture, too, since it was read for its facts."""
     picture = Picture.read(path)
-    seen = picture.on()
-    span = float(np.ptp(seen.pixels, axis=(0, 1)).max())
     channels = picture.pixels.shape[2]
-    clear = channels == 4 and not picture.pixels[..., 3].any()
+    # What differs on no background differs neither on white nor on black, and a white one on a clear background does.
+    span = max(float(np.ptp(picture.on((grey,) * 3).pixels, axis=(0, 1)).max()) for grey in (0.0, 1.0)[: channels - 2])
     details = {"width": picture.width, "height": picture.height, "channels": channels}
     problems = () if span >= THIN or span == 0 else ("shows next to nothing (its pixels hardly differ)",)
-    return Facts(None, clear or span == 0, problems, details), picture
+    return Facts(None, span == 0, problems, details), picture
 
 
 def prepare(picture: Picture, spec: PictureSpec) -> Float[Tensor, "3 size size"]:
@@ -294,7 +293,7 @@ PICTURE = Medium(
     plot=Picture.plot,
     sheet=sheet,
     paste=paste,
-    preparation=(1,),
+    preparation=(2,),
     details={"width": ("widths", ""), "height": ("heights", "")},
     command=("picture", ".png"),
     recipe="text-to-picture",

@@ -93,5 +93,5 @@ class Built:
         lines = [*self.about, *(f"chosen {one.why}" for one in self.chosen)]
         lines += time_and_disk(self.training, self.task, pace, seconds, begun)  # type: ignore[arg-type]
         if not self.valid:
-            lines.append("note   no clip is held out, so the last weights are kept and overfitting can't be seen")
+            lines.append("note   nothing is held out, so the last weights are kept and overfitting can't be seen")
         return lines

@@ -36,7 +36,7 @@ from cymatic.training.planning import Choice, changed_clips, choices, given, is_
 from cymatic.training.recipe import Recipe
 from cymatic.training.resumed import kept_of, own_config
 from cymatic.training.shards import Streams, open_streams
-from cymatic.training.sheets import Sheets
+from cymatic.training.sheets import SHOWN, Sheets
 from cymatic.training.stages import PriorStage
 from cymatic.training.start import facts, fitting, load_codec, load_start, shaped, vocoder_for
 from cymatic.training.tasks.prior import PriorTask
@@ -264,8 +264,9 @@ def _sheets(context: Context, stage: PriorStage, data: Data, task: PriorTask, co
     named = {"encoder": ENCODER, "prior": context.name}
     file = PipelineFile(parts=named, sampling=stage.sampling)
     held_out = [one for one in data.valid if task.encoder.knows(one.caption)]
+    few = len(held_out) < SHOWN  # then others of what is learned are shown, too
     return Sheets(
-        held_out or data.train, domain, medium,
+        [*held_out, *data.train[: SHOWN - len(held_out)]] if few else held_out, domain, medium,
         lambda now: Generator(now.encoder, now.prior, codec=codec, file=file, name=context.run.name), context.say,
     )  # fmt: skip
 
