@@ -17,6 +17,7 @@ from cymatic.data.batches import Bucketed, Sequenced, Streamed, longest_of
 from cymatic.data.examples import Data, Example, Reading, at_other_pitches, captions_of, load_examples
 from cymatic.encoders import ENCODERS
 from cymatic.errors import Error
+from cymatic.evaluation.captions import balanced
 from cymatic.evaluation.domain import MELS, Domain
 from cymatic.evaluation.values import targets_of
 from cymatic.hub.parts import CONFIG, load_part, save_part
@@ -264,9 +265,10 @@ def _sheets(context: Context, stage: PriorStage, data: Data, task: PriorTask, co
     named = {"encoder": ENCODER, "prior": context.name}
     file = PipelineFile(parts=named, sampling=stage.sampling)
     held_out = [one for one in data.valid if task.encoder.knows(one.caption)]
-    few = len(held_out) < SHOWN  # then others of what is learned are shown, too
+    if (few := SHOWN - len(held_out)) > 0:  # some of what is learned is shown, too
+        held_out += [data.train[row] for row in balanced([one.caption for one in data.train], few)]
     return Sheets(
-        [*held_out, *data.train[: SHOWN - len(held_out)]] if few else held_out, domain, medium,
+        held_out, domain, medium,
         lambda now: Generator(now.encoder, now.prior, codec=codec, file=file, name=context.run.name), context.say,
     )  # fmt: skip
 
