@@ -118,7 +118,7 @@ def small(data: Path, place: Path, seed: int = 0) -> None:
         (60, rows_of(data / "words", "a word in {language}"), 6),
         (120, rows_of(data / "spoken-emoji", "the voice {voice}"), 8),
         (300, rows_of(data / "stamps", "the language {language}", manifest="speech.jsonl"), 10),
-        (600, rows_of(data / "words", "a word in {language}"), 20),
+        (600, rows_of(data / "words", "a word in {language}"), 8),
     ):
         for number, (caption, file) in enumerate(_evenly(rows, count, most, chance)):
             folder = place / str(count) / caption

@@ -32,7 +32,8 @@ TINY_PICTURES = (
 TINY_TEXT_TO_PICTURE = (
     " --set 'codec.picture={size: 16}' --set codec.width=8 --set codec.multiples=[1,2] --set codec.groups=4"
     " --set codec.patch=[1,1] --set codec.training.batch=4 --set prior.width=32 --set prior.depth=1 --set prior.heads=2"
-    " --set prior.training.batch=4"
+    " --set prior.training.batch=4 --set space.parts.picture.picture.size=16 --set space.parts.picture.width=32"
+    " --set space.parts.picture.depth=1"
 )
 TINY_CODEC = " --set codec.width=8 --set codec.groups=4 --set codec.discriminators.width=4 --set codec.training.batch=8"
 

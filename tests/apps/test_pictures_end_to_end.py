@@ -10,7 +10,8 @@ from cymatic.media.picture import Picture
 
 SIZES = (
     "codec.picture={size: 16}", "codec.width=8", "codec.multiples=[1,2]", "codec.groups=4", "codec.patch=[1,1]",
-    "codec.training.batch=4", "prior.width=24", "prior.depth=1", "prior.heads=2", "prior.training.batch=8",
+    "codec.training.batch=4", "space.parts.picture.picture.size=16", "space.parts.picture.width=32",
+    "space.parts.picture.depth=1", "prior.width=24", "prior.depth=1", "prior.heads=2", "prior.training.batch=8",
 )  # fmt: skip
 TINY = [part for one in SIZES for part in ("--set", one)]
 

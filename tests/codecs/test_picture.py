@@ -110,3 +110,11 @@ def test_it_learns_eight_pictures(quantizer, left):
 def test_wrong_settings_are_named(wrong, said):
     with pytest.raises(ModelError, match=said):
         PictureCodecConfig.parse({**SMALL, "picture": {"size": 16}, **wrong}, "here")
+
+
+def test_alpha_is_a_channel_like_the_others():
+    codec = small(picture=PictureSpec(size=16, alpha=True))
+    four = torch.rand(2, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert codec.decode(codec.encode(four)).shape == (2, 4, 16, 16)
+    with pytest.raises(Error, match="reads \\[4, 16, 16\\]"):
+        codec.encode(pictures(2))

@@ -225,3 +225,32 @@ def test_pictures_need_no_torch():
 def test_a_nul_in_a_name_is_an_error():
     with pytest.raises(Error):
         Picture.read("a\0.png")
+
+
+def test_alpha_is_read_beside_the_colours_and_comes_back():
+    pixels = np.random.default_rng(0).random((8, 8, 4)).astype(np.float32)
+    pixels[..., 3] = np.linspace(0, 1, 8)[None]
+    spec = PictureSpec(size=8, background=(0.5, 0.25, 0.5), alpha=True)
+    read = PICTURE.prepare(Picture(pixels), spec)
+    assert spec.shape == tuple(read.shape) == (4, 8, 8)
+    np.testing.assert_allclose(
+        read[:3].numpy().transpose(1, 2, 0), Picture(pixels).on(spec.background).pixels, atol=1e-3
+    )
+    again = PICTURE.restore(read, spec, {"prompt": "any"})
+    assert again.info["prompt"] == "any"
+    for colour in ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (1.0, 0.0, 0.5)):
+        np.testing.assert_allclose(again.on(colour).pixels, Picture(pixels).on(colour).pixels, atol=2e-2)
+
+
+def test_a_picture_without_alpha_is_all_its_own():
+    picture = Picture(np.random.default_rng(0).random((8, 8, 3)))
+    spec = PictureSpec(size=8, background=(0.5, 0.5, 0.5), alpha=True)
+    again = PICTURE.restore(PICTURE.prepare(picture, spec), spec, {})
+    np.testing.assert_allclose(again.pixels[..., :3], picture.pixels, atol=1e-3)
+    assert (again.pixels[..., 3] == 1).all()
+
+
+def test_hardly_any_alpha_is_none():
+    spec = PictureSpec(size=1, background=(0.5, 0.5, 0.5), alpha=True)
+    assert spec.picture(np.array([[[0.5, 0.5, 0.5, 0.03]]], dtype=np.float32)).pixels[0, 0, 3] == 0
+    assert spec.picture(np.array([[[0.5, 0.5, 0.5, 0.97]]], dtype=np.float32)).pixels[0, 0, 3] == 1

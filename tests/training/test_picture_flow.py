@@ -33,6 +33,7 @@ LATENTS = [
     "codec.picture={size: 32}", "codec.width=8", "codec.multiples=[1,2]", "codec.groups=4", "codec.latent=8",
     "codec.patch=[2,2]", "codec.training={batch: 4, warmup: 2, steps: 4}",
     f"prior.part={{kind: grid-flow, {FLOW}}}",
+    "stages.space=null", "prior.space=null",  # priors with one: test_space.py
     "prior.encoder.dim=16", "prior.training={batch: 4, warmup: 2, steps: 6, checkpoint_steps: 3}",
     "prior.sampling={steps: 3}",
 ]  # fmt: skip
@@ -94,9 +95,11 @@ def either(request: pytest.FixtureRequest, model: Any, pixel_model: Any) -> Any:
     return {"latents": model, "pixels": pixel_model}[request.param]
 
 
-def test_the_recipes_have_one_autoencoder() -> None:
-    """So that a codec trained by the one recipe serves the flow of the other."""
+def test_the_recipes_have_one_autoencoder_and_one_space() -> None:
+    """So that what is trained by the one recipe serves the flow of the other."""
     one, other = (make_recipe(name, []).stages["codec"] for name in ("picture-autoencoder", "text-to-picture"))
+    assert one == other
+    one, other = (make_recipe(name, []).stages["space"] for name in ("picture-text", "text-to-picture"))
     assert one == other
 
 

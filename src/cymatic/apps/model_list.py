@@ -68,7 +68,10 @@ def look(name: str, folder: Path, *, starter: bool = False) -> Listed:
         file = read_pipeline(folder)
         version, licence = file.version, _licence(folder, file, GENERATIONS)
         configs = _configs(folder, file)
-        size = round(sum(_size(place) for place in file.places(folder).values()) / 1e6, 1)
+        places = [*file.places(folder).values()]
+        if (space := file.space_of(folder)) is not None:
+            places += read_pipeline(space).places(space).values()
+        size = round(sum(map(_size, places)) / 1e6, 1)
         return Listed(name, str(folder), starter, "ready", version, size, licence, _makes(file, configs))
     except (Error, OSError) as error:
         state = "unfinished" if _is_half(folder) else "damaged"

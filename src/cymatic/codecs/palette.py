@@ -7,11 +7,11 @@ Vassilvitskii, 2007). iGPT has 512 colours: 9 bits a pixel instead of 24, and on
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from cymatic.batch_shard import BatchShard
@@ -38,6 +38,12 @@ class PaletteCodecConfig(Config):
     sample: int = Field(default=100_000, gt=0, le=2**24)
     rounds: int = Field(default=20, ge=0, le=1000)
     seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _colours_alone(self) -> Self:
+        if self.picture.alpha:
+            raise ValueError("a palette has colours and no alpha; leave picture.alpha out")
+        return self
 
     @property
     def reads(self) -> PictureSpec:

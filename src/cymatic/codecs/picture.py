@@ -70,7 +70,7 @@ class PictureCodecConfig(PyramidShape):
 
 
 class PictureCodec(GridCodec):
-    """Pictures `[batch, 3, size, size]` in 0..1 -> codes `[batch, rows, columns]` -> pictures.
+    """Pictures `[batch, channels, size, size]` in 0..1 -> codes `[batch, rows, columns]` -> pictures.
 
     The network reads and gives -1..1. The number of steps is saved with the weights; a codec of 0 steps refuses to
     work outside of training.
@@ -80,7 +80,7 @@ class PictureCodec(GridCodec):
     use: ClassVar[str | None] = "use it: cymatic reconstruct in.png -o out.png --model {run}"
 
     def __init__(self, config: PictureCodecConfig) -> None:
-        super().__init__(config, channels=3, encodes=not config.decoder_only)
+        super().__init__(config, channels=config.picture.shape[0], encodes=not config.decoder_only)
         for layer in self.modules():
             if isinstance(layer, Norm):
                 layer.eps = config.norm_eps
@@ -96,20 +96,20 @@ class PictureCodec(GridCodec):
         return int(self.config.picture.size // self.config.cell[0])
 
     def distance(
-        self, made: Float[Tensor, "batch 3 size size"], wanted: Float[Tensor, "batch 3 size size"]
+        self, made: Float[Tensor, "batch channels size size"], wanted: Float[Tensor, "batch channels size size"]
     ) -> Float[Tensor, ""]:
         """The mean absolute difference of two pictures, in 0..1."""
         return (made - wanted).abs().mean()
 
     def readings(
-        self, made: Float[Tensor, "batch 3 size size"], wanted: Float[Tensor, "batch 3 size size"]
+        self, made: Float[Tensor, "batch channels size size"], wanted: Float[Tensor, "batch channels size size"]
     ) -> Mapping[str, Float[Tensor, ""]]:
         """`psnr`, see `squares.signal_to_noise`."""
         return {"psnr": signal_to_noise(made, wanted)}
 
     def forward(
         self,
-        pictures: Float[Tensor, "batch 3 size size"],
+        pictures: Float[Tensor, "batch channels size size"],
         generator: torch.Generator | None = None,
         shard: BatchShard | None = None,
     ) -> Reconstruction:
@@ -126,7 +126,7 @@ class PictureCodec(GridCodec):
     reconstruct = forward  # as vocoders call it, whose `forward` reads mels
 
     @torch.no_grad()
-    def latent(self, pictures: Float[Tensor, "batch 3 size size"]) -> Float[Tensor, "batch dim rows columns"]:
+    def latent(self, pictures: Float[Tensor, "batch channels size size"]) -> Float[Tensor, "batch dim rows columns"]:
         """What the quantizer reads. Raises ModelError where the codec was never trained, Error for another size."""
         refuse_untrained(self, allow=self.training)
         self._check_encoder()
@@ -136,7 +136,7 @@ class PictureCodec(GridCodec):
 
     @torch.no_grad()
     def encode(
-        self, pictures: Float[Tensor, "batch 3 size size"], lengths: Int[Tensor, " batch"] | None = None
+        self, pictures: Float[Tensor, "batch channels size size"], lengths: Int[Tensor, " batch"] | None = None
     ) -> Latent:
         """Codes and their vectors; without a quantizer the latents alone.
 
@@ -153,7 +153,7 @@ class PictureCodec(GridCodec):
         if self.config.decoder_only:
             raise ModelError("this codec only decodes, since its weights came without an encoder; give another codec")
 
-    def decode(self, latent: Latent) -> Float[Tensor, "batch 3 size size"]:
+    def decode(self, latent: Latent) -> Float[Tensor, "batch channels size size"]:
         """Pictures in 0..1. A latent without codes, such as a prior over latents makes, is quantised first where the
         codec has a quantizer.
 

@@ -12,7 +12,7 @@ from cymatic.media.picture import PictureSpec
 
 
 def check_squares(
-    pictures: Float[Tensor, "batch 3 h w"], lengths: Int[Tensor, " batch"] | None, spec: PictureSpec
+    pictures: Float[Tensor, "batch channels h w"], lengths: Int[Tensor, " batch"] | None, spec: PictureSpec
 ) -> Int[Tensor, " batch"]:
     """Their widths. Raises Error for pictures of another size than `spec` has, and for other `lengths`."""
     if pictures.shape[1:] != spec.shape:
@@ -33,7 +33,7 @@ def check_latent(latent: Latent, shape: tuple[int, int, int], size: int) -> None
 
 @torch.no_grad()
 def signal_to_noise(
-    made: Float[Tensor, "batch 3 size size"], wanted: Float[Tensor, "batch 3 size size"]
+    made: Float[Tensor, "batch channels size size"], wanted: Float[Tensor, "batch channels size size"]
 ) -> Float[Tensor, ""]:
     """The peak signal-to-noise ratio of pictures in 0..1, `-10 log10 mean (made - wanted)^2` in dB; a mean over
     pictures, and 100 dB at most."""

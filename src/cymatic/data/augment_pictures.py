@@ -33,14 +33,15 @@ class PictureAugmenter:
 
     def __init__(self, settings: Augmentation, spec: PictureSpec, seed: int) -> None:
         self.settings, self.seed = settings, seed
-        self.background = torch.tensor(spec.background)[:, None, None]
+        self.background = torch.tensor([*spec.background, *(0.0,) * (spec.shape[0] - 3)])[:, None, None]
 
     def __call__(self, one: Example, step: int, place: int) -> Example:
         """The example as it is met at `place` in the batch of `step`."""
         chance = torch.Generator().manual_seed(mixed(self.seed, step, place))
         settings = self.settings
         turn, scale, across, down = torch.rand(4, generator=chance).tolist()
-        gains = 1 + settings.colour * (2 * torch.rand(3, 1, 1, generator=chance) - 1)
+        gains = torch.ones_like(self.background)  # alpha is no colour
+        gains[:3] += settings.colour * (2 * torch.rand(3, 1, 1, generator=chance) - 1)
         away = one.target - self.background
         if settings.move or settings.zoom:
             zoom = 1 + settings.zoom * (2 * scale - 1)
@@ -51,8 +52,8 @@ class PictureAugmenter:
 
 
 def moved(
-    picture: Float[Tensor, "3 size size"], zoom: float, across: float, down: float
-) -> Float[Tensor, "3 size size"]:
+    picture: Float[Tensor, "channels size size"], zoom: float, across: float, down: float
+) -> Float[Tensor, "channels size size"]:
     """`zoom` times as large, moved to the right and down by shares of the side, zeros around it."""
     grid = torch.tensor([[[1 / zoom, 0.0, -2 * across / zoom], [0.0, 1 / zoom, -2 * down / zoom]]])
     places = F.affine_grid(grid, [1, *picture.shape], align_corners=False)

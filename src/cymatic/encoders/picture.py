@@ -61,7 +61,7 @@ class PictureConfig(Config):
 
 
 class PictureEncoder(nn.Module):
-    """Pictures `[batch, 3, size, size]` in 0..1 -> `Cond(tokens [batch, places, dim], mask, vector [batch, dim])`.
+    """Pictures `[batch, channels, size, size]` in 0..1 -> `Cond(tokens [batch, places, dim], mask, vector [batch, dim])`.
 
     A vision transformer (Dosovitskiy et al., 2020, arXiv 2010.11929) whose patches are the places of a convolutional
     stem, which small data need (Xiao et al., 2021, arXiv 2106.14881). Half of each head's numbers are rotated by the
@@ -75,7 +75,7 @@ class PictureEncoder(nn.Module):
         super().__init__()
         self.config = config
         width, halvings = config.width, config.halvings
-        widths = [3, *(width >> (halvings - 1 - i) for i in range(halvings))]
+        widths = [config.picture.shape[0], *(width >> (halvings - 1 - i) for i in range(halvings))]
         self.stem = nn.ModuleList(
             nn.Conv2d(before, after, 3, stride=2, padding=1) for before, after in pairwise(widths)
         )
@@ -97,8 +97,8 @@ class PictureEncoder(nn.Module):
         pictures = batch.values.to(device)
         if pictures.shape[1:] != shape:
             raise Error(
-                f"pictures of the shape {list(pictures.shape)} were given; this encoder reads [batch, 3, {shape[1]}, "
-                f"{shape[2]}]"
+                f"pictures of the shape {list(pictures.shape)} were given; this encoder reads "
+                f"[batch, {shape[0]}, {shape[1]}, {shape[2]}]"
             )
         x = 2 * pictures - 1
         for conv in self.stem:

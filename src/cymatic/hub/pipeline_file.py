@@ -25,7 +25,8 @@ class PipelineFile(Config):
 
     sampling: settings of its prior. scale: of encoders that were aligned, by what their similarities become logits (the
     inverse of the temperature that was learned). ranker: a folder inside the model with aligned encoders, by which the
-    best of what it makes are kept. kbps: how many thousand bits a second a codec spends (None: all that it can).
+    best of what it makes are kept. space: such a folder, too: its vectors are what the prior reads, and it ranks where
+    no ranker is named. kbps: how many thousand bits a second a codec spends (None: all that it can).
     version: of a model that is published again and again; licence: of its weights, in a few words. No hash of a model
     is over this file, so neither changes what a `.cym` file says of its codec.
     """
@@ -35,6 +36,7 @@ class PipelineFile(Config):
     sampling: dict[str, Any] = Field(default_factory=dict)
     scale: float | None = Field(default=None, gt=0)
     ranker: str | None = Field(default=None, min_length=1)
+    space: str | None = Field(default=None, min_length=1)
     kbps: float | None = Field(default=None, gt=0)
     version: int | None = Field(default=None, ge=1)
     licence: str | None = Field(default=None, min_length=1, max_length=200)
@@ -60,6 +62,10 @@ class PipelineFile(Config):
     def ranker_of(self, model: Path) -> Path | None:
         """Where the encoders lie that rank what the model makes; None where there are none. Raises as `folder`."""
         return None if self.ranker is None else _inside(model, "ranker", self.ranker)
+
+    def space_of(self, model: Path) -> Path | None:
+        """Where the encoders lie whose vectors the prior reads; None where there are none. Raises as `folder`."""
+        return None if self.space is None else _inside(model, "space", self.space)
 
     def places(self, model: Path, names: Sequence[str] | None = None) -> dict[str, Path]:
         """The folders of the parts `names`, or of all. Raises ModelError where one is not there yet."""

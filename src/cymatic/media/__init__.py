@@ -17,3 +17,8 @@ def medium_of(path: str | Path) -> Medium[Any] | None:
     """The medium of a file by its suffix; None where no medium has it."""
     suffix = Path(path).suffix.lower()
     return next((medium for medium in MEDIA.values() if suffix in medium.suffixes), None)
+
+
+def medium_of_value(value: Any) -> Medium[Any] | None:
+    """The medium of a value by its type, such as a `Picture`; None where no medium's values are of it."""
+    return next((one for one in MEDIA.values() if one.holds is not None and isinstance(value, one.holds)), None)

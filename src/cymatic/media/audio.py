@@ -120,6 +120,7 @@ AUDIO = Medium(
     preparation=(PREPARATION, LOUDNESS),
     details={"rate": ("rates", " Hz"), "channels": ("channels", "")},
     command=("sound", ".wav"),
+    holds=Sound,
     recipe="text-to-sound",
     written=tuple(FORMATS),
 )

@@ -69,8 +69,8 @@ class Medium(Generic[Value]):
     example: a file named as its caption; empty: what is said of an empty one. suffixes: of its files, lower case, with
     the dot; written: those that it writes, where they are fewer. preparation: part of every cache key; change it when
     `prepare` gives other numbers. details: the details in `Facts` that an inspection counts, each with a heading and a
-    unit. paste: a made value that is another one, or
-    empty where None is given, exactly as a spec reads it, where a mask `[height, width]` is True.
+    unit. holds: the type of its values, where that says which medium they are of. paste: a made value that is another
+    one, or empty where None is given, exactly as a spec reads it, where a mask `[height, width]` is True.
     """
 
     name: str
@@ -93,6 +93,7 @@ class Medium(Generic[Value]):
     preparation: tuple[float, ...] = (1,)
     details: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     command: tuple[str, str] | None = None  # the command that makes one, and the suffix that it usually has
+    holds: type[Value] | None = None
     recipe: str | None = None  # that a folder of them is trained by, where nobody names one
     written: Sequence[str] = ()
 

@@ -23,6 +23,7 @@ from cymatic.signal.spec import Spec
 if TYPE_CHECKING:
     from torch import Tensor
 
+CLEAR = 0.04  # of alpha: so little is nothing, and so little less than all is all
 THIN = 0.02  # of the full range: a picture whose pixels differ by less shows nothing
 OUTLINE = 16  # rows and columns of an outline
 MOST_ITEMS = 400  # on one sheet
@@ -116,24 +117,45 @@ class Picture:
 
 
 class PictureSpec(Spec):
-    """Pictures `[3, size, size]` in 0..1: the middle square, without alpha, on `background` (red, green, blue)."""
+    """Pictures `[3, size, size]` in 0..1: the middle square on `background` (red, green, blue).
+
+    With `alpha` they are `[4, size, size]`: the same and what of it is the picture's own, so that a made one has alpha.
+    """
 
     medium: ClassVar[str] = "picture"
     cached: ClassVar[bool] = True
 
     size: int = Field(gt=0, le=4096)
     background: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    alpha: bool = False
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        return 3, self.size, self.size
+        return 4 if self.alpha else 3, self.size, self.size
 
     def seconds(self, length: int) -> float | None:
         return None
 
-    def pixels(self, picture: Picture) -> Float[np.ndarray, "size size 3"]:
+    def pixels(self, picture: Picture) -> Float[np.ndarray, "size size channels"]:
         """What is read of a picture, rounded to float16, so that it is the same from a cache as without."""
-        return picture.on(self.background).square(self.size).pixels.astype(np.float16).astype(np.float32)
+        seen = picture.on(self.background).square(self.size).pixels
+        if self.alpha:
+            own = picture.pixels[..., 3:] if picture.pixels.shape[2] == 4 else np.ones_like(picture.pixels[..., :1])
+            own = Picture(np.repeat(own, 3, axis=2)).square(self.size).pixels[..., :1]
+            seen = np.concatenate([seen, own], axis=2)
+        return seen.astype(np.float16).astype(np.float32)
+
+    def picture(
+        self, pixels: Float[np.ndarray, "size size channels"], info: Mapping[str, Any] | None = None
+    ) -> Picture:
+        """The picture that `pixels` were read of: what of them is the background's is taken out where they say so."""
+        if not self.alpha:
+            return Picture(pixels, info)
+        own = pixels[..., 3:].clip(0, 1)
+        own = np.where(own < CLEAR, 0, np.where(own > 1 - CLEAR, 1, own))
+        behind = (1 - own) * np.asarray(self.background, dtype=np.float32)
+        colour = np.divide(pixels[..., :3] - behind, own, out=np.zeros_like(pixels[..., :3]), where=own > 0)
+        return Picture(np.concatenate([colour, own], axis=2), info)
 
 
 class EightBitSpec(PictureSpec):
@@ -145,6 +167,7 @@ class EightBitSpec(PictureSpec):
 
     cached: ClassVar[bool] = False
 
+    alpha: Literal[False] = False
     edge: int | None = Field(default=None, gt=0, le=4096)
     filter: Filter = "bicubic"
 
@@ -208,18 +231,18 @@ def examine(path: Path, keep: float) -> tuple[Facts, Picture]:
     return Facts(None, span == 0, problems, details), picture
 
 
-def prepare(picture: Picture, spec: PictureSpec) -> Float[Tensor, "3 size size"]:
+def prepare(picture: Picture, spec: PictureSpec) -> Float[Tensor, "channels size size"]:
     """What a part reads."""
     import torch
 
     return torch.from_numpy(np.ascontiguousarray(spec.pixels(picture).transpose(2, 0, 1)))
 
 
-def restore(made: Float[Tensor, "3 height width"], spec: PictureSpec, info: Mapping[str, Any]) -> Picture:
+def restore(made: Float[Tensor, "channels height width"], spec: PictureSpec, info: Mapping[str, Any]) -> Picture:
     """A made picture with `info`; what lies beyond 0..1 is cut off. Raises ModelError for NaN or infinity."""
     if not made.isfinite().all():
         raise ModelError("the model made NaN or infinity instead of a picture; lower the guidance or mend the model")
-    return Picture(made.detach().float().cpu().numpy().transpose(1, 2, 0), info)
+    return spec.picture(made.detach().float().cpu().numpy().transpose(1, 2, 0), info)
 
 
 def paste(made: Picture, other: Picture | None, where: Bool[np.ndarray, "height width"], spec: PictureSpec) -> Picture:
@@ -296,6 +319,7 @@ PICTURE = Medium(
     preparation=(2,),
     details={"width": ("widths", ""), "height": ("heights", "")},
     command=("picture", ".png"),
+    holds=Picture,
     recipe="text-to-picture",
     written=files.WRITTEN,
 )

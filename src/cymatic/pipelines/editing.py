@@ -198,10 +198,9 @@ def inpaint(
     """`n` pictures that are `value` where `mask` is black, exactly, and drawn anew where it is white.
 
     Both are cut and resized as the model reads pictures (on its background, and exactly as they are where they have its
-    size already); where the mask is grey, the two are mixed by as much. A model
-    over latents draws whole places anew and mixes pixels. prompt: what is wanted; without one, guidance is off.
-    on_step: see `priors.progress`. Raises ModelError where the prior can't, Error for a mask of another size than
-    `value`, and one with nothing white.
+    size already); where the mask is grey, the two are mixed by as much. A model over latents draws whole places anew
+    and mixes pixels. prompt: what is wanted; without one, guidance is off. on_step: see `priors.progress`. Raises
+    ModelError where the prior can't, Error for a mask of another size than `value`, and one with nothing white.
     """
     check_verb(model, "inpaint")
     return grids.inpaint(

@@ -12,8 +12,8 @@ from torch import Tensor
 from cymatic.cond import Padded
 from cymatic.config import nearest
 from cymatic.errors import Error
-from cymatic.hub.parts import fingerprint, load_part
-from cymatic.hub.pipeline_file import PipelineFile
+from cymatic.hub.parts import fingerprint, load_part, save_part
+from cymatic.hub.pipeline_file import PipelineFile, write_pipeline
 from cymatic.hub.readers.clip import ANY_ENCODER
 from cymatic.media import MEDIA
 
@@ -36,6 +36,17 @@ class Embedder:
         sha256 = fingerprint(list(places.values()))
         return cls(encoders, scale=file.scale, name=name or folder.name, sha256=sha256)
 
+    def save(self, folder: Path, *, half: bool = False) -> None:
+        """Writes the encoders into `folder`, as a model; half: as float16. Raises Error where it can't be written."""
+        for role, encoder in self.encoders.items():
+            save_part(folder / role, encoder, half=half)
+        write_pipeline(folder, PipelineFile(parts={role: role for role in self.encoders}, scale=self.scale))
+
+    @property
+    def dim(self) -> int:
+        """How many numbers a vector has."""
+        return int(next(iter(self.encoders.values())).config.dim)
+
     def role_of(self, medium: str | None) -> str:
         """The role of a medium; None: of words. Raises Error where no encoder reads it."""
         for role, encoder in self.encoders.items():
@@ -50,20 +61,23 @@ class Embedder:
         if role not in self.encoders:
             raise Error(f'{self.name} has no encoder for "{role}"; {nearest(role, self.encoders)}')
 
+    def vectors(self, role: str, inputs: list[str] | Padded) -> Tensor:
+        """`[batch, dim]` of what an encoder reads: words, or what its medium prepares."""
+        found: Tensor = self.encoders[role](inputs).vector
+        return found
+
     def embed(self, role: str, values: Sequence[Any]) -> Tensor:
         """`[values, dim]`, of unit norm. Raises Error for a role that the model has not, or no values."""
         self.check_role(role)
         if not len(values):
             raise Error("no values were given to embed; give one or more")
-        encoder = self.encoders[role]
-        spec = encoder.config.reads
+        spec = self.encoders[role].config.reads
         with torch.inference_mode():
             if spec is None:
-                found: Tensor = encoder(list(values)).vector
-                return found.cpu()
+                return self.vectors(role, list(values)).cpu()
             medium = MEDIA[spec.medium]
             vectors = []
             for value in values:
                 target = medium.prepare(value, spec).float()
-                vectors.append(encoder(Padded(target[None], torch.tensor([target.shape[-1]]))).vector)
+                vectors.append(self.vectors(role, Padded(target[None], torch.tensor([target.shape[-1]]))))
         return torch.cat(vectors).cpu()

@@ -10,6 +10,7 @@ from typing import Any, SupportsIndex, overload
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from cymatic.cond import Cond, padded
@@ -18,13 +19,14 @@ from cymatic.encoders import ENCODERS
 from cymatic.encoders.familiarity import Familiarity
 from cymatic.errors import Error, ModelError
 from cymatic.hub.parts import fingerprint, load_part
-from cymatic.hub.pipeline_file import PipelineFile
+from cymatic.hub.pipeline_file import PipelineFile, read_pipeline
 from cymatic.hub.wave_codecs import ANY_CODEC
 from cymatic.latent import Latent
-from cymatic.media import MEDIA
+from cymatic.media import MEDIA, medium_of_value
 from cymatic.media.medium import Medium
 from cymatic.pipelines import editing
 from cymatic.pipelines.asked import AT_ONCE, OnPreview, Prompt, check_count, check_seconds, described
+from cymatic.pipelines.conditioning import By, check_space, condition_of, only, vector_of
 from cymatic.pipelines.embed import Embedder
 from cymatic.pipelines.previews import shown
 from cymatic.pipelines.ranking import Ranking, load_ranker
@@ -63,12 +65,14 @@ class Generator:
         name: str = "unnamed",
         sha256: str = "",
         ranker: Path | None = None,
+        space: Embedder | None = None,
     ) -> None:
         self.encoder, self.prior = encoder.eval(), prior.eval()
         self.codec: Any = None if codec is None else codec.eval()
         self.vocoder: Any = None if vocoder is None else vocoder.eval()
         self.name, self.sha256, self.captions = name, sha256, file.captions
         self.stamp = file.stamp(name, sha256)  # in the info of what it makes
+        self.space = space
         self.defaults = prior.sampling.parse(file.sampling, f"{name}: sampling")
         self._check_fit()
         self.spec = prior.config.reads if codec is None else codec.config.gives
@@ -76,6 +80,8 @@ class Generator:
         self.medium: Medium[Any] = MEDIA[self.gives.medium]
         self.familiarity = Familiarity(file.captions)
         self._ranker = ranker
+        if space is not None:
+            check_space(space, encoder.config, self.medium, name)
 
     @classmethod
     def from_folder(
@@ -90,20 +96,29 @@ class Generator:
             if part not in places:
                 raise ModelError(f"{folder} names no {part}, which something that is made needs; train the model again")
         parts = {part: load_part(places[part], kinds[part]).to(device) for part in kinds if part in places}
+        space, whole = file.space_of(folder), list(places.values())
+        aligned = None
+        if space is not None:  # it decides what is made as much as a part does
+            named = read_pipeline(space)
+            whole += named.places(space).values()
+            aligned = Embedder.from_folder(space, named, device=device, name=f"{folder.name}/{file.space}")
         return cls(
             parts["encoder"], parts["prior"], codec=parts.get("codec"), vocoder=parts.get("vocoder"), file=file,
-            name=name or folder.name, sha256=fingerprint(list(places.values())), ranker=file.ranker_of(folder),
+            name=name or folder.name, sha256=fingerprint(whole), ranker=file.ranker_of(folder),
+            space=aligned,
         )  # fmt: skip
 
     @property
     def has_ranker(self) -> bool:
         """Whether it holds aligned encoders of its own."""
-        return self._ranker is not None
+        return self._ranker is not None or self.space is not None
 
     @cached_property
     def ranker(self) -> Embedder:
-        """The aligned encoders inside the model, read when they are first needed. Raises ModelError where there are
-        none."""
+        """The aligned encoders inside the model, read when they are first needed, or those of its space. Raises
+        ModelError where there are none."""
+        if self._ranker is None and self.space is not None:
+            return self.space
         if self._ranker is None:
             raise ModelError(f"{self.name} has no ranker of its own; give one: ranker=cymatic.load(MODEL)")
         return load_ranker(self._ranker)
@@ -180,6 +195,7 @@ class Generator:
         keep: SupportsIndex | None = None,
         ranker: Embedder | None = None,
         seconds: Number | None = None,
+        by: By | None = None,
         allow_untrained: bool = False,
         on_step: OnStep | None = None,
         on_preview: OnPreview | None = None,
@@ -189,7 +205,8 @@ class Generator:
 
         keep: of the n the best so many, best first, by aligned encoders that were loaded (`ranker`), else by the
         model's own; each has its `score` in its info.
-        seconds: the length, where it has one; otherwise the model chooses. on_step: called between steps with how many
+        seconds: the length, where it has one; otherwise the model chooses. by: `tokens` or `vector`, which the prior
+        then reads of the prompt without the other. on_step: called between steps with how many
         are done and how many there are; what it raises ends the work. on_preview: called likewise, with the values that
         are being made as they stand. settings: of `settings`, such as guidance (how strongly the prompt is followed; 1
         as learned); what is not given is the model's own. Raises PromptError for a prompt that can't be read, Error for
@@ -200,15 +217,20 @@ class Generator:
         if keep is not None:
             spec = self.encoder.config.reads
             given = None if spec is None else spec.medium
+            if self.space is not None and (medium := medium_of_value(prompt)) is not None:
+                given = medium.name
             some = None if n is None else count
-            ranking = Ranking.of(keep, some, ranker or self.ranker, prompt, given, self.medium)
+            chosen = ranker or self.ranker
+            vector = self.vector(prompt) if chosen is self.space else None
+            ranking = Ranking.of(keep, some, chosen, prompt, given, self.medium, vector=vector)
         how = self.sampling(settings)
         lengths, size = (None, None) if seconds is None else self.asked(seconds)
         if on_preview is not None:
             editing.check_verb(self, "preview")
         made: list[Any] = []
         with torch.inference_mode():
-            cond, info = self.condition(prompt), self.info(prompt, how)
+            cond, info = self.condition(prompt, by=by), self.info(prompt, how)
+            info |= {} if by is None else {"by": by}
             for begin in range(0, count, AT_ONCE):
                 seeds = range(seed + begin, seed + min(count, begin + AT_ONCE))
                 found, columns = self.prior.sample(
@@ -247,9 +269,17 @@ class Generator:
             **({"notes": notes} if notes else {}),
         }  # fmt: skip
 
-    def condition(self, prompt: Prompt) -> Cond:
-        """The condition of a prompt. Raises Error for one of another kind than the model was trained with."""
-        return self._conditions([prompt])
+    def condition(self, prompt: Prompt, *, by: By | None = None) -> Cond:
+        """The condition of a prompt; by: its tokens or its vector alone. Raises Error for one of another kind than the
+        model was trained with."""
+        return only(self.name, self._conditions([prompt]), by)
+
+    def vector(self, prompt: Prompt) -> Float[Tensor, " dim"]:
+        """Where words, a value or a vector lie in the model's space, of unit norm. Raises ModelError for a model
+        without a space, Error for what it can't read."""
+        if self.space is None:
+            raise ModelError(f"{self.name} has no space of aligned encoders; train one whose prior has a space")
+        return vector_of(self.name, self.space, prompt)
 
     @torch.inference_mode()
     def decoded(self, found: Tensor, columns: Tensor) -> list[Tensor]:
@@ -316,12 +346,12 @@ class Generator:
 
     def draw(
         self, prompts: Sequence[Prompt], seeds: Sequence[int], guidance: Number | None = None,
-        on_step: OnStep | None = None, allow_untrained: bool = False,
+        on_step: OnStep | None = None, by: By | None = None, allow_untrained: bool = False,
     ) -> list[Tensor]:  # fmt: skip
-        """A target for each prompt and seed, in the domain of `spec`, before any vocoder."""
+        """A target for each prompt and seed, in the domain of `spec`, before any vocoder. by: as `condition` has it."""
         how = self.sampling({"guidance": guidance})
         with torch.inference_mode():
-            cond = self._conditions(prompts)
+            cond = only(self.name, self._conditions(prompts), by)
             found, lengths = self.prior.sample(
                 cond, seeds, on_step=on_step, allow_untrained=allow_untrained, **how.model_dump()
             )
@@ -349,16 +379,7 @@ class Generator:
         return ways
 
     def _conditions(self, prompts: Sequence[Prompt]) -> Cond:
-        spec = self.encoder.config.reads
-        for prompt in prompts:
-            if isinstance(prompt, str) != (spec is None):
-                wanted = "words" if spec is None else MEDIA[spec.medium].nouns
-                raise Error(f"{self.name} is conditioned on {wanted}; give these instead of {described(prompt)!r:.60}")
-        if spec is None:
-            return self.encoder(list(prompts))
-        prepare = MEDIA[spec.medium].prepare
-        read = [one if isinstance(one, Tensor) else prepare(one, spec) for one in prompts]  # a tensor is prepared
-        return self.encoder(padded([one.float() for one in read]))
+        return condition_of(self.name, self.encoder, self.space, prompts)
 
     def _length(self, columns: int) -> int:
         return int(self.codec.length(columns))

@@ -20,6 +20,7 @@ from cymatic.pipelines.embed import Embedder
 @dataclass(frozen=True)
 class Ranking:
     """How the best `keep` are chosen: by `ranker`, which reads the prompt as `given` and what is made as `role`.
+    vector: of the prompt in the ranker's space, where that is known already.
 
     As CLIP chose DALL-E's pictures (Ramesh et al., 2021, arXiv 2102.12092): the score of one is its similarity with the
     prompt, the cosine of their vectors.
@@ -29,11 +30,13 @@ class Ranking:
     ranker: Embedder
     given: str
     role: str
+    vector: Tensor | None = None
 
     @classmethod
     def of(
-        cls, keep: Any, count: int | None, ranker: Embedder, prompt: Prompt, given: str | None, medium: Medium[Any]
-    ) -> Ranking:
+        cls, keep: Any, count: int | None, ranker: Embedder, prompt: Prompt, given: str | None, medium: Medium[Any],
+        *, vector: Tensor | None = None,
+    ) -> Ranking:  # fmt: skip
         """given: the medium of the prompt; None: words. Raises Error for a number that can't be kept of `count`, a
         prompt that is prepared already, and a ranker without an encoder of the prompt or of what is made."""
         try:
@@ -43,9 +46,9 @@ class Ranking:
         if not 1 <= keep <= most:
             of = "only one is made" if count is None else f"{count} are made"
             raise Error(f"{keep} were to be kept and {of}; give n, and a keep from 1 to n")
-        if isinstance(prompt, Tensor):
+        if isinstance(prompt, Tensor) and vector is None:
             raise Error(f"{described(prompt)} can't be read by a ranker; give what they were prepared from instead")
-        return cls(keep, ranker, ranker.role_of(given), ranker.role_of(medium.name))
+        return cls(keep, ranker, ranker.role_of(given), ranker.role_of(medium.name), vector)
 
     def best(self, made: Sequence[Any], prompt: Prompt) -> list[Any]:
         """The best of `made`, best first, each with its `score` in its info; of equal ones the earlier."""
@@ -57,9 +60,8 @@ class Ranking:
 
     def scores(self, made: Sequence[Any], prompt: Prompt) -> list[float]:
         """How similar each is to the prompt, from -1 to 1."""
-        similar: list[float] = (
-            self.ranker.embed(self.role, made) @ self.ranker.embed(self.given, [prompt])[0]
-        ).tolist()
+        asked = self.ranker.embed(self.given, [prompt])[0] if self.vector is None else self.vector
+        similar: list[float] = (self.ranker.embed(self.role, made) @ asked).tolist()
         return similar
 
 

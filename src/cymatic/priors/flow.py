@@ -279,9 +279,7 @@ class FlowPrior(nn.Module):
         return guided(predict, self._condition(cond), both, guidance, interval)
 
     def _condition(self, cond: Cond) -> Given:
-        """The condition's tokens, mask and vector, with the learned null in place of what was dropped."""
-        if cond.tokens is None or cond.vector is None:
-            raise ValueError("a flow prior reads tokens and a vector; this condition lacks one of them")
+        """The condition's tokens, mask and vector, with the learned null in place of what is dropped or missing."""
         return with_null(cond, self.null)
 
     def _clean(

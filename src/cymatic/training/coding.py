@@ -1,4 +1,4 @@
-"""Items as the codes or the latents of a codec, in memory."""
+"""Items as the codes or the latents of a codec, and as vectors in a space, in memory."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cymatic.data.examples import Example
+from cymatic.cond import padded
+from cymatic.data.examples import Example, Reading
 from cymatic.errors import Error
+from cymatic.pipelines.embed import Embedder
+from cymatic.training.stages import SPACE
 
 AT_ONCE = 64  # items encoded side by side
 
@@ -35,6 +38,25 @@ def as_latents(examples: Sequence[Example], codec: Any) -> list[Example]:
     """Each example with its latent as the target."""
     found = _encoded(examples, codec, [0], codec.latent)
     return [replace(example, target=found[i, 0]) for i, example in enumerate(examples)]
+
+
+@torch.no_grad()
+def with_vectors(examples: Sequence[Example], space: Embedder, target: Reading) -> list[Example]:
+    """Each example with the vector of its target in the space as `given[SPACE]`.
+
+    What the encoder reads is the target where it was read by the same spec, else it was read beside it, as its given.
+    """
+    role = space.role_of(target.spec.medium)
+    same = space.encoders[role].config.reads == target.spec
+    found: dict[int, Example] = {}  # an epoch may meet one several times
+    items = list({id(one): one for one in examples}.values())
+    for begin in range(0, len(items), AT_ONCE):
+        some = items[begin : begin + AT_ONCE]
+        inputs = padded([(one.target if same else one.given[target.role]).float() for one in some])
+        for one, vector in zip(some, space.vectors(role, inputs).float().cpu(), strict=True):
+            rest = {name: value for name, value in one.given.items() if same or name != target.role}
+            found[id(one)] = replace(one, given={**rest, SPACE: vector})
+    return [found[id(one)] for one in examples]
 
 
 @torch.no_grad()

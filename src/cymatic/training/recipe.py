@@ -15,7 +15,7 @@ from cymatic.errors import ModelError
 from cymatic.files import IS_LFS_POINTER, is_lfs_pointer
 from cymatic.training.earlier import as_stages
 from cymatic.training.settings import MOST_MINUTES, TrainingSettings, VocoderSettings
-from cymatic.training.stages import STAGES, AnyStage, Stage
+from cymatic.training.stages import SPACE, STAGES, AnyStage, Stage
 
 DEFAULT = "text-to-sound"  # the preset of a recipe that names no stages
 
@@ -40,6 +40,31 @@ class Recipe(Config):
         for name in self.stages:
             if not name.replace("-", "").replace("_", "").isalnum():
                 raise ValueError(f'a stage is called "{name}"; give it a name of letters, digits, - and _')
+        return self
+
+    @model_validator(mode="after")
+    def _spaces_come_first(self) -> Self:
+        names = list(self.stages)
+        for place, (name, stage) in enumerate(self.stages.items()):
+            if stage.task != "prior" or stage.space is None:
+                continue
+            aligned = self.stages.get(stage.space)
+            if aligned is None and SPACE in names:
+                raise ValueError(
+                    f"the space of {name} is copied from {stage.space} into the run's folder {SPACE}, which a stage is "
+                    f"called, too; leave that stage out (--set stages.{SPACE}=null), or call it otherwise"
+                )
+            if aligned is None:
+                continue
+            if aligned.task != "alignment" or names.index(stage.space) > place:
+                raise ValueError(
+                    f'the space of {name} is "{stage.space}", which is no earlier stage of aligned encoders'
+                )
+            if strange := [role for role, part in aligned.parts.items() if part.dim != stage.encoder.dim]:
+                raise ValueError(
+                    f"the {strange[0]} of {stage.space} has dim {aligned.parts[strange[0]].dim}, and the encoder of "
+                    f"{name} {stage.encoder.dim}; give both the same"
+                )
         return self
 
     @property
@@ -82,7 +107,8 @@ class Recipe(Config):
         return self.model_copy(update={"stages": {**self.stages, name: stage}})
 
     def going_on_from(self, model: str | None) -> Recipe:
-        """The recipe as it goes on from a model. Of several stages the first is that model's part then, and left out.
+        """The recipe as it goes on from a model. Of several stages the first is that model's part then, and left out;
+        those that use it take the model's.
 
         Raises ModelError where there is nothing to leave out.
         """
@@ -91,8 +117,7 @@ class Recipe(Config):
             return self.model_copy(update={"stages": {first: stage.going_on_from(model)}})
         if model is None:
             return self
-        (second, later), *rest = others
-        return self.model_copy(update={"stages": {second: later.going_on_from(model), **dict(rest)}})
+        return self.model_copy(update={"stages": {name: stage.instead_of(first, model) for name, stage in others}})
 
 
 def shipped() -> dict[str, Path]:
@@ -186,8 +211,10 @@ STAGE_KEYS = frozenset(key for stage in STAGES for key in stage.model_fields)
 def make_recipe(name: str | Path | None, settings: list[str]) -> Recipe:
     """The validated recipe; unknown keys are refused with the nearest valid name (ModelError)."""
     where = f"recipe {name}" if name is not None else "the settings"
-    values = as_stages(read_recipe(DEFAULT if name is None else name), where)
-    return Recipe.parse(with_settings(values, settings), where)
+    values = with_settings(as_stages(read_recipe(DEFAULT if name is None else name), where), settings)
+    if isinstance(stages := values.get("stages"), dict):  # null leaves one out
+        values["stages"] = {stage: one for stage, one in stages.items() if one is not None}
+    return Recipe.parse(values, where)
 
 
 def write_recipe(recipe: Recipe) -> str:

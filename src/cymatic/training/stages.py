@@ -23,6 +23,8 @@ from cymatic.training.settings import DiscriminatorSettings, ObjectiveSettings, 
 from cymatic.vocoders import TRAINED_VOCODERS
 
 CAPTION = "caption"
+SPACE = "space"  # the folder of a run into which a space is copied
+NAMES_A_STAGE = ("start", "codec", "space")  # keys that may name an earlier stage, or a model
 
 if TYPE_CHECKING:  # the unions are those of the families, whatever they hold
     AutoencoderPart = Any
@@ -49,6 +51,10 @@ class Stage(Config):
     def unused_gradients(self) -> bool:
         """Whether a step may leave some weights without a gradient."""
         return False
+
+    def instead_of(self, earlier: str, model: str) -> Self:
+        """The stage with a model in the place of the earlier stage of that name, wherever it uses it."""
+        return self.model_copy(update={key: model for key, value in self if key in NAMES_A_STAGE and value == earlier})
 
     def going_on_from(self, model: str | None) -> Self:
         """The stage as it goes on from a model; None: from scratch."""
@@ -96,14 +102,16 @@ class PriorStage(Stage):
     """A prior with the encoder of its condition, over what the medium is prepared as, or a codec's codes or latents.
 
     codec: an earlier stage of the recipe, or a model that holds a codec; None: no codec. given: the role that the
-    encoder reads. Of codes alone: levels: how many of a frame's; None: as many as the codec spends by default;
-    variants: each item is encoded so often, moved by less than a column. sampling: what the model does where the user
-    says nothing.
+    encoder reads. space: an earlier stage that aligns encoders, or a model with such: the condition has their vector
+    beside the tokens of `encoder`, of the caption or of the target itself, as a coin says. Of codes alone: levels: how
+    many of a frame's; None: as many as the codec spends by default; variants: each item is encoded so often, moved by
+    less than a column. sampling: what the model does where the user says nothing.
     """
 
     task: Literal["prior"]
     part: PriorPart
     codec: str | None = None
+    space: str | None = None
     encoder: EncoderPart = TextConfig()
     given: str = CAPTION
     levels: int | None = Field(default=None, ge=1, le=64)
@@ -116,6 +124,23 @@ class PriorStage(Stage):
         if self.codec is not None:
             return self if model is None else self.model_copy(update={"codec": model})
         return self.model_copy(update={"start": model})
+
+    @property
+    def unused_gradients(self) -> bool:
+        """Beside a space, what makes the encoder's own vector alone is not learned."""
+        return self.space is not None
+
+    @model_validator(mode="after")
+    def _a_space_is_of_words(self) -> Self:
+        if self.space is None:
+            return self
+        if self.encoder.reads is not None:
+            raise ValueError("a space goes with an encoder of words, and this one reads none; leave one of the two out")
+        if not dict(self.part).get("vector", True):
+            raise ValueError(
+                "a space gives a vector, and this prior reads none; leave space out, or set vector to true"
+            )
+        return self
 
     @model_validator(mode="after")
     def _codes_come_from_a_codec(self) -> Self:

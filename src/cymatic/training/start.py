@@ -20,7 +20,8 @@ from cymatic.errors import ModelError
 from cymatic.hub.parts import CONFIG, load_part
 from cymatic.hub.pipeline_file import read_pipeline
 from cymatic.hub.wave_codecs import load_any_codec
-from cymatic.pipelines.load import find_model, starters
+from cymatic.pipelines.embed import Embedder
+from cymatic.pipelines.load import find_model, load_embedder, starters
 from cymatic.priors import PRIORS
 from cymatic.training.planning import PlanFacts, given, is_given
 from cymatic.training.recipe import Recipe
@@ -183,6 +184,20 @@ def load_codec(name: str) -> Any:
     if not codec.steps_trained:
         raise ModelError(f"the codec of {name} was never trained; leave it out, and one is trained first")
     return codec
+
+
+def load_space(name: str, *, device: str = "cpu") -> Embedder:
+    """The aligned encoders of a model: itself, or the space of its prior. Raises ModelError where there are none."""
+    folder = find_model(name)
+    space = read_pipeline(folder).space_of(folder)
+    return load_embedder(folder if space is None else space, device=device)
+
+
+def check_spaces(recipe: Recipe) -> None:
+    """Raises ModelError where a prior of the recipe is given a space that is not there, before anything is trained."""
+    for stage in recipe.stages.values():
+        if stage.task == "prior" and stage.space is not None and stage.space not in recipe.stages:
+            load_space(stage.space)
 
 
 def vocoder_for(settings: VocoderSettings, spec: Any) -> Any:

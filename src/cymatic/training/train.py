@@ -30,6 +30,7 @@ from cymatic.training.plan import TRIED_FOR, TRIED_SHARE, check_disk, check_plac
 from cymatic.training.recipe import Recipe, parse_recipe, write_recipe
 from cymatic.training.report import for_verdict, report_on
 from cymatic.training.settings import TrainingSettings
+from cymatic.training.start import check_spaces
 from cymatic.training.state import STATE, Progress, has_state, read_progress
 from cymatic.training.stop import stop_on_signal
 
@@ -69,6 +70,8 @@ def train(
         settings = recipe.lasting(name)
         if settings.steps is None and settings.minutes is None:
             raise Error("how long to train is not said; give --minutes or --steps")
+    if not resume:
+        check_spaces(recipe)
     check_place(run)
     check_apart(recipe, run)
     with only_writer(run):

@@ -46,8 +46,9 @@ def build_alignment(context: Context, stage: AlignmentStage) -> Built:
     encoders: dict[str, Any] = {role: ENCODER_OF[type(config)](config) for role, config in parts.items()}
     if stage.start is not None and not context.resumed:
         own = stage.start in context.recipe.stages  # an earlier stage of the run, which left its encoders there
-        take_over(encoders, context.run if own else find_model(stage.start), stage.start)
-    task = AlignmentTask(stage, encoders)
+        take_over(encoders, context.run / stage.start if own else find_model(stage.start), stage.start)
+    # The last stage makes a model of the run; an earlier one leaves its own in a folder, as a space or a start.
+    task = AlignmentTask(stage, encoders, folder="" if context.name == context.recipe.last else context.name)
     settings = stage.training
     batches = Bucketed(data.epoch, settings.batch, mixed(settings.seed, 1), frames=settings.frames, **context.ranks)
     about = (

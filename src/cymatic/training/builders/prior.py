@@ -21,16 +21,18 @@ from cymatic.evaluation.captions import balanced
 from cymatic.evaluation.domain import MELS, Domain
 from cymatic.evaluation.values import targets_of
 from cymatic.hub.parts import CONFIG, load_part, save_part
-from cymatic.hub.pipeline_file import MOST_CAPTIONS, PipelineFile, write_pipeline
+from cymatic.hub.pipeline_file import MOST_CAPTIONS, PIPELINE, PipelineFile, write_pipeline
 from cymatic.hub.wave_codecs import load_any_codec
 from cymatic.latent import TargetFacts
 from cymatic.media import MEDIA
 from cymatic.media.medium import Medium
+from cymatic.pipelines.conditioning import check_space
+from cymatic.pipelines.embed import Embedder
 from cymatic.pipelines.generate import Generator
 from cymatic.priors import PRIORS
 from cymatic.seeds import mixed
 from cymatic.training.built import Built, Context, Known
-from cymatic.training.coding import as_latents, coded
+from cymatic.training.coding import as_latents, coded, with_vectors
 from cymatic.training.pace import Pace
 from cymatic.training.plan import describe_data, parameters
 from cymatic.training.planning import Choice, changed_clips, choices, given, is_given, smaller_batch, with_choices
@@ -38,8 +40,8 @@ from cymatic.training.recipe import Recipe
 from cymatic.training.resumed import kept_of, own_config
 from cymatic.training.shards import Streams, open_streams
 from cymatic.training.sheets import SHOWN, Sheets
-from cymatic.training.stages import PriorStage
-from cymatic.training.start import facts, fitting, load_codec, load_start, shaped, vocoder_for
+from cymatic.training.stages import SPACE, PriorStage
+from cymatic.training.start import facts, fitting, load_codec, load_space, load_start, shaped, vocoder_for
 from cymatic.training.tasks.prior import PriorTask
 
 ENCODER_OF: dict[type, type[nn.Module]] = {encoder.config_class: encoder for encoder in ENCODERS}
@@ -49,8 +51,9 @@ ENCODER = "encoder"  # the folder of a run in which the encoder of its condition
 
 def build_prior(context: Context, stage: PriorStage) -> Built:
     """Raises Error and ModelError as `load_examples`, `open_streams` and the parts do."""
+    space = None if stage.space is None else _space(context, stage.space)
     if stage.codec is None:
-        return _over_targets(context, stage)
+        return _over_targets(context, stage, space)
     own = stage.codec in context.recipe.stages
     kept = context.run / "codec"
     if own:
@@ -61,11 +64,25 @@ def build_prior(context: Context, stage: PriorStage) -> Built:
         codec = load_codec(stage.codec)
     codec.to(context.fabric.device)
     if codec.kept_in_shards and stage.part.over == "codes":
+        if space is not None:
+            raise Error(
+                "codes in shards have no vectors in a space; leave space out, or give a prior over something else"
+            )
         return _over_shards(context, stage, codec, own)
-    return _over_encoded(context, stage, codec, own)
+    return _over_encoded(context, stage, codec, own, space)
 
 
-def _parts(context: Context, stage: PriorStage, facts: TargetFacts, examples: Sequence[Example]) -> PriorTask:
+def _space(context: Context, name: str) -> Embedder:
+    """The aligned encoders of an earlier stage or another model, or those that a resumed run has a copy of."""
+    kept, device = context.run / SPACE, str(context.fabric.device)
+    if name in context.recipe.stages:
+        return load_space(str(context.run / name), device=device)
+    return load_space(str(kept) if context.resumed and (kept / PIPELINE).is_file() else name, device=device)
+
+
+def _parts(
+    context: Context, stage: PriorStage, facts: TargetFacts, examples: Sequence[Example], space: Embedder | None = None
+) -> PriorTask:
     config: Any
     if context.resumed:  # its classes and lengths stay those that its weights have learned
         config = own_config(context.run / ENCODER, ENCODER_OF[type(stage.encoder)], stage.encoder)
@@ -73,10 +90,12 @@ def _parts(context: Context, stage: PriorStage, facts: TargetFacts, examples: Se
         facts = replace(facts, longest=longest)
     else:
         config = stage.encoder.fitted(examples, stage.given)
+    if space is not None:
+        check_space(space, config, MEDIA[facts.spec.medium], context.name)
     torch.manual_seed(mixed(stage.training.seed, 0))  # the initial weights
     encoder: Any = ENCODER_OF[type(config)](config)
     prior: Any = PRIOR_OF[type(stage.part)](stage.part.fitted(replace(facts, cond_dim=config.dim)))
-    return PriorTask(context.name, stage, encoder, prior, kept=ENCODER)
+    return PriorTask(context.name, stage, encoder, prior, kept=ENCODER, space=space)
 
 
 def _known(task: PriorTask, held_out: Sequence[Example]) -> list[Example]:
@@ -93,12 +112,27 @@ def _learnable(context: Context, task: PriorTask, data: Data, targets: Sequence[
     return kept_of(context, data, known)
 
 
-def _givens(stage: PriorStage) -> list[Reading]:
+def _read(context: Context, stage: PriorStage, target: Reading, space: Embedder | None) -> Data:
+    """The data of a stage, with the vectors of what is learned in the space. Raises Error as `load_examples`
+    does, and for a space without an encoder of it."""
     reads = stage.encoder.reads
-    return [] if reads is None else [Reading(stage.given, reads)]
+    givens = [] if reads is None else [Reading(stage.given, reads)]
+    if space is not None:
+        spec = space.encoders[space.role_of(target.spec.medium)].config.reads
+        givens += [] if spec == target.spec else [Reading(target.role, spec)]
+    data = load_examples(
+        context.recipe.data, target, givens, captions=reads is None, strict=context.strict, say=context.say
+    )
+    if space is None:
+        return data
+    if data.spec != target.spec:
+        raise Error("these data were made by another spec than the recipe names, and a space needs that; leave it out")
+    train = with_vectors(data.train, space, target)
+    known = dict(zip(map(id, data.train), train, strict=True))
+    return replace(data, train=train, epoch=[known[id(one)] for one in data.epoch])
 
 
-def _over_targets(context: Context, stage: PriorStage) -> Built:
+def _over_targets(context: Context, stage: PriorStage, space: Embedder | None) -> Built:
     """A prior straight over what the medium is prepared as, such as a mel; what its recipe leaves open is planned."""
     recipe, name = context.recipe, context.name
     start = load_start(stage.start, stage.part) if stage.start is not None and not context.resumed else None
@@ -106,10 +140,8 @@ def _over_targets(context: Context, stage: PriorStage) -> Built:
         recipe = shaped(recipe, name, start)
         stage = recipe.stages[name]  # type: ignore[assignment]
     spec = stage.part.reads
-    data = load_examples(
-        recipe.data, Reading(stage.role or spec.medium, spec, not stage.part.names_its_spec), _givens(stage),
-        captions=stage.encoder.reads is None, strict=context.strict, say=context.say,
-    )  # fmt: skip
+    target = Reading(stage.role or spec.medium, spec, not stage.part.names_its_spec)
+    data = _read(context, stage, target, space)
     chosen: tuple[Choice, ...] = ()
     if not context.resumed:
         could = fitting(recipe, name)
@@ -120,7 +152,7 @@ def _over_targets(context: Context, stage: PriorStage) -> Built:
             start, recipe = could, shaped(recipe, name, could)
         stage = recipe.stages[name]  # type: ignore[assignment]
     longest = max(one.target.shape[-1] for one in data.train)
-    task = _parts(context, stage, TargetFacts(spec=spec, longest=longest), data.train)
+    task = _parts(context, stage, TargetFacts(spec=spec, longest=longest), data.train, space)
     if start is None:
         task.prior.fit_statistics([one.target for one in data.epoch])
     else:
@@ -132,11 +164,12 @@ def _over_targets(context: Context, stage: PriorStage) -> Built:
             f"data.augment changes sounds by gain, shift, filter, mix and pitch, and this prior learns "
             f"{MEDIA[spec.medium].nouns}; leave them out"
         )
-    examples = [*data.epoch, *(at_other_pitches(data, recipe.data, settings.pitch) if settings.pitch else ())]
+    moved = at_other_pitches(data, recipe.data, settings.pitch) if settings.pitch else []
+    examples = [*data.epoch, *(moved if space is None else with_vectors(moved, space, target))]
     built = Built(
         recipe, name, data, task, _batches(context, recipe, examples, spec), _known(task, data.valid),
-        _about(data, task, stage), _complete(context, data, {}), chosen, use_of(MEDIA[spec.medium]),
-        _domain(stage, spec), _sheets(context, stage, data, task),
+        _about(data, task, stage), _complete(context, data, {}, space=space), chosen, use_of(MEDIA[spec.medium]),
+        _domain(stage, spec), _sheets(context, stage, data, task, space=space),
         lambda task: task.prior.take_over(task.prior, longest),
     )  # fmt: skip
     return replace(built, at_pace=_at_pace(context, examples, data, spec))
@@ -182,15 +215,13 @@ def _at_pace(
     return at_pace
 
 
-def _over_encoded(context: Context, stage: PriorStage, codec: Any, own: bool) -> Built:
+def _over_encoded(context: Context, stage: PriorStage, codec: Any, own: bool, space: Embedder | None) -> Built:
     """A prior over the codes or the latents of items in memory. Raises Error for latents that are no grid."""
     latents = stage.part.over == "latents"
     if latents and codec.dim is None:
         raise Error("the latents of this codec are no grid, which this prior is over; give a codec of pictures or mels")
-    data = load_examples(
-        context.recipe.data, Reading(stage.role or codec.config.reads.medium, codec.config.reads), _givens(stage),
-        captions=stage.encoder.reads is None, strict=context.strict, say=context.say,
-    )  # fmt: skip
+    target = Reading(stage.role or codec.config.reads.medium, codec.config.reads)
+    data = _read(context, stage, target, space)
     context.say(f"encoding {len(data.train) + len(data.valid)} items, in {stage.variants} variants each")
     if latents:
         learned, valid = as_latents(data.train, codec), as_latents(data.valid, codec)
@@ -202,12 +233,12 @@ def _over_encoded(context: Context, stage: PriorStage, codec: Any, own: bool) ->
     spec = codec.config.reads
     if latents:
         shape = tuple(learned[0].target.shape)
-        task = _parts(context, stage, TargetFacts(spec, longest=longest, shape=shape), data.train)
+        task = _parts(context, stage, TargetFacts(spec, longest=longest, shape=shape), data.train, space)
         task.prior.fit_statistics([one.target for one in learned])
         line = f"over   latents of {shape[0]} numbers in {shape[1]} x {shape[2]} places"
     else:
         sizes = tuple(codec.sizes[: stage.levels])
-        task = _parts(context, stage, TargetFacts(spec, sizes, longest), data.train)
+        task = _parts(context, stage, TargetFacts(spec, sizes, longest), data.train, space)
         line = f"codes  {max(sizes)} of them, {len(sizes)} in a column, at most {longest} columns"
     data = _learnable(context, task, data, learned)
     epoch = [known[id(one)] for one in data.epoch]
@@ -217,8 +248,8 @@ def _over_encoded(context: Context, stage: PriorStage, codec: Any, own: bool) ->
     batches = Bucketed(epoch, settings.batch, mixed(settings.seed, 1), frames=settings.frames, **context.ranks)
     return Built(
         context.recipe, context.name, data, task, batches, _known(task, valid), (*_about(data, task, stage), line),
-        _complete(context, data, _codec(codec, own)), use=use_of(MEDIA[codec.config.gives.medium]),
-        domain=_domain(stage, codec.config.gives), sheets=_sheets(context, stage, data, task, codec),
+        _complete(context, data, _codec(codec, own), space=space), use=use_of(MEDIA[codec.config.gives.medium]),
+        domain=_domain(stage, codec.config.gives), sheets=_sheets(context, stage, data, task, codec, space),
     )  # fmt: skip
 
 
@@ -256,7 +287,9 @@ def _domain(stage: PriorStage, spec: Any) -> Domain | None:
     return None if spec.waveform else targets_of(MEDIA[spec.medium], spec)
 
 
-def _sheets(context: Context, stage: PriorStage, data: Data, task: PriorTask, codec: Any = None) -> Sheets | None:
+def _sheets(
+    context: Context, stage: PriorStage, data: Data, task: PriorTask, codec: Any = None, space: Embedder | None = None
+) -> Sheets | None:
     """What draws the values that the stage makes as it trains; None of those that are not shown by themselves."""
     spec = stage.part.reads if codec is None else codec.config.gives
     domain, medium = _domain(stage, spec), MEDIA[spec.medium]
@@ -267,9 +300,10 @@ def _sheets(context: Context, stage: PriorStage, data: Data, task: PriorTask, co
     held_out = [one for one in data.valid if task.encoder.knows(one.caption)]
     if (few := SHOWN - len(held_out)) > 0:  # some of what is learned is shown, too
         held_out += [data.train[row] for row in balanced([one.caption for one in data.train], few)]
+    name = context.run.name
     return Sheets(
         held_out, domain, medium,
-        lambda now: Generator(now.encoder, now.prior, codec=codec, file=file, name=context.run.name), context.say,
+        lambda now: Generator(now.encoder, now.prior, codec=codec, file=file, name=name, space=space), context.say,
     )  # fmt: skip
 
 
@@ -292,9 +326,10 @@ def _about(data: Data, task: Any, stage: PriorStage) -> tuple[str, ...]:
 
 
 def _complete(
-    context: Context, data: Known, parts: dict[str, Any], captions: Sequence[str] = ()
+    context: Context, data: Known, parts: dict[str, Any], captions: Sequence[str] = (), space: Embedder | None = None
 ) -> Callable[[Path], None]:
-    """Writes the parts that are there already, the vocoder where mels are made, and what names them all."""
+    """Writes the parts that are there already, the space of another model, the vocoder where mels are made, and what
+    names them all."""
 
     def complete(run: Path) -> None:
         stage: Any = context.stage
@@ -308,8 +343,12 @@ def _complete(
         if (vocoder := vocoder_for(context.recipe.vocoder, spec)) is not None:
             save_part(run / "vocoder", vocoder, half=vocoder.kept_half)
             named["vocoder"] = "vocoder"
+        place = stage.space
+        if space is not None and place not in context.recipe.stages:
+            place = SPACE
+            space.save(run / SPACE)
         known = captions or captions_of(data.train)  # type: ignore[arg-type]
-        file = PipelineFile(parts=named, captions=tuple(known)[:MOST_CAPTIONS], sampling=stage.sampling)
+        file = PipelineFile(parts=named, captions=tuple(known)[:MOST_CAPTIONS], sampling=stage.sampling, space=place)
         write_pipeline(run, file)
 
     return complete

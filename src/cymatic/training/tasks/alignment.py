@@ -28,6 +28,8 @@ MOST_MEASURED = 512  # items, among which each is looked for
 class AlignmentTask(nn.Module):
     """Encoders by role, and the contrastive loss of each pair of roles, as one module with one loss.
 
+    folder: of the run in which the encoders lie, a model of their own; "" is the run itself.
+
     The first role is the target of the batches. Items with the same caption, or of which one role holds the same, count
     as one: neither is pushed away from the other. With `stage.at_once` the items of a batch are encoded so many at a
     time, with the loss and the gradient of the whole.
@@ -38,9 +40,9 @@ class AlignmentTask(nn.Module):
     rounds = 1
     steps: Tensor
 
-    def __init__(self, stage: AlignmentStage, encoders: Mapping[str, nn.Module]) -> None:
+    def __init__(self, stage: AlignmentStage, encoders: Mapping[str, nn.Module], *, folder: str = "") -> None:
         super().__init__()
-        self.stage, self.roles = stage, list(encoders)
+        self.stage, self.roles, self.folder = stage, list(encoders), folder
         self.total_steps: int | None = stage.training.steps
         self.encoders = nn.ModuleDict(encoders)
         self.losses = nn.ModuleDict({"-".join(pair): LOSSES[stage.loss]() for pair in combinations(self.roles, 2)})
@@ -116,18 +118,20 @@ class AlignmentTask(nn.Module):
         return groups_of(self, settings, [])
 
     def save_parts(self, run: Path, steps: int) -> None:
-        """Writes each encoder as it stands into `run`, under its role, and what makes a model of them."""
+        """Writes each encoder as it stands into its folder of `run`, under its role, and what makes a model of them."""
         for role, encoder in self.encoders.items():
-            save_part(run / role, encoder)
+            save_part(run / self.folder / role, encoder)
         self.complete(run)
 
     def complete(self, run: Path) -> None:
-        """Names the encoders in `run`, and the scale of their similarities where there is one: of two encoders."""
+        """Names the encoders in their folder of `run`, and the scale of their similarities where they are two."""
         scales: list[Any] = [loss.scale for loss in self.losses.values()]
         parts = {role: role for role in self.roles}
-        write_pipeline(run, PipelineFile(parts=parts, scale=scales[0].item() if len(scales) == 1 else None))
+        (run / self.folder).mkdir(parents=True, exist_ok=True)
+        file = PipelineFile(parts=parts, scale=scales[0].item() if len(scales) == 1 else None)
+        write_pipeline(run / self.folder, file)
 
     def load_parts(self, run: Path) -> None:
         """Fills each encoder with what `save_parts` wrote into `run`. Raises ModelError where one does not fit."""
         for role, encoder in self.encoders.items():
-            load_weights(encoder, run / role / WEIGHTS)
+            load_weights(encoder, run / self.folder / role / WEIGHTS)

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from cymatic.cond import Cond
 from cymatic.data.batches import Batch, in_order
 from cymatic.data.examples import Example
 from cymatic.hub.parts import WEIGHTS, load_weights, save_part
+from cymatic.pipelines.conditioning import conditioned
+from cymatic.pipelines.embed import Embedder
 from cymatic.seeds import mixed
 from cymatic.training.accumulation import accumulated
 from cymatic.training.muon import groups_of
 from cymatic.training.settings import TrainingSettings
-from cymatic.training.stages import PriorStage
+from cymatic.training.stages import SPACE, PriorStage
 
+OWN = 0.5  # of the items, where the vector is the target's own
 AT_ONCE = 2**14  # codes, which take some 2 GB in a prior of 4 M parameters on their way back
 
 
 class PriorTask(nn.Module):
     """An encoder and a prior as one module whose `forward` is the loss of a batch.
 
-    names: the folders of the run in which encoder and prior are kept. Batches of more codes than `AT_ONCE` go through a
+    names: the folders of the run in which encoder and prior are kept. space: of aligned encoders, which learn nothing
+    here and are no part of the state. With it the vector of an item is that of its caption or, by a coin, its own
+    (`given[SPACE]`), so that whatever lies in the space draws. Batches of more codes than `AT_ONCE` go through a
     few items at a time, with the same gradient.
     """
 
@@ -32,8 +39,12 @@ class PriorTask(nn.Module):
     full_from = 0
     steps: Tensor
 
-    def __init__(self, name: str, stage: PriorStage, encoder: nn.Module, prior: nn.Module, *, kept: str) -> None:
+    def __init__(
+        self, name: str, stage: PriorStage, encoder: nn.Module, prior: nn.Module, *, kept: str,
+        space: Embedder | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
+        self.space = space
         self.name, self.kept, self.stage = name, kept, stage
         self.total_steps: int | None = stage.training.steps
         self.encoder: Any = encoder
@@ -61,11 +72,24 @@ class PriorTask(nn.Module):
         # Dropout inside the network draws from the global generator: other numbers in each process that has a shard.
         torch.manual_seed(mixed(seed, shard.rank) if shard and shard.rank else seed)
         generator = torch.Generator().manual_seed(seed)
-        cond = self.encoder(batch.inputs(self.stage.given))
+        cond = self._condition(batch)
+        if self.space is not None:
+            cond = self._of_either(cond, batch, generator)
         settings = self.stage.training
         cond = cond.drop(settings.condition_dropout, generator, shard, vector=settings.vector_dropout)
         target, lengths = batch.target.to(device), batch.lengths.to(device)
         return self.prior.loss(target, lengths, cond, generator, shard, step=int(self.steps))
+
+    def _condition(self, batch: Batch) -> Cond:
+        return conditioned(self.encoder, self.space, batch.inputs(self.stage.given))
+
+    def _of_either(self, cond: Cond, batch: Batch, generator: torch.Generator) -> Cond:
+        """The condition with the target's own vector in half of the items."""
+        assert cond.vector is not None
+        coins = torch.rand(len(batch) if batch.shard is None else batch.shard.items, generator=generator)
+        own = (coins if batch.shard is None else batch.shard.take(coins)).to(cond.device) < OWN
+        vectors = batch.inputs(SPACE).values.to(cond.device)  # type: ignore[union-attr]
+        return replace(cond, vector=torch.where(own[:, None], vectors, cond.vector))
 
     @torch.no_grad()
     def measure(self, held_out: Sequence[Example], batch: int, frames: int | None = None) -> dict[str, float]:
@@ -80,7 +104,7 @@ class PriorTask(nn.Module):
         device = self.steps.device
         for some in in_order(held_out, batch, frames):
             weight = self.prior.weight_of(some.lengths)
-            cond = self.encoder(some.inputs(self.stage.given))
+            cond = self._condition(some)
             for _ in range(self.rounds):
                 terms = self.prior.loss(some.target.to(device), some.lengths.to(device), cond, generator)
                 for name, value in terms.items():

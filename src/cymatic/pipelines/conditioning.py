@@ -1,0 +1,111 @@
+"""What a prior is conditioned on: what its encoder gives, and a vector of a space of aligned encoders where it has one.
+
+Such a prior reads the tokens of its own encoder of words, and a vector by aligned encoders of words, pictures, ...
+Whatever lies in the space can draw, as by the decoder of DALL-E 2, which reads vectors of CLIP (Ramesh et al., 2022,
+arXiv 2204.06125).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from cymatic.cond import Cond, Padded, padded
+from cymatic.errors import Error, ModelError
+from cymatic.media import MEDIA, medium_of_value
+from cymatic.media.medium import Medium
+from cymatic.pipelines.asked import Prompt, described
+from cymatic.pipelines.embed import Embedder
+
+By = str  # `tokens` or `vector`: one of what a condition has, without the other
+
+
+def check_space(space: Embedder, encoder: Any, medium: Medium[Any], name: str) -> None:
+    """Raises Error for a space that has no encoder of words or of `medium`, or whose vectors are of another width than
+    the tokens of the encoder with this config, and beside an encoder that reads no words. name: of the model."""
+    if encoder.reads is not None:
+        raise ModelError(
+            f"{name} has a space, which goes with an encoder of words, and its encoder reads "
+            f"{MEDIA[encoder.reads.medium].nouns}; leave one of the two out"
+        )
+    for one in (None, medium.name):
+        space.role_of(one)
+    if space.dim != encoder.dim:
+        raise ModelError(
+            f"the vectors of {space.name} are {space.dim} wide and the tokens of the encoder of {name} {encoder.dim}; "
+            f"set encoder.dim to {space.dim}, or give another space"
+        )
+
+
+def conditioned(encoder: Any, space: Embedder | None, inputs: list[str] | Padded) -> Cond:
+    """The condition of what `encoder` reads; of words, where there is a space, with their vector in it, which learns
+    nothing."""
+    cond: Cond = encoder(inputs)
+    if space is None:
+        return cond
+    with torch.no_grad():
+        return replace(cond, vector=space.vectors(space.role_of(None), inputs).float().to(cond.device))
+
+
+def condition_of(name: str, encoder: Any, space: Embedder | None, prompts: Sequence[Prompt]) -> Cond:
+    """The condition of prompts of one kind: words, or what the encoder reads; or what else lies in the space, whose
+    condition is a vector alone. Raises Error for others. name: of the model."""
+    spec = encoder.config.reads
+    words = [isinstance(prompt, str) for prompt in prompts]
+    if space is not None and not any(words):
+        return Cond(vector=torch.stack([vector_of(name, space, prompt) for prompt in prompts]).to(_device(encoder)))
+    for prompt, is_words in zip(prompts, words, strict=True):
+        if is_words != (spec is None):
+            wanted = "words" if spec is None else MEDIA[spec.medium].nouns
+            raise Error(f"{name} is conditioned on {wanted}; give these instead of {described(prompt)!r:.60}")
+    if spec is None:
+        return conditioned(encoder, space, list(prompts))
+    prepare = MEDIA[spec.medium].prepare
+    read = [one if isinstance(one, Tensor) else prepare(one, spec) for one in prompts]  # a tensor is prepared
+    return conditioned(encoder, space, padded([one.float() for one in read]))
+
+
+def vector_of(name: str, space: Embedder, prompt: Prompt) -> Float[Tensor, " dim"]:
+    """Where a prompt lies in the space: words, a value of a medium that it reads, or a vector of it already. Of unit
+    norm, on the CPU. Raises Error for anything else. name: of the model."""
+    medium = medium_of_value(prompt)
+    if isinstance(prompt, str) or medium is not None:
+        return normalize(space.embed(space.role_of(None if medium is None else medium.name), [prompt])[0], dim=0)
+    try:
+        vector = torch.as_tensor(prompt, dtype=torch.float32).detach().cpu()
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        vector = torch.empty(0)
+    if vector.shape != (space.dim,) or not vector.isfinite().all() or not vector.any():
+        nouns = [
+            MEDIA[one.config.reads.medium].nouns for one in space.encoders.values() if one.config.reads is not None
+        ]
+        raise Error(
+            f"{described(prompt)!r:.60} came, and {name} reads words, {', '.join(nouns)}, and vectors of {space.dim} "
+            "finite numbers, not all of them 0; give one of these"
+        )
+    return normalize(vector, dim=0)
+
+
+def only(name: str, cond: Cond, by: By | None) -> Cond:
+    """The tokens or the vector of a condition, without the other; None: both. Raises Error where it lacks that one."""
+    if by is None:
+        return cond
+    if by not in ("tokens", "vector"):
+        raise Error(f"by is {by!r:.40}; give tokens or vector, or leave it out for both")
+    found = replace(cond, tokens=None, mask=None) if by == "vector" and cond.vector is not None else None
+    if by == "tokens" and cond.tokens is not None:
+        found = replace(cond, vector=None)
+    if found is None:
+        raise Error(f"what {name} is asked with has no {by}; leave by out, or ask with words")
+    return found
+
+
+def _device(encoder: Any) -> torch.device:
+    device: torch.device = next(encoder.parameters()).device
+    return device
