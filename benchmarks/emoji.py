@@ -271,25 +271,30 @@ def distance(pack: Pack, made: Sequence[tuple[Picture, str]]) -> dict[str, float
 
 @app.command()
 def codec(model: str, pack: Path) -> None:
-    """PSNR inside the alpha mask of the untoned pictures of `valid`, and the codes in use over all that was trained on."""
-    held, made_by = Pack(pack), cymatic.load(model)
+    """PSNR inside the alpha mask of the untoned pictures of `valid`, and the codes in use over what was trained on."""
+    held, network = Pack(pack), cymatic.load(model).codec  # type: ignore[union-attr]
+    spec: PictureSpec = network.config.gives
     rows = [row for row in held.rows if row["split"] == "valid" and not row.get("base")]
-    spec: PictureSpec = made_by.codec.config.gives  # type: ignore[union-attr]
+
+    def encoded(row: Row) -> tuple[torch.Tensor, Any]:
+        wanted = PICTURE.prepare(held.picture(row), spec)[None].float()
+        return wanted[0, :3], network.encode(wanted)
+
     found = []
     with torch.inference_mode():
         for row in rows:
-            picture = held.picture(row)
-            wanted = PICTURE.prepare(picture, spec)[:3]
-            again = made_by.codec.decode(made_by.codec.encode(PICTURE.prepare(picture, spec)[None].float()))[0, :3]  # type: ignore[union-attr]
-            mask = torch.from_numpy(picture.square(spec.size).pixels[..., 3] > 0)
-            error = (again - wanted).square()[:, mask].mean()
+            wanted, latent = encoded(row)
+            inside = torch.from_numpy(held.picture(row).square(spec.size).pixels[..., 3] > 0)
+            error = (network.decode(latent)[0, :3] - wanted).square()[:, inside].mean()
             found.append(float(-10 * torch.log10(error.clamp_min(1e-10))))
-        typer.echo(f"PSNR inside the mask of {len(rows)} pictures: {np.mean(found):.2f} dB, median {np.median(found):.2f}")
-        if sizes := made_by.codec.sizes:  # type: ignore[union-attr]
-            used: set[int] = set()
-            for row in held.trained:
-                used.update(made_by.codec.encode(PICTURE.prepare(held.picture(row), spec)[None].float()).codes.flatten().tolist())  # type: ignore[union-attr]
-            typer.echo(f"codes in use over {len(held.trained)} pictures: {len(used)} of {sizes[0]} ({len(used) / sizes[0]:.1%})")
+        middle = f"{np.mean(found):.2f} dB, median {np.median(found):.2f}"
+        typer.echo(f"PSNR inside the mask of {len(rows)} pictures: {middle}")
+        if network.sizes:
+            used = {code for row in held.trained for code in encoded(row)[1].codes.flatten().tolist()}
+            size = network.sizes[0]
+            typer.echo(
+                f"in use over {len(held.trained)} pictures: {len(used)} of {size} codes ({len(used) / size:.1%})"
+            )
 
 
 @app.command("recall")

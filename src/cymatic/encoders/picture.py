@@ -61,7 +61,7 @@ class PictureConfig(Config):
 
 
 class PictureEncoder(nn.Module):
-    """Pictures `[batch, channels, size, size]` in 0..1 -> `Cond(tokens [batch, places, dim], mask, vector [batch, dim])`.
+    """Pictures `[batch, channels, size, size]` in 0..1 -> `Cond`: tokens `[batch, places, dim]`, vector `[batch, dim]`.
 
     A vision transformer (Dosovitskiy et al., 2020, arXiv 2010.11929) whose patches are the places of a convolutional
     stem, which small data need (Xiao et al., 2021, arXiv 2106.14881). Half of each head's numbers are rotated by the

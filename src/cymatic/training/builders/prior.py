@@ -91,7 +91,8 @@ def _parts(
     else:
         config = stage.encoder.fitted(examples, stage.given)
     if space is not None:
-        check_space(space, config, MEDIA[facts.spec.medium], context.name)
+        spec: Any = facts.spec
+        check_space(space, config, MEDIA[spec.medium], context.name)
     torch.manual_seed(mixed(stage.training.seed, 0))  # the initial weights
     encoder: Any = ENCODER_OF[type(config)](config)
     prior: Any = PRIOR_OF[type(stage.part)](stage.part.fitted(replace(facts, cond_dim=config.dim)))
