@@ -160,7 +160,7 @@ stages:
   prior:
     task: prior
     codec: codec
-    part: {kind: gpt, width: 32, depth: 1, heads: 2, end: false}
+    part: {kind: gpt, width: 32, depth: 1, heads: 2, order: row-major, end: false}
     encoder: {kind: text, dim: 16}
     training: {steps: 60, batch: 8, learning_rate: 3.0e-3, warmup: 5, checkpoint_steps: 30}
 """

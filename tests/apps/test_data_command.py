@@ -127,7 +127,7 @@ def test_a_folder_that_changed_is_told_when_a_run_goes_on(cli, tmp_path):
     assert "have changed" not in cli("train", "--resume", "-o", "run").err
     tone(300, 0.5).write(root / "new.wav")
     ran = cli("train", "--resume", "-o", "run")
-    assert ran.code == 0 and "note   the clips have changed since this run began with " in ran.err
+    assert ran.code == 0 and "note   the items have changed since this run began with " in ran.err
 
 
 def test_inspect_knows_pictures(cli, tmp_path):

@@ -39,8 +39,10 @@ def test_a_sound_through_a_codec_and_back(cli, codec_folder, tmp_path):
         (["a.wav", "-o", "b.png"], "b.png has an unknown extension|a.wav is a sound, and .* codes pictures"),
         (["a.wav", "-o", "b.wav"], "a.wav is a sound, and .* codes pictures; give it one of these"),
         (["a.png", "-o", "a.png"], "a.png is what is read, and it would be lost"),
-        (["a.png", "-o", "b.gif"], 'unknown extension ".gif"; use one of .bmp'),
+        (["a.png", "-o", "b.gif"], 'unknown extension ".gif"; use one of .png'),
         (["none.png", "-o", "b.png"], "none.png does not exist"),
+        (["none.png", "-o", "b.wav"], "none.png does not exist; give the path of a picture or a sound"),
+        (["none.wav", "-o", "b.wav"], "none.wav does not exist"),
         (["cut.png", "-o", "b.png"], "cut.png is damaged or cut short"),
     ],
 )

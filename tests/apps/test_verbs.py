@@ -2,11 +2,13 @@
 
 from typing import get_args, get_type_hints
 
+import numpy as np
 import pytest
 import typer
-from tests.helpers import tone
+from tests.helpers import shape, tone
 
 from cymatic.apps.cli import app, run
+from cymatic.media.picture import Picture
 from cymatic.media.sound import Sound
 
 
@@ -23,13 +25,65 @@ def test_extend_writes_numbered_sounds(tiny_codes_run, audio, tmp_path, capsys):
     assert "out-2.wav" in capsys.readouterr().out
 
 
-def test_a_model_without_codes_says_what_to_do(tiny_run, audio, tmp_path, capsys):
-    for verb in (["extend", str(audio)], ["vary", str(audio)], ["blend", str(audio), str(audio)]):
-        assert run([*verb, "-o", str(tmp_path / "out.wav"), "--model", str(tiny_run)]) == 2
-        error = capsys.readouterr().err
-        assert f"can't {verb[0]}, for it makes sounds without codes" in error
-        assert len(error.splitlines()) == 1
+@pytest.mark.parametrize(
+    ("verb", "said"),
+    [
+        (["extend"], "has no codes, for its prior makes sounds directly; use another"),
+        (["vary"], "can't vary, for its prior (flow) has no way to; use a model whose prior is of the kind"),
+        (["blend", "a.wav"], "can't blend, for its prior (flow) has no latent; train one with"),
+    ],
+)
+def test_a_model_without_codes_says_what_to_do(tiny_run, audio, tmp_path, capsys, monkeypatch, verb, said):
+    monkeypatch.chdir(tmp_path)
+    assert run([*verb, "a.wav", "-o", "out.wav", "--model", str(tiny_run)]) == 2
+    error = capsys.readouterr().err
+    assert said in error and len(error.splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
+
+
+@pytest.fixture
+def picture(tmp_path):
+    shape("red square", seed=1).write(tmp_path / "a.png")
+    return tmp_path / "a.png"
+
+
+def test_extend_keeps_the_upper_rows_of_a_picture(tiny_pictures_run, picture, tmp_path, capsys):
+    given = ["extend", str(picture), "--model", str(tiny_pictures_run), "--prompt", "red square", "--seed", "3"]
+    assert run([*given, "-o", str(tmp_path / "out.png"), "-n", "2", "--keep", "0.75"]) == 0
+    assert f"{tmp_path / 'out-2.png'}  16 x 16" in capsys.readouterr().out
+    value, *made = (Picture.read(tmp_path / name) for name in ("a.png", "out-1.png", "out-2.png"))
+    assert [one.info["seed"] for one in made] == [3, 4]
+    assert {one.info["extends"] for one in made} == {"0.75 of the height"}
+    assert {one.info["prompt"] for one in made} == {"red square"}
+    for one in made:
+        np.testing.assert_array_equal(one.pixels[:12], value.pixels[:12])
+        assert np.abs(one.pixels[12:] - value.pixels[12:]).max() > 0.01
+    assert np.abs(made[0].pixels - made[1].pixels).max() > 0
+    assert run([*given, "-o", str(tmp_path / "half.png")]) == 0
+    assert Picture.read(tmp_path / "half.png").info["extends"] == "0.5 of the height"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--keep=1"], "1 of the height is to be kept; this model makes pictures in 4 rows and keeps 0.25 to 0.75"),
+        (["--keep=0"], "give --keep in that range"),
+        (["--keep=nan"], "give --keep in that range"),
+        (["--keep=inf"], "give --keep in that range"),
+        (["--seconds=1"], "have no length in time; leave seconds out"),
+    ],
+)
+def test_what_no_extension_of_a_picture_has(refuses, tiny_pictures_run, picture, options, said):
+    assert said in refuses("extend", picture, "-o", "out.png", "--model", tiny_pictures_run, *options)
+
+
+def test_a_file_of_another_medium_is_named(refuses, tiny_pictures_run, tiny_codes_run, picture, audio):
+    for verb in ("extend", "vary"):
+        said = refuses(verb, audio, "-o", "out.wav", "--model", tiny_pictures_run)
+        assert f"a.wav is a sound, and {tiny_pictures_run} makes pictures; give it one of these" in said
+        assert "a.png is a picture" in refuses(verb, picture, "-o", "out.png", "--model", tiny_codes_run)
+    assert 'unknown extension ".wav"' in refuses("extend", picture, "-o", "out.wav", "--model", tiny_pictures_run)
+    assert "nope.png does not exist" in refuses("extend", "nope.png", "-o", "o.png", "--model", tiny_pictures_run)
 
 
 def test_a_gpt_without_a_latent_can_not_blend(tiny_codes_run, audio, tmp_path, capsys):

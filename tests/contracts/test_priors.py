@@ -111,9 +111,11 @@ ROWS = {
 OVER_CODES = {name: row for name, row in ROWS.items() if row.prior.config.over == "codes"}
 SEQUENTIAL = {name: row for name, row in OVER_CODES.items() if not isinstance(row.prior, MaskedPrior)}
 OF_ANY_LENGTH = {name: row for name, row in ROWS.items() if row.lengths[0] != row.lengths[1]}
+PREVIEWED = {name: row for name, row in ROWS.items() if "preview" in row.prior.verbs}
 every_prior = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 every_code_prior = pytest.mark.parametrize("row", OVER_CODES.values(), ids=OVER_CODES)
 every_sequential_prior = pytest.mark.parametrize("row", SEQUENTIAL.values(), ids=SEQUENTIAL)
+every_preview = pytest.mark.parametrize("row", PREVIEWED.values(), ids=PREVIEWED)
 every_prior_of_any_length = pytest.mark.parametrize("row", OF_ANY_LENGTH.values(), ids=OF_ANY_LENGTH)
 
 
@@ -289,6 +291,38 @@ def test_steps_are_told_and_what_a_listener_raises_ends_them(row):
     with pytest.raises(Cancelled, match="nobody waits"):
         row.sample(cond, [1, 2, 3], lengths=lengths, on_step=cancel)
     assert told == [(1, total)]
+
+
+@every_preview
+@torch.inference_mode()
+def test_estimates_end_in_the_result_and_change_nothing(row):
+    told: list[Any] = []
+    cond, seeds = conds([2, 5, 3]), [1, 2, 3]
+    made, lengths = row.sample(cond, seeds, on_estimate=lambda *one: told.append(one))
+    again, _ = row.sample(cond, seeds)
+    assert torch.equal(made, again)
+    total = told[0][1]
+    assert [one[:2] for one in told] == [(done, total) for done in range(1, len(told) + 1)]
+    assert len(told) == total or (lengths < total).all(), "an end may come sooner"
+    for _, _, found, columns in told:
+        assert len(found) == len(columns) == 3 and bool((columns <= lengths).all())
+    if row.prior.config.over == "codes":
+        assert torch.equal(told[-1][2], made) and torch.equal(told[-1][3], lengths)
+
+
+@every_sequential_prior
+@torch.inference_mode()
+def test_an_estimate_of_codes_is_what_is_made_so_far(row):
+    told: list[Any] = []
+    cond, seeds, rows = conds([2, 5, 3]), [1, 2, 3], row.lengths == WHOLE
+    made, lengths = row.sample(cond, seeds, on_estimate=lambda *one: told.append(one))
+    for done, _, found, columns in told:
+        assert torch.equal(found, made[:, :done] if rows else made[:, :, :done])
+        assert torch.equal(columns, lengths if rows else lengths.clamp_max(done))
+    told.clear()
+    start = made[:, :1] if rows else made[:, :, :1]
+    row.sample(cond, seeds, start=start, on_estimate=lambda *one: told.append(one))
+    assert told[0][0] == 1 and told[0][2].shape[1 if rows else 2] == 2, "what is begun is counted on from"
 
 
 @every_prior_of_any_length

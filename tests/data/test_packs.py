@@ -185,7 +185,7 @@ def test_a_fingerprint_tells_what_a_run_was_trained_on(base, tmp_path):
     assert changes() == [], "the same content under the same caption"
     tone(700).write(base / "second/seven.wav")
     assert changes() == [
-        "the clips have changed since this run began with 2 clips to train on and 0 held out; it goes on with the 3 "
+        "the items have changed since this run began with 2 items to train on and 0 held out; it goes on with the 3 "
         "and 0 that are there now"
     ]
     (run / "data.json").write_text("[")

@@ -119,5 +119,5 @@ def test_identical_pictures_count_as_one_among_neighbours():
     assert found is not None and once is not None
     assert found.real == pytest.approx(once.real) and found.real > 0
     held = np.concatenate([apart[:5], draws.normal(size=(5, 8))])  # five of ten are trained on, too
-    found = neighbours(made, captions[:40], held, captions[:10], copied, captions)
-    assert found is not None and found.of == "5 clips held out" and found.real > 0
+    found = neighbours(made, captions[:40], held, captions[:10], copied, captions, nouns="pictures")
+    assert found is not None and found.of == "5 pictures held out" and found.real > 0

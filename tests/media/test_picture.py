@@ -181,6 +181,22 @@ def test_parts_read_the_middle_square_on_a_background():
     np.testing.assert_allclose(clear[:, 0, 0], [1, 0, 0], atol=1e-3)
 
 
+@pytest.mark.parametrize("grey", [0.0, 0.5, 1.0])
+def test_a_shape_of_any_colour_on_a_clear_background_is_no_blank(tmp_path, grey):
+    pixels = np.zeros((8, 8, 4))
+    pixels[2:6, 2:6] = (grey, grey, grey, 1)
+    facts = PICTURE.facts(Picture(pixels).write(tmp_path / "a.png"))
+    assert not facts.empty and facts.problems == ()
+
+
+def test_the_same_colour_under_any_alpha_is_blank_where_all_of_it_is(tmp_path):
+    pixels = np.ones((8, 8, 4))
+    pixels[..., 3] = 0.5
+    assert PICTURE.facts(Picture(pixels).write(tmp_path / "a.png")).empty
+    pixels[4:, :, 3] = 0.6
+    assert not PICTURE.facts(Picture(pixels).write(tmp_path / "b.png")).empty
+
+
 def test_a_clear_picture_is_blank_and_a_faint_one_doubtful(tmp_path):
     for name, pixels, empty, doubts in (
         ("clear", np.concatenate([np.random.default_rng(0).random((4, 4, 3)), np.zeros((4, 4, 1))], 2), True, 0),

@@ -74,10 +74,22 @@ def test_a_model_without_a_latent_says_so(model):
 
 
 def test_a_model_without_a_flow_over_grids_says_what_has_one(model):
-    with pytest.raises(ModelError, match=r"can't preview, for its prior .*grid-flow"):
-        model("low tone", on_preview=print)
     with pytest.raises(ModelError, match=r"can't inpaint, for its prior .*grid-flow"):
         model.inpaint(SOUND, SOUND)
+
+
+@pytest.mark.parametrize("which", ["model", "latent_model"])
+def test_a_preview_is_the_sound_as_far_as_it_is_made(request, which):
+    one, shown = request.getfixturevalue(which), []
+    made = one("low tone", n=2, seed=3, on_preview=lambda *told: shown.append(told))
+    assert [told[0] for told in shown] == list(range(1, len(shown) + 1)) and len(shown) > 2
+    seconds = [told[2][0].seconds for told in shown]
+    assert seconds == sorted(seconds) and seconds[0] < seconds[-1]
+    again = one("low tone", n=2, seed=3)
+    for last, whole, alone in zip(shown[-1][2], made, again, strict=True):
+        np.testing.assert_array_equal(last.samples, whole.samples)
+        np.testing.assert_array_equal(whole.samples, alone.samples)
+        assert last.info == whole.info
 
 
 def test_blends_walk_from_one_sound_to_another(latent_model):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from tests.helpers import quiet
 
 import cymatic
@@ -77,7 +78,7 @@ def test_maskgit_draws_a_part_anew_varies_and_shows_what_it_expects(runs: dict[s
     mask = np.zeros((32, 32, 3), dtype=np.float32)
     mask[8:24, 8:24] = 1
     (made,) = model.inpaint(value, Picture(mask), prompt="a red square", seed=2)
-    np.testing.assert_allclose(made.pixels[mask == 0], value.pixels[mask == 0], atol=1e-3)
+    assert np.array_equal(made.pixels[mask == 0], value.pixels[mask == 0])
     assert np.abs(made.pixels - value.pixels).max() > 1e-3
     assert len(model.vary(value, n=2, amount=0.5)) == 2
     model("a red square", steps=3, on_preview=lambda done, steps, values: shown.append((done, steps, values[0])))
@@ -85,6 +86,42 @@ def test_maskgit_draws_a_part_anew_varies_and_shows_what_it_expects(runs: dict[s
     assert all(isinstance(one[2], Picture) for one in shown)
     with pytest.raises(ModelError, match=r"can't inpaint.*of the kind"):
         cymatic.load(runs["dalle-mini"]).inpaint(value, Picture(mask))
+
+
+@every_recipe
+def test_the_last_preview_is_the_picture(runs: dict[str, Path], name: str) -> None:
+    model, shown = cymatic.load(runs[name]), []
+    made = model("a red square", n=2, seed=1, on_preview=lambda *told: shown.append(told))
+    again = model("a red square", n=2, seed=1)
+    for last, whole, alone in zip(shown[-1][2], made, again, strict=True):
+        np.testing.assert_array_equal(last.pixels, whole.pixels)
+        np.testing.assert_array_equal(whole.pixels, alone.pixels)
+        assert last.info == whole.info
+
+
+def test_below_what_is_made_a_preview_shows_the_background(runs: dict[str, Path]) -> None:
+    model, shown = cymatic.load(runs["dalle-mini"]), []
+    model("a red square", seed=1, on_preview=lambda *told: shown.append(told))
+    assert [told[:2] for told in shown] == [(row, 8) for row in range(1, 9)]
+    assert all((told[2][0].pixels[4 * told[0] :] == 1).all() for told in shown), "a row of codes is four pixels high"
+    assert not (shown[3][2][0].pixels[:16] == 1).all()
+
+
+@pytest.mark.parametrize("name", ["dalle-mini"])
+def test_sheets_at_checkpoints_change_nothing(
+    runs: dict[str, Path], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("cymatic.training.sheets.SHARE", 1000.0)
+    assert train(recipe(name, folder), tmp_path / "run", say=quiet).finished
+    sheets = {path.name: Image.open(path) for path in (tmp_path / "run/sheets").iterdir()}
+    assert sorted(sheets) == ["step-3.png", "step-6.png"], "at the checkpoints of the prior"
+    pixels = [np.asarray(sheet).astype(int) for sheet in sheets.values()]
+    high = pixels[0].shape[0] // 2
+    assert np.array_equal(pixels[0][:high], pixels[1][:high]), "the same real ones, below which are those made"
+    assert not np.array_equal(pixels[0][high:], pixels[1][high:])
+    for part in ("encoder", "prior"):
+        weights = [(run / part / "model.safetensors").read_bytes() for run in (runs[name], tmp_path / "run")]
+        assert weights[0] == weights[1]
 
 
 @every_recipe

@@ -138,7 +138,7 @@ def test_what_an_evaluation_asks(either: Any) -> None:
     loss = either.loss([either.target(value)] * 2, ["a blue square"] * 2, seed=0)
     assert np.isfinite(loss) and loss == either.loss([either.target(value)] * 2, ["a blue square"] * 2, seed=0)
     with pytest.raises(ModelError, match="has no codes"):
-        either.extend(value)
+        either.codes_of(value)
 
 
 def test_through_the_codec_and_back(model: Any) -> None:
@@ -157,7 +157,7 @@ def test_a_mask_keeps_pixels_exactly_and_redraws_the_white(either: Any) -> None:
         mask.mean(), abs=1e-4
     )
     for one in made:
-        assert np.array_equal(one.pixels[mask == 0], either.target(value).numpy().transpose(1, 2, 0)[mask == 0])
+        assert np.array_equal(one.pixels[mask == 0], value.pixels[mask == 0])
         assert np.abs(one.pixels - value.pixels)[mask == 1].max() > 1e-3
     assert np.abs(made[0].pixels - made[1].pixels)[mask == 1].max() > 1e-3
     (soft,) = either.inpaint(value, Picture(0.5 * mask), prompt="a red square", seed=5)
@@ -166,6 +166,16 @@ def test_a_mask_keeps_pixels_exactly_and_redraws_the_white(either: Any) -> None:
         either.inpaint(value, Picture(np.zeros((32, 32))))
     with pytest.raises(Error, match="the mask is 16 x 32 and the picture 32 x 32"):
         either.inpaint(value, Picture(np.ones((32, 16))))
+
+
+def test_an_extension_keeps_the_upper_part(either: Any) -> None:
+    value = square("blue", 3)
+    made = either.extend(value, keep=0.25, prompt="a red square", n=2, seed=5)
+    assert [one.info["seed"] for one in made] == [5, 6] and made[0].info["extends"] == "0.25 of the height"
+    for one in made:
+        assert np.array_equal(one.pixels[:8], value.pixels[:8])
+        assert np.abs(one.pixels - value.pixels)[8:].max() > 1e-3
+    assert np.abs(made[0].pixels - made[1].pixels).max() > 1e-3
 
 
 def test_variations_of_a_picture(either: Any) -> None:

@@ -58,7 +58,7 @@ def test_data_that_were_moved_are_found_where_the_user_says(folder, tmp_path):
         read_run(run)
     said = resumed(run, tmp_path / "elsewhere")
     assert (
-        f"the clips are read from {tmp_path / 'elsewhere'} now, and no longer from {folder}, and they are the" in said
+        f"the items are read from {tmp_path / 'elsewhere'} now, and no longer from {folder}, and they are the" in said
     )
     assert "have changed" not in said
     assert weights(run) == weights(whole)
@@ -80,7 +80,7 @@ def test_other_data_in_another_place_are_said_to_be_others(folder, tmp_path):
     other = tone_folder(tmp_path / "other", takes=6)
     said = resumed(run, other)
     assert "read from" in said and "they are the same" not in said
-    assert "the clips have changed since this run began with" in said
+    assert "the items have changed since this run began with" in said
 
 
 def test_losses_of_other_clips_are_no_measure(folder, tmp_path):
@@ -123,7 +123,7 @@ def test_a_finished_run_stays_as_it_is(folder, tmp_path):
     train(tiny_recipe(folder, *STEPS), tmp_path / "run", say=quiet)
     before = weights(tmp_path / "run")
     tone(500).write(folder / "middle-tone_1.wav")
-    assert "it is finished and stays as it is; to learn these clips, too: cymatic train" in resumed(tmp_path / "run")
+    assert "it is finished and stays as it is; to learn these items, too: cymatic train" in resumed(tmp_path / "run")
     assert weights(tmp_path / "run") == before
     assert cymatic.load(tmp_path / "run").captions == ("high tone", "low tone")
 
@@ -133,7 +133,7 @@ def test_classes_of_a_run_stand_and_others_are_named(folder, tmp_path):
     for take in range(1, 4):
         tone(500 + take, seed=take).write(folder / f"middle-tone_{take}.wav")
     said = resumed(run)
-    assert "clips are left out, for they are longer than any, or of another class" in said and "(middle tone)" in said
+    assert "items are left out, for they are longer than any, or of another class" in said and "(middle tone)" in said
     assert cymatic.load(run).captions == ("high tone", "low tone")
     for path in folder.glob("low*"):
         path.unlink()

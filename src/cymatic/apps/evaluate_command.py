@@ -104,7 +104,7 @@ def _evaluate(
         if sounds:
             check_rate(given.rate, classifier.name, model)
         check_labels(given, classifier.name, corpus)
-    say(f"{len(corpus.train)} clips trained on and {len(corpus.valid)} held out, of {', '.join(corpus.names)}")
+    say(f"{len(corpus.train)} {domain.nouns} trained on and {len(corpus.valid)} held out, of {', '.join(corpus.names)}")
     why = None
     origin = "given with --classifier"
     recogniser: Any = given
@@ -133,7 +133,7 @@ def _evaluate(
             origin = f"trained for this report on {len(corpus.train)} training pictures, {steps} steps"
         elif given is None:
             recogniser = Probe(corpus.train, domain, corpus.valid.captions)
-            origin = f"a probe of {domain.name}s, from {len(corpus.train)} training clips"
+            origin = f"a probe of {domain.name}s, from {len(corpus.train)} training {domain.nouns}"
     except Error as error:
         why = str(error)
     output.mkdir(parents=True, exist_ok=True)

@@ -21,10 +21,12 @@ def reconstruct(source: Source, output: Output, model: Model, device: Device = "
     from cymatic.files import check_output
     from cymatic.media import medium_of
 
+    if not source.exists():
+        raise FileNotFoundError(f"{source} does not exist; give the path of a picture or a sound")
     check_not_source(output, source)
     given = medium_of(source)
     if given is not None:
-        check_output(output, [suffix for suffix in sorted(given.suffixes) if suffix not in READ_ONLY])
+        check_output(output, given.writes)
     from cymatic.pipelines.load import load
 
     make: Any = load(model, device=device)
@@ -32,16 +34,13 @@ def reconstruct(source: Source, output: Output, model: Model, device: Device = "
         raise ModelError(f"{model} has no codec, so nothing can go through it and back; give a model that has one")
     if given is not None and given is not make.medium:
         raise Error(f"{source} is a {given.noun}, and {model} codes {make.medium.nouns}; give it one of these")
-    check_output(output, [suffix for suffix in sorted(make.medium.suffixes) if suffix not in READ_ONLY])
+    check_output(output, make.medium.writes)
     value = make.medium.read(source)
     again = list(make.reconstructions(value).values())
     if not again:
         raise ModelError(f"{model} gives {make.medium.nouns} only through a vocoder, and has none; give a whole model")
     written = make.medium.write(again[-1], output)
     print(printable("  ".join([str(written), ", ".join(_losses(make, value, again[-1]))])))
-
-
-READ_ONLY = {".gif"}  # suffixes of files that are read and never written
 
 
 def _losses(make: Any, value: Any, again: Any) -> list[str]:

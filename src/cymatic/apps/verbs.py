@@ -1,34 +1,41 @@
-"""Sounds from sounds: `cymatic extend`, `cymatic vary`, `cymatic blend`. A verb works where the model can do it."""
+"""Sounds from sounds, pictures from pictures: `cymatic extend`, `cymatic vary`, `cymatic blend`.
+
+A verb works where the model can do it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cymatic.apps.progress import ProgressBar, by_items
-from cymatic.apps.terminal import say_notes
+from cymatic.apps.terminal import printable, say_notes
 
 if TYPE_CHECKING:
-    from cymatic.media.sound import Sound
+    from cymatic.media.medium import Medium
 
-Audio = Annotated[Path, typer.Argument(help="A sound file.", show_default=False, readable=False)]
+Source = Annotated[Path, typer.Argument(help="A sound or a picture.", show_default=False, readable=False)]
 Output = Annotated[
-    Path, typer.Option("--output", "-o", help="Sound file to write; several are written as out-1.wav, out-2.wav, ...")
+    Path, typer.Option("--output", "-o", help="File to write; several are written as out-1.wav, out-2.wav, ...")
 ]
-Model = Annotated[str, typer.Option(help="A folder that cymatic train wrote, with a codec and a prior over its codes.")]
-Prompt = Annotated[str | None, typer.Option(help="What is to be heard.", show_default="nothing in particular")]
-Seed = Annotated[int, typer.Option(help="The same seed gives the same sound; sound i uses seed + i.")]
+Model = Annotated[
+    str, typer.Option(help="A folder that cymatic train wrote; most have a codec and a prior over its codes.")
+]
+Prompt = Annotated[str | None, typer.Option(help="What is to be heard or seen.", show_default="nothing in particular")]
+Seed = Annotated[int, typer.Option(help="The same seed gives the same; number i of several uses seed + i.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")]
 
 
 def extend(
-    audio: Audio,
+    source: Source,
     output: Output,
     model: Model,
     keep: Annotated[
-        float | None, typer.Option(help="How many seconds of it to keep.", show_default="half of it")
+        float | None,
+        typer.Option(help="How much to keep: seconds of a sound, a share of a picture's height.", show_default="half"),
     ] = None,
     seconds: Annotated[float | None, typer.Option(help="The whole length.", show_default="chosen by the model")] = None,
     prompt: Prompt = None,
@@ -41,85 +48,90 @@ def extend(
     greedy: Annotated[bool, typer.Option("--greedy", help="Always take the likeliest code.")] = False,
     device: Device = "cpu",
 ) -> None:
-    """Go on from the beginning of a sound."""
-    sound, make = _ready("extend", model, device, output, n, audio)
+    """Go on from the beginning of a sound, or from the upper part of a picture."""
+    value, make = _ready(model, device, output, n, source)
     with ProgressBar("extending") as progress:
         made = make.extend(
-            sound[0], prompt=prompt, keep=keep, seconds=seconds, seed=seed, n=n, guidance=guidance,
+            value[0], prompt=prompt, keep=keep, seconds=seconds, seed=seed, n=n, guidance=guidance,
             temperature=temperature, top_k=top_k, top_p=top_p, greedy=greedy or None,
             on_step=by_items(progress, 0, 1, 1),
         )  # fmt: skip
-    _write(made, output)
+    _write(made, output, make)
 
 
 def vary(
-    audio: Audio,
+    source: Source,
     output: Output,
     model: Model,
     n: Annotated[int, typer.Option("-n", help="How many.")] = 4,
-    amount: Annotated[
-        float, typer.Option(help="How far from it: 0 is the sound as the model has it, 1 forgets it.")
-    ] = 0.5,
+    amount: Annotated[float, typer.Option(help="How far from it: 0 is as the model has it, 1 forgets it.")] = 0.5,
     prompt: Prompt = None,
     seed: Seed = 0,
     device: Device = "cpu",
 ) -> None:
-    """Make sounds that are like a sound."""
-    sound, make = _ready("vary", model, device, output, n, audio)
+    """Make sounds that are like a sound, or pictures that are like a picture."""
+    value, make = _ready(model, device, output, n, source)
     with ProgressBar("varying") as progress:
         follow = by_items(progress, 0, 1, 1)
-        made = make.vary(sound[0], n=n, amount=amount, seed=seed, prompt=prompt, on_step=follow)
-    _write(made, output)
+        made = make.vary(value[0], n=n, amount=amount, seed=seed, prompt=prompt, on_step=follow)
+    _write(made, output, make)
 
 
 def blend(
-    first: Audio,
-    second: Audio,
+    first: Source,
+    second: Source,
     output: Output,
     model: Model,
-    steps: Annotated[int, typer.Option(help="How many sounds, both ends included.")] = 5,
+    steps: Annotated[int, typer.Option(help="How many, both ends included.")] = 5,
     prompt: Prompt = None,
     device: Device = "cpu",
 ) -> None:
-    """Walk from one sound to another."""
-    sounds, make = _ready("blend", model, device, output, steps, first, second)
+    """Walk from one sound to another, or from one picture to another."""
+    values, make = _ready(model, device, output, steps, first, second)
     with ProgressBar("blending") as progress:
-        made = make.blend(*sounds, steps=steps, prompt=prompt, on_step=by_items(progress, 0, 1, 1))
-    _write(made, output)
+        made = make.blend(*values, steps=steps, prompt=prompt, on_step=by_items(progress, 0, 1, 1))
+    _write(made, output, make)
 
 
 VERBS = (extend, vary, blend)
 
 
 def numbered(path: Path, i: int, n: int) -> Path:
-    """Where sound `i` of `n` is written."""
+    """Where number `i` of `n` is written."""
     return path if n == 1 else path.with_name(f"{path.stem}-{i}{path.suffix}")
 
 
-def _ready(verb: str, model: str, device: str, output: Path, n: int, *audio: Path) -> tuple[list[Sound], Any]:
-    """The sounds and the model. Raises Error for an output that can't be written, ModelError for a lack of the verb."""
+def _ready(model: str, device: str, output: Path, n: int, *sources: Path) -> tuple[list[Any], Any]:
+    """What the files hold, and the model. Raises Error for an output that can't be written, and for files of another
+    medium than the model's."""
     from cymatic.apps.outputs import check_not_source
-    from cymatic.errors import ModelError
+    from cymatic.errors import Error
     from cymatic.files import check_output
-    from cymatic.media.audio_files import FORMATS
-
-    for i in range(1, min(n, 10_000) + 1):
-        check_output(numbered(output, i, n), FORMATS)
-        check_not_source(numbered(output, i, n), *audio)
-    from cymatic.media.sound import Sound
+    from cymatic.media import medium_of
     from cymatic.pipelines.load import load_generator
 
-    sounds = [Sound.read(path) for path in audio]
+    def check(medium: Medium[Any]) -> list[Any]:
+        for i in range(1, min(n, 10_000) + 1):
+            check_output(numbered(output, i, n), medium.writes)
+            check_not_source(numbered(output, i, n), *sources)
+        return [medium.read(source) for source in sources]
+
+    given = medium_of(sources[0])
+    values = None if given is None else check(given)  # before a model is read
     make = load_generator(model, device=device)
-    if make.codec is None:
-        raise ModelError(
-            f"{model} can't {verb}, for it makes sounds without codes; give a model trained with "
-            "--recipe melspec-gpt-small, say"
-        )
-    return sounds, make
+    if given is not None and given is not make.medium:
+        raise Error(f"{sources[0]} is a {given.noun}, and {model} makes {make.medium.nouns}; give it one of these")
+    return check(make.medium) if values is None else values, make
 
 
-def _write(made: list[Sound], output: Path) -> None:
+def _write(made: list[Any], output: Path, make: Any) -> None:
     say_notes(made)
     for i, one in enumerate(made, 1):
-        print(f"{one.write(numbered(output, i, len(made)))}  {one.seconds:.2f} s, {one.rate} Hz")
+        written = make.medium.write(one, numbered(output, i, len(made)))
+        print(printable("  ".join([str(written), *SIZE.get(make.medium.name, lambda one: [])(one)])))
+
+
+SIZE: dict[str, Callable[[Any], list[str]]] = {
+    "audio": lambda one: [f"{one.seconds:.2f} s, {one.rate} Hz"],
+    "picture": lambda one: [f"{one.width} x {one.height}"],
+}

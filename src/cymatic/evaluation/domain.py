@@ -25,11 +25,11 @@ Vector = Float[np.ndarray, " dim"]
 class Domain:
     """A form of clips, and how two of them are compared.
 
-    name: what a report calls outlines, such as "mel". outline: clip -> a vector of one size, for neighbours and
-    diversity. targets: whether clips are targets (see `evaluable`), else values. features: clip -> the vectors that a
-    probe reads, by default the outline. losses: originals, what came of them -> what was lost, by measure. restored:
-    clip -> a value of the medium, to be shown; None where that takes more than the clip. missing: measures that could
-    be there, and why they are not.
+    name: what a report calls outlines, such as "mel"; noun, nouns: what messages call a clip and several. outline: clip
+    -> a vector of one size, for neighbours and diversity. targets: whether clips are targets (see `evaluable`), else
+    values. features: clip -> the vectors that a probe reads, by default the outline. losses: originals, what came of
+    them -> what was lost, by measure. restored: clip -> a value of the medium, to be shown; None where that takes more
+    than the clip. missing: measures that could be there, and why they are not.
     """
 
     name: str
@@ -39,6 +39,8 @@ class Domain:
     losses: Callable[[Sequence[Any], Sequence[Any]], Losses] | None = None
     restored: Callable[[Any], Any] | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
+    noun: str = "clip"
+    nouns: str = "clips"
 
     def outlines(self, clips: Sequence[Any]) -> Float[np.ndarray, "clips dim"]:
         """The outlines of one clip or more, in float32."""

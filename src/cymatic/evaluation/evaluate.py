@@ -135,7 +135,7 @@ def evaluate(
     if isinstance(model, HasLoss):
         _sense(model, corpus, domain, found)
     if recogniser is not None and until is not None:
-        _try_real(recogniser, truth, corpus.valid, found)
+        _try_real(recogniser, truth, corpus.valid, domain, found)
     if domain.can_make(model):
         # Captions that nothing is known to answer tell little, and those held out can be compared with something new.
         answered = {caption for column in truth.values() for caption in column}
@@ -145,12 +145,12 @@ def evaluate(
             return bool(answered) and caption not in answered, caption not in tested
 
         asked = plan(check_corpus(model, corpus), rank, n, seed, takes=1 if until is not None else TAKES)
-        say(f"generating {n} clips of {len(asked)} captions")
+        say(f"generating {n} {domain.nouns} of {len(asked)} captions")
         made = generate(model, domain, asked, seed, until, partial(on_clip, "generating"))
         found.seeds = (seed, seed + max(asked.values()) - 1)
     else:
         for what in ("generated", "distances", "neighbours", "diversity"):
-            found.missing[what] = f"{model.name} makes no clips of its own"
+            found.missing[what] = f"{model.name} makes no {domain.nouns} of its own"
     rows = [row for row, caption in enumerate(corpus.train.captions) if caption in asked]
     reference = corpus.train.at(rows)
     reference = reference.at(balanced(reference.captions, MOST_REFERENCE))
@@ -158,12 +158,12 @@ def evaluate(
     found.asked, found.held_out, found.reference = asked, len(held), len(reference)
     sets = {REAL: held, MADE: made}
     if until is None:
-        say(f"passing {len(held)} held-out clips through the model")
-        through = _through(model, held, domain, found, partial(on_clip, "passing clips through the model"))
+        say(f"passing {len(held)} held-out {domain.nouns} through the model")
+        through = _through(model, held, domain, found, partial(on_clip, f"passing {domain.nouns} through the model"))
         sets = {REAL: held, THROUGH: held if through is None else through, MADE: made}
         _inside(model, corpus, domain, found)
         if not len(held):
-            found.missing["reconstruction"] = "no clip of these captions is held out"
+            found.missing["reconstruction"] = f"no {domain.noun} of these captions is held out"
     if recogniser is None:
         found.missing["accuracy"] = found.missing["distances"] = "there is no classifier"
     elif until is not None:
@@ -171,7 +171,7 @@ def evaluate(
             found.accuracy[MADE] = answered_made
     else:
         say("classifying")
-        _classify(recogniser, truth, corpus, sets, reference, found)
+        _classify(recogniser, truth, corpus, domain, sets, reference, found)
     if len(made):
         _near(corpus, recogniser if until is None else None, domain, sets, reference, until, found)
     if recogniser is not None and until is not None:
@@ -190,7 +190,7 @@ def _sense(model: HasLoss, corpus: Corpus, domain: Domain, found: Evaluation) ->
             found.missing["caption_sensitivity"] = str(error)
             continue
         if found.caption_sensitivity is None:
-            found.missing["caption_sensitivity"] = "all clips have one caption"
+            found.missing["caption_sensitivity"] = f"all {domain.nouns} have one caption"
         else:
             found.missing.pop("caption_sensitivity", None)
         return
@@ -199,7 +199,7 @@ def _sense(model: HasLoss, corpus: Corpus, domain: Domain, found: Evaluation) ->
 def _through(model: Named, held: Clips, domain: Domain, found: Evaluation, on_clip: OnClip) -> Clips | None:
     """The held-out clips through the whole model, and what each way loses; None where nothing can pass through."""
     if not isinstance(model, Reconstructs):
-        found.missing["reconstruction"] = "no clip can pass through this model"
+        found.missing["reconstruction"] = f"no {domain.noun} can pass through this model"
         return None
     each: list[Mapping[str, Any]] = []
     for value in held.values:
@@ -217,7 +217,7 @@ def _inside(model: Named, corpus: Corpus, domain: Domain, found: Evaluation) -> 
     if not isinstance(model, HasCodec) or model.codec is None:
         found.missing["codes"] = "this model has no codec"
     elif not len(valid):
-        found.missing["codes"] = "no clip is held out"
+        found.missing["codes"] = f"no {domain.noun} is held out"
     else:
         lost, found.codes = through_codec(model, valid.values, valid.captions, domain)
         found.reconstruction["codec"] = {**found.reconstruction.get("codec", {}), **lost}
@@ -226,21 +226,21 @@ def _inside(model: Named, corpus: Corpus, domain: Domain, found: Evaluation) -> 
     if not isinstance(model, HasLikelihood) or not isinstance(model, HasCodec) or model.codec is None:
         found.missing["likelihood"] = "its prior gives no likelihood of codes"
     elif not len(valid):
-        found.missing["likelihood"] = "no clip is held out"
+        found.missing["likelihood"] = f"no {domain.noun} is held out"
     elif (measured := likelihood(model, valid, model.codec.sizes)) is None:
-        found.missing["likelihood"] = "all clips held out are longer than any that its prior knows"
+        found.missing["likelihood"] = f"all {domain.nouns} held out are longer than any that its prior knows"
     else:
         found.likelihood = measured
     if isinstance(model, HasLatent) and isinstance(model, HasCodec) and model.codec is not None:
         found.latent = latent_use(model, valid)
 
 
-def _try_real(recogniser: Recogniser, truth: Truth, valid: Clips, found: Evaluation) -> None:
+def _try_real(recogniser: Recogniser, truth: Truth, valid: Clips, domain: Domain, found: Evaluation) -> None:
     """How right it is about real clips that it did not learn from."""
     held = tried(recogniser, valid, truth)
     fewest = min((one.right.n for one in held.values()), default=0)
     if fewest < TRIED and (left := recogniser.left_out()) is not None:
-        held, found.tried_on = left, "training clips, each left out in turn"
+        held, found.tried_on = left, f"training {domain.nouns}, each left out in turn"
     if held:
         found.accuracy[REAL] = held
 
@@ -249,35 +249,38 @@ def _classify(
     recogniser: Recogniser,
     truth: Truth,
     corpus: Corpus,
+    domain: Domain,
     sets: Mapping[str, Clips],
     reference: Clips,
     found: Evaluation,
 ) -> None:
     # Of real clips all that are held out: more clips, a narrower interval.
-    _try_real(recogniser, truth, corpus.valid, found)
+    _try_real(recogniser, truth, corpus.valid, domain, found)
     for what in (THROUGH, MADE):
         if answered := tried(recogniser, sets[what], truth):
             found.accuracy[what] = answered
     if REAL not in found.accuracy:
-        found.notes.append("no clip is held out, so nobody knows how good the classifier is; believe it little")
+        found.notes.append(
+            f"no {domain.noun} is held out, so nobody knows how good the classifier is; believe it little"
+        )
     for question, one in found.accuracy.get(REAL, {}).items():
         if one.weak:
             found.notes.append(
                 f'the classifier is too weak to be believed about "{question}": it is right about '
-                f"{one.right.value:.0%} of {one.right.n} real clips (guessing gives {one.chance:.0%})"
+                f"{one.right.value:.0%} of {one.right.n} real {domain.nouns} (guessing gives {one.chance:.0%})"
             )
     if not len(sets[MADE]):
         return
     if len(reference) < FEW:
-        found.missing["distances"] = "fewer than two training clips have these captions"
+        found.missing["distances"] = f"fewer than two training {domain.nouns} have these captions"
         return
     found.distances = compared(recogniser, sets, reference)
     if MADE not in found.distances:
-        found.missing["distances"] = "fewer than two clips are compared"
+        found.missing["distances"] = f"fewer than two {domain.nouns} are compared"
     elif sets[REAL] and len(sets[REAL]) < 0.9 * len(sets[MADE]):
         found.notes.append(
-            f"{len(sets[REAL])} held-out clips stand beside {len(sets[MADE])} generated ones, and fewer clips make a "
-            "Fréchet distance larger; compare kernel distances, or take a smaller --n"
+            f"{len(sets[REAL])} held-out {domain.nouns} stand beside {len(sets[MADE])} generated ones, and fewer make "
+            "a Fréchet distance larger; compare kernel distances, or take a smaller --n"
         )
 
 
@@ -304,7 +307,7 @@ def _near(
         heldout = features(held.values) if len(held) else trained[:0]
         near = neighbours(
             generated, made.captions, heldout, held.captions, trained, reference.captions,
-            fewest=1 if until is None else FEWEST_HELD_OUT,
+            fewest=1 if until is None else FEWEST_HELD_OUT, nouns=domain.nouns,
         )  # fmt: skip
         if near is not None:
             found.neighbours[kind] = near
@@ -312,9 +315,9 @@ def _near(
         if ratios:
             found.diversity[kind] = bootstrap(np.mean, np.array(list(ratios.values())))
     if not found.neighbours:
-        found.missing["neighbours"] = "too few real clips of these captions to compare with"
+        found.missing["neighbours"] = f"too few real {domain.nouns} of these captions to compare with"
     if not found.diversity:
-        found.missing["diversity"] = "no caption has two generated and two training clips"
+        found.missing["diversity"] = f"no caption has two generated and two training {domain.nouns}"
 
 
 def _again(

@@ -49,8 +49,9 @@ def neighbours(
     train_captions: Sequence[str],
     *,
     fewest: int = 1,
+    nouns: str = "clips",
 ) -> Neighbours | None:
-    """Compares generated and real clips with the training clips of their captions.
+    """Compares generated and real clips, which a report calls `nouns`, with the training clips of their captions.
 
     Training clips that are identical count as one, and a held-out clip that is one of them does not count. For the
     comparison to be fair, let the held-out clips pass through what made the generated ones. Where fewer than
@@ -74,10 +75,10 @@ def neighbours(
         known, several = list(range(len(held_out))), list(range(len(train)))
     if len(known) >= fewest:
         usual = nearest(held_out[known], [held_out_captions[row] for row in known], train, train_captions)
-        whose = "clips held out"
+        whose = f"{nouns} held out"
     else:
         usual = _nearest_other(several[:COMPARED], train, train_captions)
-        whose = "training clips from each other"
+        whose = f"training {nouns} from each other"
     usual = usual[usual > SAME]
     if not len(usual):
         return None

@@ -19,6 +19,8 @@ def pictures_by(spec: PictureSpec) -> Domain:
         PICTURE.outline,
         losses=lambda originals, again: picture_losses(originals, again, spec),
         restored=lambda picture: picture,
+        noun=PICTURE.noun,
+        nouns=PICTURE.nouns,
     )
 
 

@@ -63,7 +63,7 @@ class Probe:
         self.words = known_words(clips.captions)
         meanings = [self.meaning(caption) for caption in clips.captions]
         if len(set(meanings)) < 2:
-            raise Error(_nothing(clips.captions))
+            raise Error(_nothing(clips.captions, domain.nouns))
         self._domain, self._order = domain, sorted(self.words)
         self._candidates = sorted({*meanings, *map(self.meaning, more_captions)}, key=sorted)
         raw = self._features(clips.values)
@@ -140,9 +140,9 @@ class Probe:
         return np.exp(-NARROW * far / self._middle) + 1
 
 
-def _nothing(captions: Sequence[str]) -> str:
+def _nothing(captions: Sequence[str], nouns: str) -> str:
     if len(set(captions)) == 1:
-        return f"all {len(captions)} clips have one caption, so there is nothing to tell apart"
+        return f"all {len(captions)} {nouns} have one caption, so there is nothing to tell apart"
     return (
         f"no word is in two captions or more and in at most half of the {len(captions)}, so there is nothing to learn"
     )

@@ -33,7 +33,7 @@ def read_values(sources: Sources, medium: Medium[Any], *, seed: int = 0, on_clip
 
 def values_of(medium: Medium[Any]) -> Domain:
     """Values of `medium`, compared by their outlines."""
-    return Domain("outline", medium.outline, restored=lambda value: value)
+    return Domain("outline", medium.outline, restored=lambda value: value, noun=medium.noun, nouns=medium.nouns)
 
 
 def targets_of(medium: Medium[Any], spec: Spec) -> Domain:
@@ -42,4 +42,7 @@ def targets_of(medium: Medium[Any], spec: Spec) -> Domain:
     def restored(target: Any) -> Any:
         return medium.restore(target, spec, {})
 
-    return Domain("outline", lambda target: medium.outline(restored(target)), targets=True, restored=restored)
+    return Domain(
+        "outline", lambda target: medium.outline(restored(target)), targets=True, restored=restored,
+        noun=medium.noun, nouns=medium.nouns,
+    )  # fmt: skip

@@ -45,7 +45,8 @@ class Run:
 
     clips, captions: what it was trained on; middle: how many clips the middle caption has; rates: of the recipe's two
     optimisers; most: whether it ended because its plan allowed no more steps. words: that a probe of it knows;
-    clips_of: training clips of each caption or word that a probe was tried on.
+    clips_of: training clips of each caption or word that a probe was tried on. noun, nouns: what a clip and several are
+    called.
     """
 
     curve: Curve
@@ -57,6 +58,8 @@ class Run:
     most: bool
     words: int
     clips_of: Mapping[str, int]
+    noun: str = "clip"
+    nouns: str = "clips"
 
 
 @dataclass(frozen=True)
@@ -124,9 +127,9 @@ def sentences(run: Run, found: Evaluation) -> list[str]:
     probed = _probed(found)
     lines = [*_learning(run, probed), *_probing(run, found, probed)]
     if found.caption_sensitivity is not None:
-        lines.append(_sensing(found.caption_sensitivity))
+        lines.append(_sensing(run, found.caption_sensitivity))
     if (near := _near(found)) is not None:
-        lines.append(_remembering(near, found))
+        lines.append(_remembering(run, near, found))
     if advice := suggestions(run, found):
         lines.append(f"Try: {'; '.join(advice)}.")
     return lines
@@ -147,7 +150,7 @@ def _learning(run: Run, probed: _Probed | None) -> list[str]:
     curve, went = run.curve, course(run.curve)
     if went is None:
         return []
-    what = "the loss held out" if went.held_out else "the loss in training (0 clips are held out)"
+    what = "the loss held out" if went.held_out else f"the loss in training (0 {run.nouns} are held out)"
     fell = f"{what} {'fell' if went.best < went.start else 'went'} from {went.start:.2f} to {went.best:.2f}"
     train_end = curve.train[-1][1]
     if went.kind == "diverged":
@@ -203,7 +206,7 @@ def _probing(run: Run, found: Evaluation, probed: _Probed | None) -> list[str]:
     else:
         probe = f"A probe, which looks for {run.words} words, since there are {run.captions:,} captions,"
     guessing = f"{found.tried_on}; guessing gives {percent(real.chance)}"
-    right = f"{percent(real.right.value)} of {of}{real.right.n} real clips ({guessing})"
+    right = f"{percent(real.right.value)} of {of}{real.right.n} real {run.nouns} ({guessing})"
     if real.weak:
         few = "only " if real.right.value < STRONG else ""
         return [f"{probe} can't say which captions fail: it is right about {few}{right}."]
@@ -226,25 +229,26 @@ def _failure(label: str, made: Accuracy) -> str:
     return f'"{label}" ({right} of {clips}{taken})'
 
 
-def _sensing(sensitivity: CaptionSensitivity) -> str:
+def _sensing(run: Run, sensitivity: CaptionSensitivity) -> str:
     rise = sensitivity.rise
     count = "count" if rise >= SENSITIVE else "hardly count"
     change = f"{percent(abs(rise))} {'more' if rise >= 0 else 'less'}"
     losses = f"{sensitivity.wrong:.2f} instead of {sensitivity.right:.2f} ({change})"
-    return f"The captions {count}: with wrong ones the loss of {sensitivity.clips} clips is {losses}."
+    return f"The captions {count}: with wrong ones the loss of {sensitivity.clips} {run.nouns} is {losses}."
 
 
-def _remembering(near: Neighbours, found: Evaluation) -> str:
+def _remembering(run: Run, near: Neighbours, found: Evaluation) -> str:
     ratio = near.ratio.value
-    numbers = f"{near.ratio.n} made clips lie {ratio:.2f} times as far from the nearest training clip as {near.of} do"
+    times = f"{ratio:.2f} times as far from the nearest training {run.noun} as {near.of} do"
+    numbers = f"{near.ratio.n} made {run.nouns} lie {times}"
     if ratio < COPIES:
-        says = "It copies its training clips"
+        says = f"It copies its training {run.nouns}"
     elif ratio < NEAR:
-        says = "It stays close to its training clips"
+        says = f"It stays close to its training {run.nouns}"
     elif ratio > FAR:
-        says = "It is unlike any training clip"
+        says = f"It is unlike any training {run.noun}"
     else:
-        says = "It makes clips of its own"
+        says = f"It makes {run.nouns} of its own"
     alike = ""
     varied = next(iter(found.diversity.values()), None)
     if varied is not None and varied.value < ALIKE:
@@ -263,7 +267,9 @@ def suggestions(run: Run, found: Evaluation) -> list[str]:
             advice.append(f"--set training.learning_rate={slow} --set training.matrix_rate={fast} (a third)")
         elif went.kind == "overfits":
             steps = round(went.best_step * 1.1)
-            advice.append(f"more clips than the {clips:,} there are, or --steps {steps} and the same in less time")
+            advice.append(
+                f"more {run.nouns} than the {clips:,} there are, or --steps {steps} and the same in less time"
+            )
         elif went.kind == "short":
             advice.append(f"--minutes {USUAL_MINUTES}, since {curve.steps} steps teach little")
         elif went.kind == "flat" or _still_falling(went) or _untold(probed):
@@ -273,19 +279,19 @@ def suggestions(run: Run, found: Evaluation) -> list[str]:
             advice.append(f"{longer} (twice as long)")
     if probed is not None:
         if scarce := _scarce(run, probed):
-            advice.append(f"more clips of {scarce}")
+            advice.append(f"more {run.nouns} of {scarce}")
         if (trial := found.trial) is not None and trial.right >= max(2, trial.clips / 4):
             advice.append(
-                f"--guidance {trial.guidance:g} instead of {trial.before:g} (of {trial.clips} clips that failed, "
+                f"--guidance {trial.guidance:g} instead of {trial.before:g} (of {trial.clips} {run.nouns} that failed, "
                 f"{trial.right} were then right)"
             )
     begun = went is None or went.kind in ("learned", "overfits")
     if begun and found.caption_sensitivity is not None and found.caption_sensitivity.rise < SENSITIVE:
-        advice.append(f"captions that say more of what is there ({run.captions:,} for {clips:,} clips)")
+        advice.append(f"captions that say more of what is there ({run.captions:,} for {clips:,} {run.nouns})")
     if near is not None and near.ratio.value < COPIES and (went is None or went.kind != "overfits"):
-        advice.append(f"more clips for each caption (the middle one has {run.middle})")
+        advice.append(f"more {run.nouns} for each caption (the middle one has {run.middle})")
     if run.held_out == 0:
-        advice.append(f"more clips than {clips:,}, so that a tenth can be held out")
+        advice.append(f"more {run.nouns} than {clips:,}, so that a tenth can be held out")
     return advice[:3]
 
 

@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from cymatic.errors import Error, ModelError
 from cymatic.media.audio_facts import beginning, listen, read_windows, windows
+from cymatic.media.audio_files import FORMATS
 from cymatic.media.medium import Medium, Windows
 from cymatic.media.plot import contact_sheet
 from cymatic.media.sound import Sound
@@ -121,4 +122,5 @@ AUDIO = Medium(
     command=("sound", ".wav"),
     holds=Sound,
     recipe="text-to-sound",
+    written=tuple(FORMATS),
 )

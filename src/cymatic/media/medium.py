@@ -67,9 +67,10 @@ class Medium(Generic[Value]):
 
     name: also the role of its files where a manifest gives no other. noun, nouns: one of them and several, in messages;
     example: a file named as its caption; empty: what is said of an empty one. suffixes: of its files, lower case, with
-    the dot. preparation: part of every cache key; change it when `prepare` gives other numbers. details: the details
-    in `Facts` that an inspection counts, each with a heading and a unit. holds: the type of its values, where that says
-    which medium they are of.
+    the dot; written: those that it writes, where they are fewer. preparation: part of every cache key; change it when
+    `prepare` gives other numbers. details: the details in `Facts` that an inspection counts, each with a heading and a
+    unit. holds: the type of its values, where that says which medium they are of. paste: a made value that is another
+    one, or empty where None is given, exactly as a spec reads it, where a mask `[height, width]` is True.
     """
 
     name: str
@@ -87,12 +88,19 @@ class Medium(Generic[Value]):
     finish: Callable[[Value], Value] = lambda value: value  # what is done to a made one at the end, such as fades
     plot: Callable[[Value, str | os.PathLike[str], str | None], Path] | None = None  # value, path, title
     sheet: Callable[[str | os.PathLike[str], Sequence[tuple[str, Value] | None], int], Path] | None = None
+    paste: Callable[[Value, Value | None, np.ndarray, Any], Value] | None = None
     windows: Windows[Value] | None = None
     preparation: tuple[float, ...] = (1,)
     details: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     command: tuple[str, str] | None = None  # the command that makes one, and the suffix that it usually has
     holds: type[Value] | None = None
     recipe: str | None = None  # that a folder of them is trained by, where nobody names one
+    written: Sequence[str] = ()
+
+    @property
+    def writes(self) -> Sequence[str]:
+        """The suffixes of files that it writes."""
+        return self.written or sorted(self.suffixes)
 
     def facts(self, path: Path) -> Facts:
         """What the file is like; it is read to its end.

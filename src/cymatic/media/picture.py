@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, SupportsIndex
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
 from pydantic import Field
 
@@ -223,13 +223,12 @@ def _resampled(pixels: np.ndarray, height: int, width: int) -> Float[np.ndarray,
 def examine(path: Path, keep: float) -> tuple[Facts, Picture]:
     """The picture, too, since it was read for its facts."""
     picture = Picture.read(path)
-    seen = picture.on()
-    span = float(np.ptp(seen.pixels, axis=(0, 1)).max())
     channels = picture.pixels.shape[2]
-    clear = channels == 4 and not picture.pixels[..., 3].any()
+    # What differs on no background differs neither on white nor on black, and a white one on a clear background does.
+    span = max(float(np.ptp(picture.on((grey,) * 3).pixels, axis=(0, 1)).max()) for grey in (0.0, 1.0)[: channels - 2])
     details = {"width": picture.width, "height": picture.height, "channels": channels}
     problems = () if span >= THIN or span == 0 else ("shows next to nothing (its pixels hardly differ)",)
-    return Facts(None, clear or span == 0, problems, details), picture
+    return Facts(None, span == 0, problems, details), picture
 
 
 def prepare(picture: Picture, spec: PictureSpec) -> Float[Tensor, "channels size size"]:
@@ -244,6 +243,18 @@ def restore(made: Float[Tensor, "channels height width"], spec: PictureSpec, inf
     if not made.isfinite().all():
         raise ModelError("the model made NaN or infinity instead of a picture; lower the guidance or mend the model")
     return spec.picture(made.detach().float().cpu().numpy().transpose(1, 2, 0), info)
+
+
+def paste(made: Picture, other: Picture | None, where: Bool[np.ndarray, "height width"], spec: PictureSpec) -> Picture:
+    """`made`, but where `where` is True the pixels that `spec` reads of `other`, exactly; of None, the background."""
+    if other is None:
+        other = Picture(np.zeros((spec.size, spec.size, 4)))
+    if made.pixels.shape[2] == 3:
+        other = other.on(spec.background)
+    pixels = other.square(spec.size).pixels
+    if pixels.shape[2] < made.pixels.shape[2]:
+        pixels = np.concatenate([pixels, np.ones_like(pixels[..., :1])], axis=2)
+    return Picture(np.where(where[..., None], pixels, made.pixels), made.info)
 
 
 def outline(picture: Picture) -> Float[np.ndarray, " dim"]:
@@ -304,9 +315,11 @@ PICTURE = Medium(
     outline=outline,
     plot=Picture.plot,
     sheet=sheet,
-    preparation=(1,),
+    paste=paste,
+    preparation=(2,),
     details={"width": ("widths", ""), "height": ("heights", "")},
     command=("picture", ".png"),
     holds=Picture,
     recipe="text-to-picture",
+    written=files.WRITTEN,
 )

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cymatic.errors import Error, ModelError
+from cymatic.pipelines import grids
 from cymatic.pipelines.asked import Prompt, check_count
 from cymatic.priors import PRIORS
 from cymatic.priors.progress import OnStep
@@ -84,10 +85,16 @@ def extend(
 ) -> list[Any]:
     """`n` values that begin as `value` does and go on as the prior would.
 
-    keep: how many seconds of it are kept (otherwise half). seconds: the whole length (otherwise the model ends when it
-    likes). prompt: what is wanted; without one, guidance is off. on_step: see `priors.progress`. Raises Error where
-    nothing would be left to keep or to add.
+    keep: how many seconds of it are kept, or of a picture which share of its height from above (otherwise half).
+    seconds: the whole length (otherwise the model ends when it likes). prompt: what is wanted; without one, guidance is
+    off. on_step: see `priors.progress`. What is kept of a sound comes back as its codec has it; of a picture, cut and
+    resized as the model reads pictures, exactly. Raises Error where nothing would be left to keep or to add.
     """
+    if model.spec.seconds(1) is None:
+        return grids.extend(
+            model, value, as_target(model, value), prompt=prompt, keep=keep, seconds=seconds, seed=seed, n=n,
+            on_step=on_step, **settings,
+        )  # fmt: skip
     n, seed = check_count(seed, n)
     keep = None if keep is None else number(keep, "what is kept")
     seconds = None if seconds is None else number(seconds, "the length in seconds")
@@ -95,8 +102,7 @@ def extend(
     codes, _ = codes_of(model, value)
     whole, longest = codes.shape[-1], int(model.prior.longest)
     column = model.spec.seconds(model.codec.length(2) - model.codec.length(1))
-    if column is None:
-        raise ModelError(f"{model.name} makes {model.medium.nouns}, which have no length in time to go on in")
+    assert column is not None
     most = min(whole, longest - 1)
     wanted = max(1, whole // 2) if keep is None else keep / column
     kept = round(wanted) if 0 <= wanted <= whole + 1 else 0  # neither NaN nor infinity can be rounded
@@ -191,34 +197,15 @@ def inpaint(
 ) -> list[Any]:
     """`n` pictures that are `value` where `mask` is black, exactly, and drawn anew where it is white.
 
-    Both are cut and resized as the model reads pictures; where the mask is grey, the two are mixed by as much. A model
-    over latents draws whole places anew and mixes pixels. prompt: what is wanted; without one, guidance is off.
-    on_step: see `priors.progress`. Raises ModelError where the prior can't, Error for a mask of another size than
-    `value`, and one with nothing white.
+    Both are cut and resized as the model reads pictures (on its background, and exactly as they are where they have its
+    size already); where the mask is grey, the two are mixed by as much. A model over latents draws whole places anew
+    and mixes pixels. prompt: what is wanted; without one, guidance is off. on_step: see `priors.progress`. Raises
+    ModelError where the prior can't, Error for a mask of another size than `value`, and one with nothing white.
     """
     check_verb(model, "inpaint")
-    if len(model.spec.shape) != 3:
-        raise ModelError(f"{model.name} makes {model.medium.nouns}, which have no mask; give a model of pictures")
-    if (mask.height, mask.width) != (value.height, value.width):
-        raise Error(
-            f"the mask is {mask.width} x {mask.height} and the picture {value.width} x {value.height}; give a mask of "
-            "the same size"
-        )
-    n, seed = check_count(seed, n)
-    how = model.sampling(settings if prompt is not None else {**settings, "guidance": 1.0})
-    pixels = model.medium.prepare(value, model.spec).float()
-    white = model.medium.prepare(mask, model.spec).float()[:3].mean(0)  # of alpha a mask says nothing
-    if not white.any():
-        raise Error("the mask has nothing white, so nothing would be drawn anew; paint what is to change white")
-    with torch.inference_mode():
-        cond = None if prompt is None else model.condition(prompt)
-        redraw = torch.nn.functional.adaptive_max_pool2d(white[None], model.prior.config.shape[1:])[0] > 0
-        found, lengths = model.prior.inpaint(
-            as_target(model, value), redraw, n, cond=cond, seed=seed, on_step=on_step, **how.model_dump()
-        )
-        made = [torch.lerp(pixels, one.cpu().clamp(0, 1), white) for one in model.decoded(found, lengths)]
-    info = {"inpaints": round(float((white > 0).float().mean()), 4), **model.info(prompt, how)}
-    return model.finished(made, seed, info)
+    return grids.inpaint(
+        model, value, mask, as_target(model, value), n=n, seed=seed, prompt=prompt, on_step=on_step, **settings
+    )
 
 
 def nll(model: Any, value: Any, prompt: Prompt) -> tuple[float, int] | None:

@@ -28,9 +28,10 @@ from cymatic.pipelines import editing
 from cymatic.pipelines.asked import AT_ONCE, OnPreview, Prompt, check_count, check_seconds, described
 from cymatic.pipelines.conditioning import By, check_space, condition_of, only, vector_of
 from cymatic.pipelines.embed import Embedder
+from cymatic.pipelines.previews import shown
 from cymatic.pipelines.ranking import Ranking, load_ranker
 from cymatic.priors import PRIORS
-from cymatic.priors.progress import OnEstimate, OnStep
+from cymatic.priors.progress import OnStep
 from cymatic.scalars import Number
 from cymatic.version import __version__
 from cymatic.vocoders import VOCODERS
@@ -238,7 +239,7 @@ class Generator:
                     lengths=None if lengths is None else torch.full((len(seeds),), lengths),
                     on_step=_within(on_step, begin // AT_ONCE, math.ceil(count / AT_ONCE)),
                     allow_untrained=allow_untrained,
-                    **({} if on_preview is None else {"on_estimate": self._shown(on_preview, info, seeds[0])}),
+                    **({} if on_preview is None else {"on_estimate": shown(self, on_preview, info, seeds[0])}),
                     **how.model_dump(),
                 )
                 made += self.finished(self.decoded(found, columns), seeds[0], info, size)
@@ -294,15 +295,6 @@ class Generator:
         decoded: Tensor = self.codec.decode(Latent(z[None], None, length, self.codec.layout))[0]
         return decoded
 
-    def _shown(self, on_preview: OnPreview, info: Mapping[str, Any], seed: int) -> OnEstimate:
-        """Hears what the prior expects after each step, and shows it as values of the medium."""
-
-        def show(done: int, steps: int, found: Tensor) -> None:
-            columns = torch.full((len(found),), found.shape[-1])
-            on_preview(done, steps, self.finished(self.decoded(found, columns), seed, info))
-
-        return show
-
     def _from_codes(self, codes: Tensor) -> Tensor:
         fewest = self.codec.columns(1)
         if codes.shape[-1] < fewest:  # fewer columns than the decoder is late hold nothing
@@ -354,13 +346,15 @@ class Generator:
 
     def draw(
         self, prompts: Sequence[Prompt], seeds: Sequence[int], guidance: Number | None = None,
-        on_step: OnStep | None = None, by: By | None = None,
+        on_step: OnStep | None = None, by: By | None = None, allow_untrained: bool = False,
     ) -> list[Tensor]:  # fmt: skip
         """A target for each prompt and seed, in the domain of `spec`, before any vocoder. by: as `condition` has it."""
         how = self.sampling({"guidance": guidance})
         with torch.inference_mode():
             cond = only(self.name, self._conditions(prompts), by)
-            found, lengths = self.prior.sample(cond, seeds, on_step=on_step, **how.model_dump())
+            found, lengths = self.prior.sample(
+                cond, seeds, on_step=on_step, allow_untrained=allow_untrained, **how.model_dump()
+            )
             return [one.cpu() for one in self.decoded(found, lengths)]
 
     @torch.inference_mode()

@@ -18,12 +18,13 @@ by its name in `Prior`. Nobody outside needs to know which of them it holds, sin
   drawn where none are given. Item i depends on `seeds[i]` and its own condition alone. settings: of `sampling`, with
   `guidance` among them (1 is none); on_step: called between steps, see `priors.progress`;
 - `has_latent`, and `verbs`: what else it can do. "vary": `vary(target, n, amount, cond=None, seed=0, ...)`; "inpaint":
-  `inpaint(target, redraw, n, cond=None, seed=0, ...)`; "preview": `sample` takes `on_estimate`.
+  `inpaint(target, redraw, n, cond=None, seed=0, ...)`; "preview": `sample` takes `on_estimate`, see
+  `priors.progress`.
 
 Those over codes `[batch, rows, columns]` (GPTPrior, GPTVAE, Seq2SeqPrior, MaskedPrior) also have `config.codes`,
 `config.rows` and `config.size(row)`, which say how many different codes each row has, and continue a `start` in
-`sample`. Grids of one size, such as those of pictures, are continued by whole rows, and MaskedPrior fills in any
-places that are not to `keep`.
+`sample`: by whole rows where `config.by_rows` says so, as grids of one size are, such as those of pictures, else by
+whole columns. MaskedPrior fills in any places that are not to `keep`.
 """
 
 from __future__ import annotations

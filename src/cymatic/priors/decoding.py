@@ -61,6 +61,8 @@ class State(Protocol):
 
 S = TypeVar("S", bound=State)
 Prefill = Callable[[Int[Tensor, "rows begun"], int], tuple[Float[Tensor, "rows choices"], S]]
+# Called whenever a line is whole: lines made here, lines to make at most, all lines as they stand, each item's count.
+OnLine = Callable[[int, int, Int[Tensor, "batch n"], Int[Tensor, " batch"]], None]
 Step = Callable[[Int[Tensor, " rows"], int, S], tuple[Float[Tensor, "rows choices"], S]]
 
 
@@ -77,6 +79,7 @@ def decode(
     guided: bool = False,
     lengths: Int[Tensor, " batch"] | None = None,
     on_step: OnStep | None = None,
+    on_line: OnLine | None = None,
 ) -> tuple[Int[Tensor, "batch n"], Int[Tensor, " batch"]]:
     """Sequences that begin with `start`, and how many lines each has; beyond an item's own its codes are 0.
 
@@ -92,7 +95,7 @@ def decode(
     item that has ended leaves the batch. Raises Error for lengths that can't be.
     """
     with torch.inference_mode():
-        found = _decode(prefill, step, start, seeds, sizes, longest, end, sampling, guided, lengths, on_step)
+        found = _decode(prefill, step, start, seeds, sizes, longest, end, sampling, guided, lengths, on_step, on_line)
     sequence, lines = found
     return sequence.clone(), lines.clone()  # tensors made in inference mode can't be trained on
 
@@ -109,6 +112,7 @@ def _decode(
     guided: bool,
     lengths: Tensor | None,
     on_step: OnStep | None,
+    on_line: OnLine | None,
 ) -> tuple[Tensor, Tensor]:
     (batch, begun), device, line, ending = start.shape, start.device, len(sizes), max(sizes)
     wanted = _wanted(start, seeds, line, longest, lengths).to(device)
@@ -145,6 +149,10 @@ def _decode(
             logits, state = step(drawn.repeat(times), at, state)
         if on_step is not None:
             on_step(at + 1 - begun, room - begun)
+        if on_line is not None and (at + 1) % line == 0:
+            whole = (at + 1) // line
+            made = sequence[:, : at + 1].clone()
+            on_line(whole - begun // line, (room - begun) // line, made, lines.clamp_max(whole))
     return sequence[:, : line * int(lines.max())], lines
 
 

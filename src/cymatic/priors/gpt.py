@@ -26,7 +26,7 @@ from cymatic.nn.linear import matrices_of
 from cymatic.nn.trained import refuse_untrained
 from cymatic.priors.decoding import CodeSampling, decode
 from cymatic.priors.order import flatten, unflatten
-from cymatic.priors.progress import OnStep
+from cymatic.priors.progress import OnEstimate, OnStep
 from cymatic.priors.trunk import CodeShape, CodeTrunk, Prefix
 
 IGNORED = -100  # a target that the loss passes by
@@ -81,7 +81,7 @@ class GPTPrior(nn.Module):
     measured: ClassVar[str] = "nll"
     measuring_rounds: ClassVar[int] = 1
     has_latent: ClassVar[bool] = False
-    verbs: ClassVar[frozenset[str]] = frozenset()
+    verbs: ClassVar[frozenset[str]] = frozenset({"preview"})
     steps_trained: Tensor
 
     def __init__(self, config: GPTConfig) -> None:
@@ -213,20 +213,24 @@ class GPTPrior(nn.Module):
         lengths: Int[Tensor, " batch"] | None = None,
         start: Int[Tensor, "batch height width"] | None = None,
         on_step: OnStep | None = None,
+        on_estimate: OnEstimate | None = None,
         allow_untrained: bool = False,
         **settings: Any,
     ) -> tuple[Int[Tensor, "batch rows columns"], Int[Tensor, " batch"]]:
         """Codes and how many columns each item has; beyond an item's own codes are 0.
 
         lengths: how many columns to make, and then nothing ends earlier; start: codes to continue from, which come back
-        with the rest: whole columns, or whole rows where the order is row-major. settings: of `CodeSampling`; guidance
+        with the rest: whole columns, or whole rows where the order is row-major. on_estimate: hears of each such column
+        or row what is made so far. settings: of `CodeSampling`; guidance
         other than 1 runs the network with and without the condition side by side. Raises ModelError where the prior was
         never trained, Error for what can't be asked for.
         """
         how = CodeSampling.parse(settings, "the sampling")
         refuse_untrained(self, allow=allow_untrained)
         prefixes = self.prefixes(cond, len(seeds), how.guidance)
-        return self.sample_after(prefixes, seeds, how, lengths=lengths, start=start, on_step=on_step)
+        return self.sample_after(
+            prefixes, seeds, how, lengths=lengths, start=start, on_step=on_step, on_estimate=on_estimate
+        )
 
     def prefixes(self, cond: Cond | None, batch: int, guidance: float) -> list[Prefix]:
         """What stands before the codes with the condition and, where guidance asks for it, without."""
@@ -243,6 +247,7 @@ class GPTPrior(nn.Module):
         lengths: Int[Tensor, " batch"] | None = None,
         start: Int[Tensor, "batch height width"] | None = None,
         on_step: OnStep | None = None,
+        on_estimate: OnEstimate | None = None,
     ) -> tuple[Int[Tensor, "batch rows columns"], Int[Tensor, " batch"]]:
         """`sample`, after one prefix for each item, or after two where the sampling is guided."""
         config, begun = self.config, torch.zeros(len(seeds), 0, dtype=torch.int64, device=self.trunk.null.device)
@@ -255,6 +260,16 @@ class GPTPrior(nn.Module):
                 raise Error(f"lengths of {lengths.tolist()!s:.60} came; each item is {config.longest} columns wide")
             lengths = None
         decoding = _Decoding(self, prefixes)
+
+        def grids(sequence: Tensor, lines: Tensor) -> tuple[Tensor, Tensor]:
+            if whole:
+                return sequence.unflatten(1, (-1, config.longest)), torch.full_like(lines, config.longest)
+            return unflatten(sequence, config.order, height=config.rows), lines
+
+        def on_line(done: int, most: int, sequence: Tensor, lines: Tensor) -> None:
+            if on_estimate is not None:
+                on_estimate(done, most, *grids(sequence, lines))
+
         sequence, lines = decode(
             decoding.prefill,
             decoding.step,
@@ -267,9 +282,9 @@ class GPTPrior(nn.Module):
             guided=len(prefixes) == 2,
             lengths=lengths,
             on_step=on_step,
+            on_line=None if on_estimate is None else on_line,
         )
-        codes = unflatten(sequence, config.order, height=config.rows)
-        return codes, torch.full_like(lines, config.longest) if whole else lines
+        return grids(sequence, lines)
 
     @torch.no_grad()
     def attention_maps(

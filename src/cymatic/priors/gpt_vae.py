@@ -26,7 +26,7 @@ from cymatic.nn.trained import refuse_untrained
 from cymatic.priors.decoding import CodeSampling
 from cymatic.priors.gpt import GPTConfig, GPTPrior
 from cymatic.priors.order import flatten
-from cymatic.priors.progress import OnStep
+from cymatic.priors.progress import OnEstimate, OnStep
 from cymatic.priors.trunk import CodeTrunk, Prefix
 from cymatic.priors.variational import divergence, drawn, free_bits, log_density, ramp
 from cymatic.seeds import mixed
@@ -98,6 +98,10 @@ class GPTVAEConfig(Config):
     def longest(self) -> int:
         return self.decoder.longest
 
+    @property
+    def by_rows(self) -> bool:
+        return self.decoder.by_rows
+
     def size(self, row: int) -> int:
         return self.decoder.size(row)
 
@@ -110,7 +114,7 @@ class GPTVAE(nn.Module):
     measured: ClassVar[str] = "nll"
     measuring_rounds: ClassVar[int] = 1
     has_latent: ClassVar[bool] = True
-    verbs: ClassVar[frozenset[str]] = frozenset({"vary"})
+    verbs: ClassVar[frozenset[str]] = frozenset({"vary", "preview"})
 
     def __init__(self, config: GPTVAEConfig) -> None:
         super().__init__()
@@ -201,6 +205,7 @@ class GPTVAE(nn.Module):
         lengths: Int[Tensor, " batch"] | None = None,
         start: Int[Tensor, "batch height width"] | None = None,
         on_step: OnStep | None = None,
+        on_estimate: OnEstimate | None = None,
         allow_untrained: bool = False,
         **settings: Any,
     ) -> tuple[Int[Tensor, "batch rows columns"], Int[Tensor, " batch"]]:
@@ -213,7 +218,9 @@ class GPTVAE(nn.Module):
         with torch.no_grad():
             token = self.read_latent(z)
             prefixes = [prefix.then(token) for prefix in self.decoder.prefixes(cond, len(seeds), how.guidance)]
-        return self.decoder.sample_after(prefixes, seeds, how, lengths=lengths, start=start, on_step=on_step)
+        return self.decoder.sample_after(
+            prefixes, seeds, how, lengths=lengths, start=start, on_step=on_step, on_estimate=on_estimate
+        )
 
     @torch.no_grad()
     def blend(

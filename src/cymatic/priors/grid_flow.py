@@ -357,7 +357,7 @@ class GridFlowPrior(nn.Module):
         def after(done: int, steps: int) -> None:
             if on_step is not None:
                 on_step(done, steps)
-            on_estimate(done, steps, latest[0] * self.std + self.mean)
+            on_estimate(done, steps, latest[0] * self.std + self.mean, self._lengths(len(latest[0])))
 
         return remembering, after
 

@@ -57,6 +57,7 @@ class MaskedConfig(Config):
     """
 
     over: ClassVar[Literal["codes"]] = "codes"
+    by_rows: ClassVar[bool] = True  # whole rows are continued
 
     kind: Literal["masked"] = "masked"
     codes: int = Field(default=2, gt=1, lt=2**20)
@@ -344,7 +345,8 @@ class MaskedPrior(nn.Module):
                 on_step(step + 1, most)
             if on_estimate is not None:
                 whole = torch.where(masked, guess, codes).clone()
-                on_estimate(step + 1, most, whole.unflatten(1, (config.rows, config.longest)))
+                columns = torch.full((batch,), config.longest, device=codes.device)
+                on_estimate(step + 1, most, whole.unflatten(1, (config.rows, config.longest)), columns)
         return codes
 
     @torch.no_grad()

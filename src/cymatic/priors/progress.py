@@ -8,5 +8,6 @@ from torch import Tensor
 # and reaches the caller as it is; `cymatic.errors.Cancelled` is there for that.
 OnStep = Callable[[int, int], None]
 
-# Called likewise, with what the result would be by the latest prediction, `[batch, ...]` in the target's own units.
-OnEstimate = Callable[[int, int, Tensor], None]
+# Called likewise, with the result as it stands and its lengths, as `sample` gives them: by the latest prediction, or as
+# far as it is made, columns or rows of a grid.
+OnEstimate = Callable[[int, int, Tensor, Tensor], None]

@@ -25,7 +25,7 @@ from cymatic.nn.fast_decoder import DecoderState, FastDecoderStep, decoder_state
 from cymatic.nn.linear import Linear
 from cymatic.nn.trained import refuse_untrained
 from cymatic.priors.decoding import CodeSampling, decode
-from cymatic.priors.progress import OnStep
+from cymatic.priors.progress import OnEstimate, OnStep
 from cymatic.priors.whole_grid import begun, check_grid, check_lengths, fitted_to
 
 
@@ -38,6 +38,7 @@ class Seq2SeqConfig(EncoderDecoderShape):
     """
 
     over: ClassVar[Literal["codes"]] = "codes"
+    by_rows: ClassVar[bool] = True  # whole rows are continued
 
     kind: Literal["seq2seq"] = "seq2seq"
     codes: int = Field(default=2, gt=1, le=2**20)
@@ -79,7 +80,7 @@ class Seq2SeqPrior(nn.Module):
     measured: ClassVar[str] = "nll"
     measuring_rounds: ClassVar[int] = 1
     has_latent: ClassVar[bool] = False
-    verbs: ClassVar[frozenset[str]] = frozenset()
+    verbs: ClassVar[frozenset[str]] = frozenset({"preview"})
     steps_trained: Tensor
 
     def __init__(self, config: Seq2SeqConfig) -> None:
@@ -212,12 +213,14 @@ class Seq2SeqPrior(nn.Module):
         lengths: Int[Tensor, " batch"] | None = None,
         start: Int[Tensor, "batch height width"] | None = None,
         on_step: OnStep | None = None,
+        on_estimate: OnEstimate | None = None,
         allow_untrained: bool = False,
         **settings: Any,
     ) -> tuple[Int[Tensor, "batch rows columns"], Int[Tensor, " batch"]]:
         """Codes, and how many columns each item has, which is the same for all.
 
-        start: whole rows to continue from, which come back with the rest. settings: of `CodeSampling`; guidance other
+        start: whole rows to continue from, which come back with the rest. on_estimate: hears of each row what is made
+        so far. settings: of `CodeSampling`; guidance other
         than 1 runs the decoder with and without the condition side by side (DALL-E mini's super-conditioning). Raises
         ModelError where the prior was never trained, Error for what can't be asked for.
         """
@@ -227,6 +230,12 @@ class Seq2SeqPrior(nn.Module):
         first = begun(config, start, seeds, self.null.device)
         check_lengths(config, lengths, batch)
         guided = how.guidance != 1 and cond is not None
+
+        def on_line(done: int, most: int, sequence: Tensor, lines: Tensor) -> None:
+            if on_estimate is not None:
+                columns = torch.full_like(lines, config.longest)
+                on_estimate(done, most, sequence.unflatten(1, (-1, config.longest)), columns)
+
         with torch.inference_mode():
             encoded = [self.encode(one, batch) for one in ([cond, cond.null()] if guided and cond else [cond])]
             decoding = _Decoding(self, EncoderStates(*(torch.cat(parts) for parts in zip(*encoded, strict=True))))
@@ -241,6 +250,7 @@ class Seq2SeqPrior(nn.Module):
                 sampling=how,
                 guided=guided,
                 on_step=on_step,
+                on_line=None if on_estimate is None else on_line,
             )
         columns = torch.full((batch,), config.longest, device=sequence.device)
         return sequence.clone().unflatten(1, (config.rows, config.longest)), columns

@@ -75,6 +75,11 @@ class CodeShape(Config):
         """No medium: the codes of a codec."""
 
     @property
+    def by_rows(self) -> bool:
+        """Whether whole rows are continued, not whole columns."""
+        return self.order == "row-major"
+
+    @property
     def line(self) -> int:
         """Codes in a line of the sequence: a column, or a row where the order is row-major."""
         return self.rows if self.order == "column-major" else self.longest

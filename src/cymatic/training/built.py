@@ -17,6 +17,7 @@ from cymatic.training.plan import time_and_disk
 from cymatic.training.planning import Choice
 from cymatic.training.recipe import Recipe
 from cymatic.training.settings import TrainingSettings
+from cymatic.training.sheets import Sheets
 from cymatic.training.stages import AnyStage
 from cymatic.training.tasks.task import Task
 
@@ -68,7 +69,8 @@ class Built:
     about: lines that say what it is. complete: writes into the run what a model needs beside the part. chosen: what the
     recipe left open. at_pace: the same with what so many seconds allow at a pace. domain: how what it makes is compared
     with the data at the end; None: not at all. renew: fits a task from an earlier state to data that have changed
-    since. use: how the trained model is used, with {run} in the place of its folder; None: as a part of others.
+    since. sheets: draws what it makes at checkpoints. use: how the trained model is used, with {run} in the place of
+    its folder; None: as a part of others.
     """
 
     recipe: Recipe
@@ -82,6 +84,7 @@ class Built:
     chosen: tuple[Choice, ...] = ()
     use: str | None = None
     domain: Domain | None = None
+    sheets: Sheets | None = None
     renew: Callable[[Any], None] = lambda task: None
     at_pace: Callable[[Built, Pace, float], tuple[Built, Pace]] = lambda built, pace, seconds: (built, pace)
 
@@ -95,5 +98,5 @@ class Built:
         lines = [*self.about, *(f"chosen {one.why}" for one in self.chosen)]
         lines += time_and_disk(self.training, self.task, pace, seconds, begun)  # type: ignore[arg-type]
         if not self.valid:
-            lines.append("note   no clip is held out, so the last weights are kept and overfitting can't be seen")
+            lines.append("note   nothing is held out, so the last weights are kept and overfitting can't be seen")
         return lines

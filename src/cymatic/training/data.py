@@ -50,18 +50,18 @@ def remembered(run: Path) -> Remembered | None:
 
 
 def noticed(before: Remembered, data: Known, stage: str, folder: str | None) -> list[str]:
-    """What a resumed run meets otherwise than it began, in sentences: the place of its clips, and the clips.
+    """What a resumed run meets otherwise than it began, in sentences: the place of its items, and the items.
 
-    Another stage reads the clips in its own way, so what one began with says nothing about theirs.
+    Another stage reads the items in its own way, so what one began with says nothing about theirs.
     """
     lines = []
     comparable, same = before.stage in (None, stage), before.sha256 == data.fingerprint
     if before.folder is not None and folder not in (None, before.folder):
         known = ", and they are the same" if comparable and same else ""
-        lines.append(f"the clips are read from {folder} now, and no longer from {before.folder}{known}")
+        lines.append(f"the items are read from {folder} now, and no longer from {before.folder}{known}")
     if comparable and not same:
         lines.append(
-            f"the clips have changed since this run began with {before.train} clips to train on and {before.valid} "
+            f"the items have changed since this run began with {before.train} items to train on and {before.valid} "
             f"held out; it goes on with the {len(data.train)} and {len(data.valid)} that are there now"
         )
     return lines

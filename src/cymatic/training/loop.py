@@ -107,6 +107,7 @@ def fit(
     stopped: Callable[[], bool],
     on_report: Callable[[Report], None],
     on_settings: Callable[[TrainingSettings], None],
+    on_checkpoint: Callable[[Any, int], object] = lambda average, step: None,
 ) -> Outcome:
     """Trains `task` and leaves in `run` its averaged weights: the latest that did about best on `valid`, or the last.
 
@@ -117,9 +118,10 @@ def fit(
 
     `deadline` (of `time.monotonic`) stands for `settings.minutes`: the number of steps is what the clock leaves time
     for, counted anew wherever that has changed, and the rates fall with it. What was decided so is part of the state.
-    `on_settings` is told the steps between checkpoints, and at the end how many steps it made. `stopped` is asked after
-    each step. Of several processes each has its share in `batches`; rank 0 alone measures, writes and reports, and what
-    it decides by the clock holds for all.
+    `on_settings` is told the steps between checkpoints, and at the end how many steps it made. `on_checkpoint` has the
+    task of the averaged weights at each checkpoint, and its step. `stopped` is asked after each step. Of several
+    processes each has its share in `batches`; rank 0 alone measures, writes and reports, and what it decides by the
+    clock holds for all.
 
     Raises ModelError if the loss is no longer a number; the last checkpoint stays.
     """
@@ -212,6 +214,8 @@ def fit(
                 if at.best_step == 0:
                     scores = evaluate()
                 checkpoint()
+            if due and fabric.is_global_zero:
+                on_checkpoint(average, at.step)
         if fabric.is_global_zero:
             on_report(Report(at.step, steps, losses, before + time.monotonic() - started, scores, note))
         clock.tick(at.step)

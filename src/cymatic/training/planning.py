@@ -136,7 +136,7 @@ def changed_clips(clips: int, steps: float, most: int, stage: str) -> Choice | N
     """Clips changed from step to step, and twice the steps, where that many fit and clips are few."""
     if clips >= ENOUGH_TO_CHANGE or steps < 2 * most:
         return None
-    why = f"{2 * most:,} steps instead, since there is time, with clips changed a little from step to step"
+    why = f"{2 * most:,} steps instead, since there is time, with items changed a little from step to step"
     return of_stage(Choice({"training.most_steps": 2 * most, **CHANGES}, why), stage)
 
 
@@ -146,9 +146,9 @@ def _start(facts: PlanFacts) -> Choice | None:
     if 2 * facts.known >= facts.captions:
         why = f"which knows {facts.known:,} of the {facts.captions:,} captions"
     elif facts.clips >= ENOUGH_TO_CHANGE:
-        why = f"since {facts.clips:,} clips are enough to teach it new captions"
+        why = f"since {facts.clips:,} items are enough to teach it new captions"
     else:
-        why = f"for {facts.start} knows few of the captions, and {facts.clips:,} clips teach a new network sooner"
+        why = f"for {facts.start} knows few of the captions, and {facts.clips:,} items teach a new network sooner"
         return Choice({"start": None}, f"from scratch, {why}")
     return Choice({"start": facts.start}, f"from {facts.start}, {why}")
 
@@ -157,7 +157,7 @@ def _frames(facts: PlanFacts) -> Choice | None:
     if (frames := facts.frames) is None:
         return None
     least, longest = min(facts.lengths), max(facts.lengths)
-    why = f"{frames:,} frames a batch at most, since clips of {least:,} to {longest:,} frames should cost alike"
+    why = f"{frames:,} frames a batch at most, since items of {least:,} to {longest:,} frames should cost alike"
     return Choice({"training.frames": frames}, why)
 
 
@@ -168,7 +168,7 @@ def _most_steps(facts: PlanFacts) -> Choice | None:
     if (frames := facts.frames) is not None:  # batches hold fewer clips then, and each is to be met as often
         steps = STEPS_A_CLIP * PER_CLIP * len(budgeted(facts.lengths, min(facts.batch, facts.clips), frames))
     most = max(FEWEST_STEPS, steps)
-    why = f"{most:,} steps at most, since {facts.clips:,} clips are known by heart after that"
+    why = f"{most:,} steps at most, since {facts.clips:,} items are known by heart after that"
     return Choice({"training.most_steps": most}, why)
 
 

@@ -155,6 +155,8 @@ def assess(
         most=progress.step >= (settings.most_steps or math.inf),
         words=len(probe.words) if probe is not None else 0,
         clips_of=_word_counts(learned.captions, probe) if words and probe is not None else dict(counts),
+        noun=domain.noun,
+        nouns=domain.nouns,
     )
     return about, found
 

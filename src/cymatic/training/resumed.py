@@ -43,8 +43,8 @@ def kept_of(context: Context, data: Data, known: Sequence[Example]) -> Data:
     such = ", ".join(list(names)[:NAMED]) + (", ..." if len(names) > NAMED else "")
     why = "longer than any, or of another class, than those that the run began with"
     if not known:
-        raise Error(f"none of the clips can be trained on by this run: all are {why}; begin a new run with --out")
-    context.say(f"note   {left} clips are left out, for they are {why} ({such}); a new run would learn them")
+        raise Error(f"none of the items can be trained on by this run: all are {why}; begin a new run with --out")
+    context.say(f"note   {left} items are left out, for they are {why} ({such}); a new run would learn them")
     weights = [weight for one, weight in zip(data.train, data.weights, strict=False) if id(one) in here]
     epoch = [one for one in data.epoch if id(one) in here]
     return replace(data, train=list(known), epoch=epoch, weights=weights)

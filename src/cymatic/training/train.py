@@ -255,7 +255,7 @@ def _fit(
     history = History.of_run(run) if begun else History()
     others = done is not None and (done.data or (before.sha256 if before else "")) not in ("", built.data.fingerprint)
     if done is not None and others and built.training.steps is not None and done.step >= built.training.steps:
-        say(f"note   it is finished and stays as it is; to learn these clips, too: cymatic train FOLDER --from {run}")
+        say(f"note   it is finished and stays as it is; to learn these items, too: cymatic train FOLDER --from {run}")
         others = False
     elif done is not None and others:
         history.valid.clear()  # of other clips
@@ -303,6 +303,7 @@ def _fit(
                 stopped=asked,
                 on_report=report,
                 on_settings=keep,
+                on_checkpoint=lambda average, step: None if built.sheets is None else built.sheets(run, average, step),
             )
     finally:
         fabric.logger.finalize("done")  # writes what it still holds

@@ -17,6 +17,7 @@ from cymatic.data.batches import Bucketed, Sequenced, Streamed, longest_of
 from cymatic.data.examples import Data, Example, Reading, at_other_pitches, captions_of, load_examples
 from cymatic.encoders import ENCODERS
 from cymatic.errors import Error
+from cymatic.evaluation.captions import balanced
 from cymatic.evaluation.domain import MELS, Domain
 from cymatic.evaluation.values import targets_of
 from cymatic.hub.parts import CONFIG, copy_part, load_part, save_part
@@ -27,6 +28,7 @@ from cymatic.media import MEDIA
 from cymatic.media.medium import Medium
 from cymatic.pipelines.conditioning import check_space
 from cymatic.pipelines.embed import Embedder
+from cymatic.pipelines.generate import Generator
 from cymatic.priors import PRIORS
 from cymatic.seeds import mixed
 from cymatic.training.built import Built, Context, Known
@@ -37,6 +39,7 @@ from cymatic.training.planning import Choice, changed_clips, choices, given, is_
 from cymatic.training.recipe import Recipe
 from cymatic.training.resumed import kept_of, own_config
 from cymatic.training.shards import Streams, open_streams
+from cymatic.training.sheets import SHOWN, Sheets
 from cymatic.training.stages import SPACE, PriorStage
 from cymatic.training.start import (
     CODEC,
@@ -171,7 +174,8 @@ def _over_targets(context: Context, stage: PriorStage, space: Embedder | None) -
     built = Built(
         recipe, name, data, task, _batches(context, recipe, examples, spec), _known(task, data.valid),
         _about(data, task, stage), _complete(context, data, space=space), chosen, use_of(MEDIA[spec.medium]),
-        _domain(stage, spec), lambda task: task.prior.take_over(task.prior, longest),
+        _domain(stage, spec), _sheets(context, stage, data, task, space=space),
+        lambda task: task.prior.take_over(task.prior, longest),
     )  # fmt: skip
     return replace(built, at_pace=_at_pace(context, examples, data, spec))
 
@@ -252,7 +256,7 @@ def _over_encoded(
     return Built(
         context.recipe, context.name, data, task, batches, _known(task, valid), (*_about(data, task, stage), line),
         _complete(context, data, source, space=space), use=use_of(MEDIA[codec.config.gives.medium]),
-        domain=_domain(stage, codec.config.gives),
+        domain=_domain(stage, codec.config.gives), sheets=_sheets(context, stage, data, task, codec, space),
     )  # fmt: skip
 
 
@@ -290,6 +294,26 @@ def _domain(stage: PriorStage, spec: Any) -> Domain | None:
     if spec.vocoded:
         return MELS if spec.normalisation == "natural-log" else None
     return None if spec.waveform else targets_of(MEDIA[spec.medium], spec)
+
+
+def _sheets(
+    context: Context, stage: PriorStage, data: Data, task: PriorTask, codec: Any = None, space: Embedder | None = None
+) -> Sheets | None:
+    """What draws the values that the stage makes as it trains; None of those that are not shown by themselves."""
+    spec = stage.part.reads if codec is None else codec.config.gives
+    domain, medium = _domain(stage, spec), MEDIA[spec.medium]
+    if domain is None or domain.restored is None or medium.sheet is None:
+        return None
+    named = {"encoder": ENCODER, "prior": context.name}
+    file = PipelineFile(parts=named, sampling=stage.sampling)
+    held_out = [one for one in data.valid if task.encoder.knows(one.caption)]
+    if (few := SHOWN - len(held_out)) > 0:  # some of what is learned is shown, too
+        held_out += [data.train[row] for row in balanced([one.caption for one in data.train], few)]
+    name = context.run.name
+    return Sheets(
+        held_out, domain, medium,
+        lambda now: Generator(now.encoder, now.prior, codec=codec, file=file, name=name, space=space), context.say,
+    )  # fmt: skip
 
 
 def use_of(medium: Medium[Any]) -> str:
