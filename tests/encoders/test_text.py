@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cymatic.encoders.familiarity import Familiarity
+from cymatic.encoders.familiarity import Familiarity, telling
 from cymatic.encoders.text import MAX_TOKENS, TextConfig, TextEncoder, normalise, token_ids, token_table
 from cymatic.errors import Error, ModelError, PromptError
 
@@ -81,3 +81,10 @@ def test_far_prompts_are_named_with_their_nearest_captions():
     assert '"eleven" is unlike' in note
     assert "theo says" in note.split("nearest captions:")[1]
     assert Familiarity([]).note("anything") is None
+
+
+def test_of_too_many_captions_those_tell_that_have_new_words():
+    captions = ["a dog", "a cat", "Dog a", "cat and dog", "a dog"]
+    assert telling(captions, 5) == captions
+    assert telling(captions, 4) == ["a dog", "a cat", "cat and dog", "Dog a"]
+    assert telling(captions, 2) == ["a dog", "a cat"]

@@ -40,7 +40,7 @@ class PaletteCodecConfig(Config):
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
-    def _colours_alone(self) -> Self:
+    def _no_alpha(self) -> Self:
         if self.picture.alpha:
             raise ValueError("a palette has colours and no alpha; leave picture.alpha out")
         return self

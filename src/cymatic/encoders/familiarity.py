@@ -22,7 +22,12 @@ class Familiarity:
     """Compares prompts with known captions by wordllama's frozen embeddings, word by word."""
 
     def __init__(self, captions: Sequence[str]) -> None:
-        self.captions = [caption for caption in captions if _readable(caption)]
+        self._given = captions
+
+    @cached_property
+    def captions(self) -> list[str]:
+        """The captions that can be prompts."""
+        return [caption for caption in self._given if _readable(caption)]
 
     @cached_property
     def _known(self) -> Float[np.ndarray, "words dim"]:
@@ -61,6 +66,22 @@ class Familiarity:
             f"{listed} unlike anything this model was trained on, so expect something else; nearest captions: "
             f"{', '.join(self.nearest(prompt))}"
         )
+
+
+def telling(captions: Sequence[str], most: int) -> list[str]:
+    """At most `most` captions that say what a model knows: all of them, or of too many first those with a word that
+    none before them has, in their order."""
+    if len(captions) <= most:
+        return list(captions)
+    known: set[str] = set()
+    chosen: list[str] = []
+    for caption in captions:
+        if new := set(caption.lower().split()) - known:
+            known |= new
+            chosen.append(caption)
+    taken = set(chosen)
+    chosen += [caption for caption in captions if caption not in taken]
+    return chosen[:most]
 
 
 def _readable(caption: str) -> bool:

@@ -16,6 +16,7 @@ from cymatic.data.augment_pictures import picture_augmenter
 from cymatic.data.batches import Bucketed, Sequenced, Streamed, longest_of
 from cymatic.data.examples import Data, Example, Reading, at_other_pitches, captions_of, load_examples
 from cymatic.encoders import ENCODERS
+from cymatic.encoders.familiarity import telling
 from cymatic.errors import Error
 from cymatic.evaluation.captions import balanced
 from cymatic.evaluation.domain import MELS, Domain
@@ -359,7 +360,7 @@ def _complete(
             place = SPACE
             space.save(run / SPACE)
         known = captions or captions_of(data.train)  # type: ignore[arg-type]
-        file = PipelineFile(parts=named, captions=tuple(known)[:MOST_CAPTIONS], sampling=stage.sampling, space=place)
+        file = PipelineFile(parts=named, captions=tuple(telling(known, MOST_CAPTIONS)), sampling=stage.sampling, space=place)
         write_pipeline(run, file)
 
     return complete
