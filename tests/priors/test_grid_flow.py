@@ -17,6 +17,7 @@ from cymatic.media.picture import PictureSpec
 from cymatic.nn.rotary import axial_tables, rotate
 from cymatic.priors import PRIORS
 from cymatic.priors.grid_flow import GridFlowConfig, GridFlowPrior
+from cymatic.priors.rectified import halves, with_null
 from cymatic.priors.samplers import SAMPLERS
 
 
@@ -253,3 +254,23 @@ def test_eight_pictures_are_learned_by_heart() -> None:
             errors = (made[:, None] - pictures[None]).square().mean((2, 3, 4))
             assert errors.argmin(1).tolist() == list(range(8)), "each prompt gives its own picture"
             assert errors.diagonal().max() < 0.01, "within 20 dB"
+
+
+def test_halves_without_padding_have_the_loss_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    prior, n = make(), 5
+    tokens = torch.randn(n, 7, 16, generator=torch.Generator().manual_seed(3))
+    mask = torch.arange(7) < torch.tensor([2, 7, 1, 3, 2])[:, None]
+    cond = Cond(tokens, mask, normalize(tokens.sum(1), dim=-1)).drop(0.3, torch.Generator().manual_seed(0), vector=0.3)
+    data = torch.randn(n, *prior.config.shape, generator=torch.Generator().manual_seed(1))
+
+    def loss() -> float:
+        return prior.loss(data, torch.full((n,), 6), cond, torch.Generator().manual_seed(2))["loss"].item()
+
+    by_halves = loss()
+    parts = halves(with_null(cond, prior.null))
+    assert sorted(int(row) for rows, _ in parts for row in rows) == list(range(n))
+    for rows, given in parts:
+        assert given.tokens.shape[:2] == given.mask.shape and len(given.vector) == len(rows)
+        assert given.mask.any(0).all()
+    monkeypatch.setattr("cymatic.priors.grid_flow.halves", lambda given: [(torch.arange(len(given.mask)), given)])
+    assert by_halves == pytest.approx(loss(), rel=1e-5)

@@ -102,6 +102,17 @@ def with_null(cond: Cond, null: Float[Tensor, " dim"]) -> Given:
     return Given(tokens, mask, vector)
 
 
+def halves(given: Given) -> list[tuple[Tensor, Given]]:
+    """The half of a batch that has fewer tokens and the half that has more, each with no more padding than its longest
+    needs: their places in the batch, and their conditions. Of a batch of one there is one."""
+    counts = given.mask.sum(1)
+    found = []
+    for rows in counts.argsort(stable=True).chunk(2):
+        most = int(counts[rows].max())
+        found.append((rows, Given(given.tokens[rows, :most], given.mask[rows, :most], given.vector[rows])))
+    return found
+
+
 Predict = Callable[[Tensor, Tensor, Given], Prediction]  # x and times of a batch, and its condition
 
 

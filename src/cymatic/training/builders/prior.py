@@ -360,7 +360,9 @@ def _complete(
             place = SPACE
             space.save(run / SPACE)
         known = captions or captions_of(data.train)  # type: ignore[arg-type]
-        file = PipelineFile(parts=named, captions=tuple(telling(known, MOST_CAPTIONS)), sampling=stage.sampling, space=place)
+        file = PipelineFile(
+            parts=named, captions=tuple(telling(known, MOST_CAPTIONS)), sampling=stage.sampling, space=place
+        )
         write_pipeline(run, file)
 
     return complete
