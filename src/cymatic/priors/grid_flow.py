@@ -125,8 +125,8 @@ class GridFlowConfig(Config):
 class GridFlowPrior(nn.Module):
     """Cond -> grid `[batch, channels, rows, columns]`: pictures in 0..1, or latents.
 
-    The condition's tokens stand before the patches in the transformer's sequence; its vector and the time modulate
-    every norm. Either may be missing or dropped, and the learned null stands for it, so that a prior trained with each
+    The condition's tokens stand before the patches in the transformer's sequence; their mean, the condition's vector
+    and the time modulate every norm. Either may be missing or dropped, and the learned null stands for it, so that a prior trained with each
     dropped on its own draws from either. Mean and spread of each channel in what it was trained on, and the steps
     trained, travel with the weights; a prior of 0 steps refuses to sample.
     """
@@ -151,6 +151,7 @@ class GridFlowPrior(nn.Module):
         self.null = nn.Parameter(torch.randn(dim) * dim**-0.5)
         self.read_token = Linear(dim, width)
         self.read_vector = nn.Linear(dim, width)
+        self.read_mean = nn.Linear(dim, width, bias=False)
         self.read_time = nn.Sequential(nn.Linear(128, width), nn.SiLU(), nn.Linear(width, width))
         self.read_place = nn.Linear(32, width)
         self.read_patch = Linear(channels * config.patch**2, width)
@@ -411,7 +412,11 @@ class GridFlowPrior(nn.Module):
         outside = -1 - torch.arange(n, device=device)[:, None].expand(-1, 2)
         rotary = axial_tables(torch.cat([outside, places]), self.config.width // self.config.heads)
         keys = torch.cat([given.mask, given.mask.new_ones(len(x), rows * columns)], dim=1)
-        embedding = silu(self.read_vector(given.vector) + self.read_time(sinusoids(times * 1000, 128)))
+        # What is asked for reaches every norm by the tokens' mean, too: a vector may be missing, or of a space that was
+        # not made for this, and attention alone takes long to find what the tokens say.
+        mean = (given.tokens * given.mask[..., None]).sum(1) / given.mask.sum(1, keepdim=True)
+        embedding = self.read_vector(given.vector) + self.read_mean(mean) + self.read_time(sinusoids(times * 1000, 128))
+        embedding = silu(embedding)
         modulation = self.modulation(embedding).unflatten(-1, (6, -1))
         for block in self.blocks:
             h = block(h, modulation, rotary, keys)
