@@ -151,7 +151,6 @@ class GridFlowPrior(nn.Module):
         self.null = nn.Parameter(torch.randn(dim) * dim**-0.5)
         self.read_token = Linear(dim, width)
         self.read_vector = nn.Linear(dim, width)
-        self.read_mean = nn.Linear(dim, width, bias=False)
         self.read_time = nn.Sequential(nn.Linear(128, width), nn.SiLU(), nn.Linear(width, width))
         self.read_place = nn.Linear(32, width)
         self.read_patch = Linear(channels * config.patch**2, width)
@@ -415,7 +414,9 @@ class GridFlowPrior(nn.Module):
         # What is asked for reaches every norm by the tokens' mean, too: a vector may be missing, or of a space that was
         # not made for this, and attention alone takes long to find what the tokens say.
         mean = (given.tokens * given.mask[..., None]).sum(1) / given.mask.sum(1, keepdim=True)
-        embedding = self.read_vector(given.vector) + self.read_mean(mean) + self.read_time(sinusoids(times * 1000, 128))
+        embedding = (
+            self.read_vector(given.vector) + self.read_token(mean) + self.read_time(sinusoids(times * 1000, 128))
+        )
         embedding = silu(embedding)
         modulation = self.modulation(embedding).unflatten(-1, (6, -1))
         for block in self.blocks:
