@@ -126,9 +126,9 @@ class GridFlowPrior(nn.Module):
     """Cond -> grid `[batch, channels, rows, columns]`: pictures in 0..1, or latents.
 
     The condition's tokens stand before the patches in the transformer's sequence; their mean, the condition's vector
-    and the time modulate every norm. Either may be missing or dropped, and the learned null stands for it, so that a prior trained with each
-    dropped on its own draws from either. Mean and spread of each channel in what it was trained on, and the steps
-    trained, travel with the weights; a prior of 0 steps refuses to sample.
+    and the time modulate every norm. Tokens or vector may be missing or dropped, and the learned null stands for them,
+    so that a prior trained with each dropped on its own draws from either. Mean and spread of each channel in what it
+    was trained on, and the steps trained, travel with the weights; a prior of 0 steps refuses to sample.
     """
 
     config_class: ClassVar[type[GridFlowConfig]] = GridFlowConfig
