@@ -131,12 +131,14 @@ def test_a_folder_that_changed_is_told_when_a_run_goes_on(cli, tmp_path):
 
 
 def test_inspect_knows_pictures(cli, tmp_path):
+    root = tmp_path / "pictures"
+    root.mkdir()
     for take in (1, 2):
         ramp = np.linspace(0, 1, 64 * 3 * take).reshape(8, 8 * take, 3)
-        Picture(ramp).write(tmp_path / f"red-house_{take}.png")
-    Picture(np.ones((8, 8, 3))).write(tmp_path / "snow.png")
-    tone(300, 0.1).write(tmp_path / "snow.wav")
-    ran = cli("data", "inspect", str(tmp_path), "-o", str(tmp_path / "out.png"))
+        Picture(ramp).write(root / f"red-house_{take}.png")
+    Picture(np.ones((8, 8, 3))).write(root / "snow.png")
+    tone(300, 0.1).write(root / "snow.wav")
+    ran = cli("data", "inspect", str(root), "-o", str(tmp_path / "out.png"))
     assert (ran.code, ran.err) == (0, "")
     said = ran.out.splitlines()
     assert said[1:8] == [
