@@ -236,3 +236,48 @@ def test_a_codec_that_changes_while_it_is_taken_over(tmp_path):
     with pytest.raises(Error, match="changed while it was taken over; give the same command again"):
         copy_part(tmp_path / "a/codec", tmp_path / "c", before)
     assert not (tmp_path / "c").exists()
+
+
+def test_a_codec_and_then_a_prior_over_its_codes(place, tmp_path):
+    """One recipe trains both; the shards of such a run can be decoded by what lies beside them."""
+    (tmp_path / "both.yaml").write_text("""
+data: {folder: "", longest: 2.0}
+stages:
+  tokens:
+    task: autoencoder
+    part:
+      kind: waveform
+      rate: 2000
+      network: {kind: fast, hop: 40, split: 2, width: 16, encoder: [1, 1], decoder: [1, 1]}
+      quantizer: {kind: residual, levels: 3, size: 16, dim: 8}
+      block: 32
+    segment: 0.32
+    objective: {mel: 1.0}
+    training: {batch: 4, steps: 4, warmup: 2}
+  prior:
+    task: prior
+    codec: tokens
+    part: {kind: gpt, width: 32, depth: 1, heads: 2}
+    encoder: {kind: text, dim: 16}
+    training: {batch: 4, steps: 6, warmup: 2, checkpoint_steps: 3}
+""")
+    both = make_recipe(tmp_path / "both.yaml", [f"data.folder={place / 'tones'}"])
+    train(both, tmp_path / "run", say=quiet)
+    model = cymatic.load(tmp_path / "run")
+    assert model("low tone", seconds=0.2).seconds == 0.2
+    codes = cymatic.load(tmp_path / "run/codes")
+    assert codes.sha256 == fingerprint([tmp_path / "run/tokens"])
+    assert sorted(path.suffix for path in (tmp_path / "run/codes").glob("shard*")) == [".json", ".tar"]
+
+    class Stop(Exception):
+        pass
+
+    def stop(at):
+        if at.step == 5:  # which the codec does not come to
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(both, tmp_path / "parts", say=quiet, on_report=stop)
+    train(read_run(tmp_path / "parts"), tmp_path / "parts", resume=True, say=quiet)
+    name = "prior/model.safetensors"
+    assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()

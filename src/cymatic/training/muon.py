@@ -19,15 +19,30 @@ Pairs = list[tuple[Tensor, Tensor]]  # weights and their gradients
 
 def orthogonalised(matrices: Float[Tensor, "n rows columns"]) -> Float[Tensor, "n rows columns"]:
     """Each matrix with its singular values taken near 1 (0.7 to 1.2), by Newton-Schulz rounds `a X + (b A + c A²) X`,
-    with `A = X X'`: products only, so it is quick on any device."""
+    with `A = X X'`: products only, so it is quick on any device.
+
+    All rounds are polynomials of the first `A`, which commute. So they act on that small square matrix, and their
+    product meets `X` once, at the end: half of the work for a matrix of four times as many columns as rows.
+    """
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp_min(1e-7)
-    a, b, c = QUINTIC
-    for _ in range(ROUNDS):
-        gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
+    gram = x @ x.mT
+    product = factor = _quintic(gram)
+    for _ in range(ROUNDS - 1):
+        gram = factor @ gram @ factor
+        factor = _quintic(gram)
+        product = factor @ product
+    x = product @ x
     return x.mT if tall else x
+
+
+def _quintic(gram: Float[Tensor, "n rows rows"]) -> Float[Tensor, "n rows rows"]:
+    """`a + b A + c A²`."""
+    a, b, c = QUINTIC
+    factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+    factor.diagonal(dim1=1, dim2=2).add_(a)
+    return factor
 
 
 class Muon(torch.optim.Optimizer):

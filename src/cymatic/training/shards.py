@@ -12,14 +12,15 @@ from cymatic.data.shard_filter import ShardFilter, shard_statistics
 from cymatic.data.shards import CODES, SHARD, Shards
 from cymatic.data.tar import TarReader
 from cymatic.errors import Error
-from cymatic.hub.pipeline_file import RECIPE
+from cymatic.hub.parts import copy_part, fingerprint
+from cymatic.hub.pipeline_file import RECIPE, PipelineFile, write_pipeline
 from cymatic.pipelines.bulk import SUMMARY, encode_in_bulk
 from cymatic.pipelines.load import load_codec
 from cymatic.pipelines.sound_codec import SoundCodec
 from cymatic.training.built import Context
 from cymatic.training.planning import Choice, of_stage
 from cymatic.training.stages import PriorStage
-from cymatic.training.start import GivenCodec
+from cymatic.training.start import CODEC, GivenCodec
 
 ENCODED = "codes"  # folder of a run where its own shards lie
 MOST_NAMED = 20
@@ -56,7 +57,10 @@ def open_streams(context: Context, stage: PriorStage, part: Any, source: GivenCo
     if recipe.data.balance is not None:
         raise Error("data.balance is for data in memory, and these are read from shards; leave it out")
     assert stage.codec is not None
-    if source is not None and source.kept:
+    own = context.run / stage.codec if source is None else None
+    if own is not None:
+        codec = SoundCodec(part, name=context.run.name, sha256=fingerprint([own]))
+    elif source is not None and source.kept:
         codec = SoundCodec(part, name=source.name, sha256=source.sha256)
     else:
         codec = load_codec(stage.codec)
@@ -70,7 +74,7 @@ def open_streams(context: Context, stage: PriorStage, part: Any, source: GivenCo
         )
     if not holds_codes(place):
         levels, why = levels or codec.levels(None), f"since {codec.name} spends them by default"
-        settings = _encoded(context, place, stage.codec, codec.rates[levels - 1])
+        settings = _encoded(context, place, stage.codec if own is None else own, codec.rates[levels - 1])
         place = context.run / ENCODED
     shards = Shards(place, context.strict)
     if levels is None:
@@ -103,16 +107,21 @@ def open_streams(context: Context, stage: PriorStage, part: Any, source: GivenCo
     )  # fmt: skip
 
 
-def _encoded(context: Context, place: Path, codec: str, kbps: float) -> DataSettings:
-    """Makes the run's own shards of the sounds of `place`; how the captions in them were made. A run that is resumed
-    goes on with those that it has, and of several processes the first one makes them."""
-    settings, say = context.recipe.data, context.say
+def _encoded(context: Context, place: Path, codec: str | Path, kbps: float) -> DataSettings:
+    """Makes the run's own shards of the sounds of `place`, by the model called `codec`, or by the part of an earlier
+    stage, which lies there; how the captions in them were made. A run that is resumed goes on with those that it has,
+    and of several processes the first one makes them."""
+    settings, say, out = context.recipe.data, context.say, context.run / ENCODED
     begins = context.fabric.is_global_zero and not (context.run / RECIPE).is_file()
-    if not begins and (context.run / ENCODED / SUMMARY).is_file():
+    if not begins and (out / SUMMARY).is_file():
         return settings
+    if isinstance(codec, Path):  # a part alone is no model; beside its codes it is one
+        copy_part(codec, out / CODEC, fingerprint([codec]))
+        write_pipeline(out, PipelineFile(parts={CODEC: CODEC}))
+        codec = str(out)
     say(f"encoding the sounds of {place} at {kbps:g} kbit/s")
     totals = encode_in_bulk(
-        place, context.run / ENCODED, codec, kbps, strict=context.strict, captions_by=settings.captions,
+        place, out, codec, kbps, strict=context.strict, captions_by=settings.captions,
         say=lambda line: say(line) if line.startswith(("skipped", "chosen")) else None,
     )  # fmt: skip
     return settings.model_copy(update={"captions": totals.captions_by})
