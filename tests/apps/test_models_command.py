@@ -12,7 +12,7 @@ from cymatic.hub.pipeline_file import PIPELINE, PipelineFile, read_pipeline, wri
 from cymatic.media.sound import Sound
 from cymatic.pipelines.load import starters
 
-STARTERS = ["starter-codec", "starter-sound"]
+STARTERS = ["starter-codec", "starter-picture", "starter-sound"]
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def listed(cli):
         ran = cli("models", *folders, "--json")
         assert (ran.code, ran.err) == (0, ""), ran
         found = json.loads(ran.out)
-        assert [one["name"] for one in found][:2] == STARTERS
+        assert [one["name"] for one in found][:3] == STARTERS
         return {one["name"]: one for one in found}
 
     return call
@@ -60,9 +60,9 @@ def test_folders_are_given(run: Path, listed, tmp_path: Path) -> None:
 def test_the_table_has_a_line_a_model(run: Path, cli) -> None:
     ran = cli("models")
     lines = ran.out.splitlines()
-    assert ran.code == 0 and len(lines) == 4
+    assert ran.code == 0 and len(lines) == len(STARTERS) + 2
     assert lines[0].split() == ["name", "version", "MB", "licence", "makes"]
-    assert lines[3].startswith("runs/tiny ") and "sounds from words" in lines[3]
+    assert lines[4].startswith("runs/tiny ") and "sounds from words" in lines[4]
     assert len({line.find(" ", line.find("  ")) for line in lines[:1]}) == 1
 
 
@@ -116,7 +116,7 @@ def test_what_is_broken_is_listed_as_such(how: str, run: Path, tiny_run: Path, l
     assert says in found["runs/tiny"]["problem"] and found["runs/tiny"]["makes"] is None
     assert found["runs/whole"]["state"] == "ready"
     ran = cli("models")
-    assert ran.code == 0 and len(ran.out.splitlines()) == 5 and f"{state}: " in ran.out
+    assert ran.code == 0 and len(ran.out.splitlines()) == len(STARTERS) + 3 and f"{state}: " in ran.out
     with pytest.raises(ModelError):
         cymatic.load(run)
 

@@ -122,13 +122,6 @@ def test_what_is_refused(refuses, model, tmp_path, arguments, said):
     assert re.search(said, refuses("picture", *arguments, "--model", "dots"))
 
 
-def test_no_model_of_pictures_comes_with_it_yet(refuses, monkeypatch):
-    monkeypatch.setattr("cymatic.pipelines.load.starters", dict)
-    assert "no model of pictures comes with cymatic yet; give one with --model" in refuses(
-        "picture", "a", "-o", "a.png"
-    )
-
-
 def test_a_model_of_sounds_makes_no_picture_and_the_reverse(refuses, tiny_run, monkeypatch):
     said = refuses("picture", "low tone", "--model", tiny_run, "-o", "a.png")
     assert "makes sounds and no pictures; say cymatic sound, or give a model of pictures" in said

@@ -5,7 +5,7 @@ import re
 import pytest
 from tests.apps.conftest import starter_folder
 
-NAMES = ("starter-sound", "starter-codec")
+NAMES = ("starter-sound", "starter-codec", "starter-picture")
 SECTIONS = ("data", "licence", "recipe", "steps", "time", "metrics", "known failures")
 
 

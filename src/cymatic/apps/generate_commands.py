@@ -95,9 +95,7 @@ def picture(
     ] = None,
     grid: Annotated[Path | None, typer.Option(help="Also draw all of them, with their prompts, to this PNG.")] = None,
     device: Device = "cpu",
-    model: Annotated[
-        str | None, typer.Option(help="A starter's name, or a folder that cymatic train wrote.", show_default=STARTER)
-    ] = None,
+    model: Annotated[str, typer.Option(help="A starter's name, or a folder that cymatic train wrote.")] = STARTER,
 ) -> None:
     """Make a picture from words, such as "a red apple"."""
     from cymatic.media.image_files import WRITTEN
@@ -123,23 +121,11 @@ def picture(
 
     generate(
         Request(
-            PICTURE, WRITTEN, prompt, prompts, output, n, seed, _starter() if model is None else model, device,
+            PICTURE, WRITTEN, prompt, prompts, output, n, seed, model, device,
             settings, keep=keep, ranker=ranker, tell=lambda one: f"{one.width} x {one.height}", sheet=grid,
             finish=finish, check=check,
         )
     )  # fmt: skip
-
-
-def _starter() -> str:
-    """Raises Error where none is shipped."""
-    from cymatic.pipelines.load import starters
-
-    if STARTER not in starters():
-        raise Error(
-            "no model of pictures comes with cymatic yet; give one with --model, such as a folder that cymatic train "
-            "wrote from pictures"
-        )
-    return STARTER
 
 
 def _colour(given: str) -> tuple[float, ...]:
