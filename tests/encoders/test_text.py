@@ -83,6 +83,16 @@ def test_far_prompts_are_named_with_their_nearest_captions():
     assert Familiarity([]).note("anything") is None
 
 
+def test_captions_that_no_prompt_can_be_are_passed_over():
+    long = "abcdefgh " * MAX_TOKENS
+    assert Familiarity(["a\x00b", " "]).note("anything") is None
+    assert "nearest" not in Familiarity([long]).note("anything")
+    familiarity = Familiarity([*CAPTIONS, long, "x" * 10_000, "a\x00b"])
+    assert familiarity.note("george says seven") is None
+    assert familiarity.nearest("george says eleven", 9) == familiarity.nearest("george says eleven", len(CAPTIONS))
+    assert familiarity.unknown_words("george says eleven") == ["eleven"]
+
+
 def test_of_too_many_captions_those_tell_that_have_new_words():
     captions = ["a dog", "a cat", "Dog a", "cat and dog", "a dog"]
     assert telling(captions, 5) == captions

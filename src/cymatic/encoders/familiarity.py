@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import cached_property
 
 import numpy as np
@@ -27,32 +28,43 @@ class Familiarity:
     @cached_property
     def captions(self) -> list[str]:
         """The captions that can be prompts."""
-        return [caption for caption in self._given if _readable(caption)]
+        return list(self._caption_ids)
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        """The words of the captions."""
+        return frozenset(word for caption in self._given for word in _words(caption))
+
+    @cached_property
+    def _caption_ids(self) -> dict[str, list[int]]:
+        return _readable(self._given)
 
     @cached_property
     def _known(self) -> Float[np.ndarray, "words dim"]:
-        words = {word for caption in self.captions for word in normalise(caption).split()}
-        return _unit(np.stack([_embed(word) for word in sorted(words)]))
+        return _unit(_means(_readable(sorted(self.words)).values()))
 
     def unknown_words(self, prompt: str) -> list[str]:
         """The prompt's words whose best cosine with any known word is under 0.45. Raises PromptError as `normalise`.
 
         Words that mean little alone are left out, unless not one word of the prompt is known.
         """
-        if not self.captions:
-            return []
         words = normalise(prompt).split()
-        vectors = [_embed(word) for word in words]
-        strange = [(self._known @ _unit(vector)).max() < KIN for vector in vectors]
-        if all(strange):
+        # The words of most prompts are known, and then no vectors are looked at.
+        if not self.words or self.words.issuperset(words):
+            return []
+        vectors = _means(map(token_ids, words))
+        strange = (_unit(vectors) @ self._known.T).max(1) < KIN
+        if strange.all():
             return words
         salient = [np.linalg.norm(vector) >= SALIENT for vector in vectors]
         return [word for word, odd, says in zip(words, strange, salient, strict=True) if odd and says]
 
     def nearest(self, prompt: str, count: int = 3) -> list[str]:
         """The known captions whose mean embedding lies nearest to the prompt's, nearest first."""
-        captions = _unit(np.stack([_embed(caption) for caption in self.captions]))
-        order = np.argsort(-(captions @ _unit(_embed(prompt))), kind="stable")
+        if not self.captions:
+            return []
+        vectors = _unit(_means(self._caption_ids.values()))
+        order = np.argsort(-(vectors @ _unit(_means([token_ids(prompt)]))[0]), kind="stable")
         return [self.captions[i] for i in order[:count]]
 
     def note(self, prompt: str) -> str | None:
@@ -62,9 +74,9 @@ class Familiarity:
             return None
         words = dict.fromkeys(unknown)
         listed = ", ".join(f'"{word}"' for word in words) + (" is" if len(words) == 1 else " are")
-        return (
-            f"{listed} unlike anything this model was trained on, so expect something else; nearest captions: "
-            f"{', '.join(self.nearest(prompt))}"
+        nearest = ", ".join(self.nearest(prompt))
+        return f"{listed} unlike anything this model was trained on, so expect something else" + (
+            f"; nearest captions: {nearest}" if nearest else ""
         )
 
 
@@ -84,15 +96,30 @@ def telling(captions: Sequence[str], most: int) -> list[str]:
     return chosen[:most]
 
 
-def _readable(caption: str) -> bool:
+def _readable(texts: Iterable[str]) -> dict[str, list[int]]:
+    """Those of the texts that can be prompts, with their tokens."""
+    found = {}
+    for text in texts:
+        with suppress(PromptError):
+            found[text] = token_ids(text)
+    return found
+
+
+def _words(caption: str) -> list[str]:
     try:
-        return bool(token_ids(caption))
+        return normalise(caption).split()
     except PromptError:
-        return False
+        return []
 
 
-def _embed(text: str) -> Float[np.ndarray, " dim"]:
-    return token_table()[token_ids(text)].astype(np.float32).mean(0)
+def _means(texts: Iterable[Sequence[int]]) -> Float[np.ndarray, "texts dim"]:
+    """The mean embedding of each text, given as tokens."""
+    ids = list(texts)
+    if not ids:
+        return np.zeros((0, token_table().shape[1]), np.float32)
+    rows = token_table()[np.concatenate(ids)].astype(np.float32)
+    starts = np.cumsum([0, *map(len, ids[:-1])])
+    return np.add.reduceat(rows, starts, axis=0) / np.array([[len(row)] for row in ids], np.float32)
 
 
 def _unit(vectors: Float[np.ndarray, "*n dim"]) -> Float[np.ndarray, "*n dim"]:

@@ -118,10 +118,12 @@ class TextEncoder(nn.Module):
 def normalise(prompt: str) -> str:
     """NFC, lower case, single spaces. Raises PromptError where nothing that shows or a control character is left."""
     if not isinstance(prompt, str):
-        raise PromptError(f"a prompt is text, not {type(prompt).__name__}; give a string such as 'george says seven'")
+        raise PromptError(f"a prompt is text, not {type(prompt).__name__}; give a string")
     text = re.sub(r"\s+", " ", unicodedata.normalize("NFC", prompt)).strip().lower()
+    if text and text.isprintable():  # all of it shows
+        return text
     if all(unicodedata.category(character) in ("Cf", "Zs") for character in text):  # such as zero-width spaces
-        raise PromptError("the prompt is empty; say what to make, such as 'george says seven'")
+        raise PromptError("the prompt is empty; say in a few words what to make")
     for character in text:
         if unicodedata.category(character) == "Cs":  # what the system's bytes become that are no UTF-8
             raise PromptError(f"{prompt!a:.80} is not UTF-8; give text in UTF-8")
