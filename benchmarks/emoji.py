@@ -6,6 +6,10 @@
     python benchmarks/emoji.py recall MODEL PACK              words that find pictures, and the other way round
     python benchmarks/emoji.py sheet MODEL PNG                prompts x seeds
 
+Which of several draws is best is decided by one encoder and judged by another: `split ... --half 0` and `--half 1` make
+folders that share no base, an encoder of another seed and size is trained on each, and `judge --keep 16 --ranker ONE
+--by OTHER` says what the draws that were kept are by pixels and to the encoder that did not choose.
+
 PACK is the folder with the pack's manifest. Held out are 150 pairs of a base and a tone and, with them, all of the
 pack's own `valid`; a tenth of the English aliases and keywords; and 60 further pairs, by which a run chooses its
 weights. Which they are is decided by a hash, so nobody has chosen them.
@@ -124,13 +128,17 @@ class Pack:
 
 
 @app.command()
-def split(pack: Path, folder: Path) -> None:
+def split(
+    pack: Path,
+    folder: Path,
+    half: Annotated[int | None, typer.Option(min=0, max=1, help="Only one half of the bases.")] = None,
+) -> None:
     """Copies what may be trained on into FOLDER, with a manifest; `valid` are the pairs that choose the weights."""
     held = Pack(pack)
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
     hidden, lines = set(held.words), []
     for row in held.rows:
-        if row["id"] in held.unseen:
+        if row["id"] in held.unseen or (half is not None and hashed(f"half {row.get('base', row['id'])}") % 2 != half):
             continue
         shutil.copyfile(pack / row["picture"], folder / row["picture"])
         kept = {key: [word for word in row[key] if caption_key(word) not in hidden] for key in ("aliases", "keywords")}
@@ -173,6 +181,22 @@ class Asked:
         found = pack.nearest(pictures, self.first)
         hits = [bool(right & set(row.tolist())) for right, row in zip(self.right, found, strict=True)]
         return share(sum(hits), len(hits)), hits
+
+
+class Reader:
+    """What an encoder reads a picture as: how far in front the right names are among the English names of the pack."""
+
+    def __init__(self, pack: Pack, embedder: Embedder) -> None:
+        self.numbers = torch.tensor(pack.number)
+        self.embedder, self.role = embedder, embedder.role_of("picture")
+        self.names = embedder.embed(embedder.role_of(None), [row["name"] for row in pack.rows])
+
+    def score(self, asked: Asked, pictures: Sequence[Picture], first: int) -> Estimate:
+        """The share of pictures with a right name among the first."""
+        alike = self.embedder.embed(self.role, pictures) @ self.names.T
+        found = self.numbers[alike.topk(first).indices]
+        hits = [bool(right & set(row.tolist())) for right, row in zip(asked.right, found, strict=True)]
+        return share(sum(hits), len(hits))
 
 
 def kinds(pack: Pack, seed: int = 0) -> list[Asked]:
@@ -221,6 +245,7 @@ def judge(
     pack: Path,
     keep: Annotated[int, typer.Option(help="Draw so many and keep the best; 1: a single draw.")] = 1,
     ranker: str | None = None,
+    by: Annotated[str | None, typer.Option(help="Encoders that name what was drawn, beside the pixels.")] = None,
     only: Annotated[str, typer.Option(help="Kinds whose name begins so.")] = "",
     most: Annotated[int, typer.Option(help="Prompts of each kind.")] = 10_000,
     guidance: float | None = None,
@@ -228,7 +253,8 @@ def judge(
 ) -> None:
     """What is asked for against what is drawn, each kind with its interval."""
     held, made_by = Pack(pack), load_generator(model)
-    judges = None if ranker is None else load_embedder(ranker)
+    chooses = None if ranker is None else load_embedder(ranker)
+    reader = None if by is None else Reader(held, load_embedder(by))
     figures: dict[str, Any] = {}
     everything: list[tuple[Picture, str]] = []
     for asked in kinds(held):
@@ -238,7 +264,7 @@ def judge(
         if keep == 1:
             pictures = drawn(made_by, asked.prompts, guidance=guidance)
         else:
-            pictures = best_of(made_by, asked.prompts, keep, judges)
+            pictures = best_of(made_by, asked.prompts, keep, chooses)
         estimate, hits = asked.score(held, pictures)
         line = f"{asked.name:28} {estimate.value:6.1%}  {estimate.low:.1%} to {estimate.high:.1%} of {len(hits)}"
         figures[asked.name] = {"right": estimate.value, "low": estimate.low, "high": estimate.high, "of": len(hits)}
@@ -247,6 +273,10 @@ def judge(
             base, tone = parts_right(held, pictures, rows)
             line += f"; base {base.value:.1%}, tone {tone.value:.1%}"
             figures[asked.name] |= {"base": base.value, "tone": tone.value}
+        if reader is not None:
+            read = {f"read as, first {k}": reader.score(asked, pictures, k).value for k in (1, FIRST)}
+            line += "".join(f"; {name} {value:.1%}" for name, value in read.items())
+            figures[asked.name] |= read
         typer.echo(line)
         everything += [(picture, asked.name) for picture in pictures]
     if everything:

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from benchmarks import emoji
 
 from cymatic.data.captions import caption_key
@@ -55,6 +56,18 @@ def test_what_is_held_out_is_not_in_the_folder(folder, tmp_path):
     }
 
 
+def test_the_halves_share_no_base(folder, tmp_path):
+    halves = []
+    for half in (0, 1):
+        emoji.split(folder, tmp_path / str(half), half)
+        lines = [json.loads(line) for line in (tmp_path / str(half) / "manifest.jsonl").open()]
+        halves.append({line["id"].split("-")[0] for line in lines})
+    emoji.split(folder, tmp_path / "kept")
+    kept = {json.loads(line)["id"].split("-")[0] for line in (tmp_path / "kept" / "manifest.jsonl").open()}
+    assert not halves[0] & halves[1] and halves[0] | halves[1] == kept
+    assert min(map(len, halves)) > len(kept) / 4
+
+
 def test_the_same_is_held_out_whatever_the_order(folder, tmp_path):
     (tmp_path / "pictures").symlink_to(folder / "pictures")
     lines = (folder / "manifest.jsonl").read_text().splitlines(keepends=True)
@@ -87,3 +100,25 @@ def test_each_kind_is_asked_and_scored(folder):
     assert kind.score(pack, wrong)[0].value < 0.1
     words = asked["held-out words, first 5"]
     assert words.first == 5 and all(words.right)
+
+
+class Knowing:
+    """Encoders to which a picture of the pack and its own name are the same, and all else unlike."""
+
+    def __init__(self, pack):
+        self.place = {row["name"]: i for i, row in enumerate(pack.rows)}
+
+    def role_of(self, medium):
+        return medium or "words"
+
+    def embed(self, role, values):
+        return torch.eye(len(self.place))[values if role == "picture" else [self.place[value] for value in values]]
+
+
+def test_an_encoder_reads_what_was_drawn(folder):
+    pack = emoji.Pack(folder)
+    reader = emoji.Reader(pack, Knowing(pack))
+    asked = emoji.kinds(pack)[1]
+    right = [reader.embedder.place[prompt] for prompt in asked.prompts]
+    assert reader.score(asked, right, 1).value == 1
+    assert reader.score(asked, right[1:] + right[:1], 1).value < 0.1
