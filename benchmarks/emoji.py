@@ -189,11 +189,11 @@ class Reader:
     def __init__(self, pack: Pack, embedder: Embedder) -> None:
         self.numbers = torch.tensor(pack.number)
         self.embedder, self.role = embedder, embedder.role_of("picture")
-        self.names = embedder.embed(embedder.role_of(None), [row["name"] for row in pack.rows])
+        self.names = embedder.embed([row["name"] for row in pack.rows], embedder.role_of(None))
 
     def score(self, asked: Asked, pictures: Sequence[Picture], first: int) -> Estimate:
         """The share of pictures with a right name among the first."""
-        alike = self.embedder.embed(self.role, pictures) @ self.names.T
+        alike = self.embedder.embed(pictures, self.role) @ self.names.T
         found = self.numbers[alike.topk(first).indices]
         hits = [bool(right & set(row.tolist())) for right, row in zip(asked.right, found, strict=True)]
         return share(sum(hits), len(hits))
@@ -335,8 +335,8 @@ def recalls(model: str, pack: Path) -> None:
     toned = [row for row in held.rows if row["id"] in held.unseen and row.get("base")]
     untoned = [row for row in held.rows if row["split"] == "valid" and not row.get("base")]
     for name, rows in (("toned", toned), ("untoned", untoned)):
-        pictures = embedder.embed(picture, [held.picture(row) for row in rows])
-        texts = embedder.embed(words, [row["name"] for row in rows])
+        pictures = embedder.embed([held.picture(row) for row in rows], picture)
+        texts = embedder.embed([row["name"] for row in rows], words)
         number = dict(zip((row["id"] for row in held.rows), held.number, strict=True))
         alike = same([(row["name"], str(number[row["id"]])) for row in rows])
         for k in (1, 5, 10):

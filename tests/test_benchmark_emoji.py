@@ -111,7 +111,7 @@ class Knowing:
     def role_of(self, medium):
         return medium or "words"
 
-    def embed(self, role, values):
+    def embed(self, values, role):
         return torch.eye(len(self.place))[values if role == "picture" else [self.place[value] for value in values]]
 
 

@@ -236,7 +236,7 @@ from cymatic.media.sound import Sound
 names = [f"curves/{caption}_{take}" for caption in ("rising", "falling", "wave") for take in (2, 3)]
 curves, sounds = [Curve.read(f"{name}.csv") for name in names], [Sound.read(f"{name}.wav") for name in names]
 aligned = cymatic.load("aligned")
-near = aligned.embed("curve", curves) @ aligned.embed("audio", sounds).T
+near = aligned.embed(curves, "curve") @ aligned.embed(sounds, "audio").T
 captions = near.reshape(3, 2, 3, 2).mean((1, 3))
 assert (captions.argmax(1) == torch.arange(3)).all(), f"a curve lies nearest to sounds of its caption: {captions}"
 

@@ -76,7 +76,7 @@ def test_a_model_keeps_the_best_of_what_it_makes(model, hearing):
     """Exactly what it would make without a ranker, sorted by what the ranker says of each, with the seed of each."""
     every = model("low tone", n=6, seed=3, seconds=0.2)
     kept = model("low tone", n=6, seed=3, seconds=0.2, keep=2, ranker=hearing)
-    similar = (hearing.embed("audio", every) @ hearing.embed("caption", ["low tone"])[0]).tolist()
+    similar = (hearing.embed(every, "audio") @ hearing.embed(["low tone"], "caption")[0]).tolist()
     order = sorted(range(6), key=lambda i: -similar[i])[:2]
     assert [one.info["seed"] for one in kept] == [3 + i for i in order]
     for one, i in zip(kept, order, strict=True):

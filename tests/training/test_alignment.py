@@ -178,7 +178,7 @@ def test_eight_pictures_and_their_names_find_each_other(eight, learned):
     model = cymatic.load(learned)
     names = sorted(NAMES)
     pictures = [Picture.read(eight / f"{name}.png") for name in names]
-    similarity = model.embed("picture", pictures) @ model.embed("caption", names).T
+    similarity = model.embed(pictures, "picture") @ model.embed(names, "caption").T
     assert similarity.argmax(1).tolist() == similarity.argmax(0).tolist() == list(range(8))
 
 

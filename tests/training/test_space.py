@@ -135,14 +135,14 @@ def test_a_batch_equals_its_items(model: Any) -> None:
 def test_the_space_ranks_where_nothing_else_does(run: Path, model: Any, tmp_path: Path) -> None:
     assert model.has_ranker and model.ranker is model.space
     made = model(PROMPT, n=4, seed=2)
-    similar = (model.space.embed("picture", made) @ model.space.embed("caption", [PROMPT])[0]).tolist()
+    similar = (model.space.embed(made, "picture") @ model.space.embed([PROMPT], "caption")[0]).tolist()
     (best,) = model(PROMPT, n=4, keep=1, seed=2)
     assert best.info["seed"] == 2 + int(np.argmax(similar))
     assert best.info["score"] == pytest.approx(max(similar), abs=1e-5)
     for prompt in (shape(PROMPT, 1), model.vector(shape(PROMPT, 1)).numpy()):
         kept = model(prompt, n=3, keep=3, seed=2)
         scores = [one.info["score"] for one in kept]
-        wanted = model.space.embed("picture", kept) @ model.vector(prompt)
+        wanted = model.space.embed(kept, "picture") @ model.vector(prompt)
         np.testing.assert_allclose(scores, wanted.numpy(), atol=1e-5)
     command = ["picture", PROMPT, "--model", str(run), "-n", "4", "--keep", "1", "-o", str(tmp_path / "red.png")]
     assert cymatic_command(command) == 0
@@ -359,7 +359,7 @@ def test_targets_are_embedded_as_the_space_reads_them(size: int) -> None:
     ]
     found = with_vectors([items[0], items[1], items[0]], space, Reading("picture", spec))
     assert found[0] is found[2] and set(found[0].given) == {SPACE}
-    expected = space.embed("picture", values)
+    expected = space.embed(values, "picture")
     torch.testing.assert_close(torch.stack([one.given[SPACE] for one in found[:2]]), expected, atol=1e-5, rtol=0)
 
 

@@ -27,6 +27,7 @@ from cymatic.apps.import_command import import_command
 from cymatic.apps.models_command import models
 from cymatic.apps.reconstruct_command import reconstruct
 from cymatic.apps.retrieve_command import retrieve
+from cymatic.apps.space_commands import embed, rank
 from cymatic.apps.terminal import open_closed_streams, say_note
 from cymatic.apps.verbs import VERBS
 from cymatic.errors import Error, Note
@@ -238,3 +239,5 @@ app.command()(convert)
 app.command("import")(import_command)
 app.command()(models)
 app.command()(retrieve)
+app.command()(embed)
+app.command()(rank)

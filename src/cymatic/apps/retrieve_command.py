@@ -20,8 +20,8 @@ def retrieve(
     ],
     folder: Annotated[Path, typer.Argument(help="Where to search.", show_default=False, readable=False)],
     model: Annotated[
-        str, typer.Option(help="Aligned encoders: a run of the recipe picture-text, or an imported CLIP.")
-    ],
+        str, typer.Option(help="Aligned encoders, or a model that holds some: a run, an imported CLIP, a starter.")
+    ] = "starter-picture",
     n: Annotated[int, typer.Option("-n", help="How many to show.")] = 5,
     find: Annotated[
         str | None,

@@ -12,13 +12,11 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from cymatic.cond import Cond, Padded, padded
 from cymatic.errors import Error, ModelError
-from cymatic.media import MEDIA, medium_of_value
+from cymatic.media import MEDIA
 from cymatic.media.medium import Medium
 from cymatic.pipelines.asked import Prompt, described
 from cymatic.pipelines.embed import Embedder
@@ -59,7 +57,7 @@ def condition_of(name: str, encoder: Any, space: Embedder | None, prompts: Seque
     spec = encoder.config.reads
     words = [isinstance(prompt, str) for prompt in prompts]
     if space is not None and not any(words):
-        return Cond(vector=torch.stack([vector_of(name, space, prompt) for prompt in prompts]).to(_device(encoder)))
+        return Cond(vector=space.embed(prompts).to(_device(encoder)))
     for prompt, is_words in zip(prompts, words, strict=True):
         if is_words != (spec is None):
             wanted = "words" if spec is None else MEDIA[spec.medium].nouns
@@ -69,27 +67,6 @@ def condition_of(name: str, encoder: Any, space: Embedder | None, prompts: Seque
     prepare = MEDIA[spec.medium].prepare
     read = [one if isinstance(one, Tensor) else prepare(one, spec) for one in prompts]  # a tensor is prepared
     return conditioned(encoder, space, padded([one.float() for one in read]))
-
-
-def vector_of(name: str, space: Embedder, prompt: Prompt) -> Float[Tensor, " dim"]:
-    """Where a prompt lies in the space: words, a value of a medium that it reads, or a vector of it already. Of unit
-    norm, on the CPU. Raises Error for anything else. name: of the model."""
-    medium = medium_of_value(prompt)
-    if isinstance(prompt, str) or medium is not None:
-        return normalize(space.embed(space.role_of(None if medium is None else medium.name), [prompt])[0], dim=0)
-    try:
-        vector = torch.as_tensor(prompt, dtype=torch.float32).detach().cpu()
-    except (TypeError, ValueError, RuntimeError, OverflowError):
-        vector = torch.empty(0)
-    if vector.shape != (space.dim,) or not vector.isfinite().all() or not vector.any():
-        nouns = [
-            MEDIA[one.config.reads.medium].nouns for one in space.encoders.values() if one.config.reads is not None
-        ]
-        raise Error(
-            f"{described(prompt)!r:.60} came, and {name} reads words, {', '.join(nouns)}, and vectors of {space.dim} "
-            "finite numbers, not all of them 0; give one of these"
-        )
-    return normalize(vector, dim=0)
 
 
 def only(name: str, cond: Cond, by: By | None) -> Cond:

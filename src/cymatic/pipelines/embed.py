@@ -1,4 +1,4 @@
-"""Encoders aligned in one space: values of any of their media -> vectors that can be compared."""
+"""Encoders aligned in one space: values of any of their media -> vectors that can be compared, added and ranked."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from cymatic.cond import Padded
 from cymatic.config import nearest
@@ -15,12 +16,16 @@ from cymatic.errors import Error
 from cymatic.hub.parts import fingerprint, load_part, save_part
 from cymatic.hub.pipeline_file import PipelineFile, write_pipeline
 from cymatic.hub.readers.clip import ANY_ENCODER
-from cymatic.media import MEDIA
+from cymatic.media import MEDIA, medium_of, medium_of_value
+from cymatic.pipelines.asked import described
+
+Ranked = tuple[float, Any]  # how similar it is, -1 to 1, and what it is
 
 
 class Embedder:
     """One encoder for each role of an alignment; `embed` gives vectors of unit norm, whose products are
-    similarities. scale: by what these become logits, as they were trained; None where nobody kept it."""
+    similarities, and `rank` sorts by these. scale: by what they become logits, as they were trained; None where nobody
+    kept it."""
 
     def __init__(
         self, encoders: dict[str, Any], *, scale: float | None = None, name: str = "unnamed", sha256: str = ""
@@ -56,6 +61,12 @@ class Embedder:
         wanted = "words" if medium is None else MEDIA[medium].nouns
         raise Error(f"{self.name} has no encoder that reads {wanted}; its encoders are {', '.join(self.encoders)}")
 
+    @property
+    def reads(self) -> list[str]:
+        """What it reads, in words: words, pictures, ..."""
+        specs = [encoder.config.reads for encoder in self.encoders.values()]
+        return list(dict.fromkeys("words" if spec is None else MEDIA[spec.medium].nouns for spec in specs))
+
     def check_role(self, role: str) -> None:
         """Raises Error for a role that the model has not."""
         if role not in self.encoders:
@@ -66,11 +77,22 @@ class Embedder:
         found: Tensor = self.encoders[role](inputs).vector
         return found
 
-    def embed(self, role: str, values: Sequence[Any]) -> Tensor:
-        """`[values, dim]`, of unit norm. Raises Error for a role that the model has not, or no values."""
-        self.check_role(role)
+    def embed(self, values: Sequence[Any], role: str | None = None) -> Tensor:
+        """`[values, dim]`, of unit norm, on the CPU.
+
+        Each is words, a value of a medium that the model reads, the path (`pathlib.Path`) of such a file, or a vector
+        of this space, of any length but 0: sums and differences of vectors are asked with like words. role: of the
+        encoder that reads them all; None: each is read by that of its kind.
+
+        Raises Error for a role that the model has not, for no values, and for what it does not read.
+        """
+        if isinstance(values, str | Path):
+            raise Error(f"{values!r:.60} came where several values are read; give them as a list")
         if not len(values):
             raise Error("no values were given to embed; give one or more")
+        if role is None:
+            return torch.stack([self._vector(value) for value in values])
+        self.check_role(role)
         spec = self.encoders[role].config.reads
         with torch.inference_mode():
             if spec is None:
@@ -81,3 +103,38 @@ class Embedder:
                 target = medium.prepare(value, spec).float()
                 vectors.append(self.vectors(role, Padded(target[None], torch.tensor([target.shape[-1]]))))
         return torch.cat(vectors).cpu()
+
+    def rank(self, query: Any, candidates: Sequence[Any]) -> list[Ranked]:
+        """How similar each candidate is to the query, the cosine of their vectors, with the candidate itself: the most
+        similar first, of equal ones the earlier. Any kind of either that `embed` reads. Raises Error as that does."""
+        if not isinstance(candidates, str | Path) and not len(candidates):
+            raise Error("there are no candidates to rank; give one or more")
+        vectors = self.embed(candidates)
+        scores = (vectors @ self.embed([query])[0]).tolist()
+        return [(scores[i], candidates[i]) for i in best_first(scores)]
+
+    def _vector(self, value: Any) -> Tensor:
+        if isinstance(value, Path):
+            medium = medium_of(value)
+            if medium is None:
+                raise Error(f"{value} is no file that {self.name} reads; give {', '.join(self.reads)}")
+            self.role_of(medium.name)  # before a file is read that no encoder reads
+            value = medium.read(value)
+        medium = medium_of_value(value)
+        if isinstance(value, str) or medium is not None:
+            return normalize(self.embed([value], self.role_of(None if medium is None else medium.name))[0], dim=0)
+        try:
+            vector = torch.as_tensor(value, dtype=torch.float32).detach().cpu()
+        except (TypeError, ValueError, RuntimeError, OverflowError):
+            vector = torch.empty(0)
+        if vector.shape != (self.dim,) or not vector.isfinite().all() or not vector.any():
+            raise Error(
+                f"{described(value)!r:.60} came, and {self.name} reads {', '.join(self.reads)}, and vectors of "
+                f"{self.dim} finite numbers, not all of them 0; give one of these"
+            )
+        return normalize(vector, dim=0)
+
+
+def best_first(scores: Sequence[float]) -> list[int]:
+    """The places of the scores, the highest first; of those that differ by rounding alone, the earlier."""
+    return sorted(range(len(scores)), key=lambda i: -round(scores[i], 6))

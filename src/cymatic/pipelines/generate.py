@@ -26,7 +26,7 @@ from cymatic.media import MEDIA, medium_of_value
 from cymatic.media.medium import Medium
 from cymatic.pipelines import editing
 from cymatic.pipelines.asked import AT_ONCE, OnPreview, Prompt, check_count, check_seconds, described
-from cymatic.pipelines.conditioning import By, check_space, condition_of, only, vector_of
+from cymatic.pipelines.conditioning import By, check_space, condition_of, only
 from cymatic.pipelines.embed import Embedder
 from cymatic.pipelines.previews import shown
 from cymatic.pipelines.ranking import Ranking, load_ranker
@@ -279,7 +279,7 @@ class Generator:
         without a space, Error for what it can't read."""
         if self.space is None:
             raise ModelError(f"{self.name} has no space of aligned encoders; train one whose prior has a space")
-        return vector_of(self.name, self.space, prompt)
+        return self.space.embed([prompt])[0]
 
     @torch.inference_mode()
     def decoded(self, found: Tensor, columns: Tensor) -> list[Tensor]:

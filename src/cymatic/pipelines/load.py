@@ -71,10 +71,17 @@ def load_codec(model: str | Path, *, device: str = "cpu") -> SoundCodec:
 
 
 def load_embedder(model: str | Path, *, device: str = "cpu") -> Embedder:
-    """Encoders that were aligned. Raises ModelError for another kind of model, and as `load`."""
-    if read_pipeline(find_model(model)).kind == "encoders":
+    """Encoders that were aligned, a model of their own or inside another one. Raises ModelError for a model that holds
+    none, and as `load`."""
+    folder = find_model(model)
+    file = read_pipeline(folder)
+    if file.kind == "encoders":
         return cast(Embedder, load(model, device=device))
-    raise ModelError(f"{model} finds and ranks nothing, for its encoders were not aligned; train one: picture-text")
+    inside = file.space_of(folder) or file.ranker_of(folder)
+    if inside is None:
+        raise ModelError(f"{model} finds and ranks nothing, for its encoders were not aligned; train one: picture-text")
+    name = f"{model if str(model) in starters() else folder.name}/{inside.relative_to(folder).as_posix()}"
+    return Embedder.from_folder(inside, read_pipeline(inside), device=choose_device(device), name=name)
 
 
 def find_model(model: str | Path) -> Path:

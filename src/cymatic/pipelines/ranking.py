@@ -14,7 +14,7 @@ from cymatic.errors import Error
 from cymatic.hub.pipeline_file import read_pipeline
 from cymatic.media.medium import Medium
 from cymatic.pipelines.asked import Prompt, described
-from cymatic.pipelines.embed import Embedder
+from cymatic.pipelines.embed import Embedder, best_first
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,12 @@ class Ranking:
         scores = [round(score, 6) for score in self.scores(made, prompt)]  # equal pictures differ by rounding alone
         for one, score in zip(made, scores, strict=True):
             one.info["score"] = score
-        order = sorted(range(len(made)), key=lambda i: -scores[i])
-        return [made[i] for i in order[: self.keep]]
+        return [made[i] for i in best_first(scores)[: self.keep]]
 
     def scores(self, made: Sequence[Any], prompt: Prompt) -> list[float]:
         """How similar each is to the prompt, from -1 to 1."""
-        asked = self.ranker.embed(self.given, [prompt])[0] if self.vector is None else self.vector
-        similar: list[float] = (self.ranker.embed(self.role, made) @ asked).tolist()
+        asked = self.ranker.embed([prompt], self.given)[0] if self.vector is None else self.vector
+        similar: list[float] = (self.ranker.embed(made, self.role) @ asked).tolist()
         return similar
 
 

@@ -17,7 +17,7 @@ from cymatic.encoders.align import RECALLS, Contents, chance, recall, same
 from cymatic.errors import Error
 from cymatic.evaluation.intervals import Estimate, share
 from cymatic.media import MEDIA
-from cymatic.pipelines.embed import Embedder
+from cymatic.pipelines.embed import Embedder, best_first
 
 OnItem = Callable[[int, int], None]
 MOST_LISTED = 10_000
@@ -53,7 +53,7 @@ class Index:
         for i, item in enumerate(items):
             on_item(i, len(items))
             try:
-                vectors.append(model.embed(role, [read_value(model, role, item)])[0])
+                vectors.append(model.embed([read_value(model, role, item)], role)[0])
                 kept.append(item)
             except (Error, OSError) as error:
                 skipped.append((str(item.path()), str(error)))
@@ -66,8 +66,7 @@ class Index:
     def nearest(self, vector: Tensor, count: int) -> list[tuple[float, Item]]:
         """The `count` items most similar to a vector `[dim]`, most similar first; of equal ones the earlier."""
         scores = (self.vectors @ vector).tolist()
-        order = sorted(range(len(scores)), key=lambda i: -round(scores[i], 6))
-        return [(scores[i], self.items[i]) for i in order[:count]]
+        return [(scores[i], self.items[i]) for i in best_first(scores)[:count]]
 
 
 def read_value(model: Embedder, role: str, item: Item) -> Any:
@@ -98,7 +97,7 @@ def retrieve(
     files = [role for role in model.encoders if role not in words]
     find = find or (words if medium is not None and words else files)[0]
     model.check_role(find)
-    vector = model.embed(given, [query])[0]
+    vector = model.embed([query], given)[0]
     of_files = find if find in files else files[0]
     read = read_folder(folder, role=of_files, captions=find in words, captions_by=captions_by)
     items = read.items
@@ -135,7 +134,7 @@ def recalls(model: Embedder, items: Sequence[Item], on_item: OnItem = silently) 
     for i, item in enumerate(items):
         on_item(i, len(items))
         try:
-            found = {role: model.embed(role, [read_value(model, role, item)])[0] for role in vectors}
+            found = {role: model.embed([read_value(model, role, item)], role)[0] for role in vectors}
         except (Error, OSError):
             continue
         for role, vector in found.items():

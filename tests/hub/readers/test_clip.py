@@ -202,7 +202,7 @@ def test_it_is_imported_and_ranks(folders, fixture, tmp_path):
     model = cymatic.load(folder)
     assert set(model.encoders) == {"picture", "caption"}
     texts, pictures = fixture.config["texts"], pictures_of(fixture)
-    similar = model.embed("picture", pictures) @ model.embed("caption", texts).T
+    similar = model.embed(pictures, "picture") @ model.embed(texts, "caption").T
     fixture.agrees("logits_per_image", model.scale * similar)
     made = [Picture(one.pixels, {"seed": i}) for i, one in enumerate(pictures)]
     for i, text in enumerate(texts):
