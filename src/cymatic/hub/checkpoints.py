@@ -8,14 +8,16 @@ whatever else it names becomes a `Foreign`, which keeps the name and does nothin
 
 from __future__ import annotations
 
+import math
 import pickle
 import zipfile
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cymatic.errors import ModelError
 from cymatic.files import IS_LFS_POINTER, is_lfs_pointer, reason
@@ -109,6 +111,29 @@ def tensors_in(checkpoint: dict[str, Any], path: Path) -> dict[str, Tensor]:
     if others:
         raise ModelError(f"{path} holds something else than tensors in its state_dict: {', '.join(others[:8])}")
     return unwrapped({str(key): value for key, value in held.items()})
+
+
+def numbers_of(tensors: Mapping[str, Tensor], path: Path) -> dict[str, tuple[int, ...]]:
+    """How many numbers the file really holds for each tensor, none where another has the same ones: what `Bounded`
+    asks. A pickle can give a number in a file any shape, by strides of 0, and store tensors in forms that hold none.
+
+    Raises ModelError for such tensors.
+    """
+    found: dict[str, tuple[int, ...]] = {}
+    known: set[int] = set()
+    for name, tensor in tensors.items():
+        dense = (
+            type(tensor) in (Tensor, nn.Parameter) and tensor.layout is torch.strided and tensor.device.type == "cpu"
+        )
+        if not dense or tensor.is_quantized:
+            raise ModelError(f"{path} holds {name} in another form than plain numbers; save it as a dense tensor")
+        storage = tensor.untyped_storage()
+        count = storage.nbytes() // tensor.element_size()
+        if math.prod(tensor.shape) > count:
+            raise ModelError(f"{path} claims more numbers for {name} than it holds; copy it again")
+        found[name] = (0 if storage.data_ptr() in known else count,)
+        known.add(storage.data_ptr())
+    return found
 
 
 def unwrapped(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

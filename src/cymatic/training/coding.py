@@ -40,7 +40,6 @@ def as_latents(examples: Sequence[Example], codec: Any) -> list[Example]:
     return [replace(example, target=found[i, 0]) for i, example in enumerate(examples)]
 
 
-@torch.no_grad()
 def with_vectors(examples: Sequence[Example], space: Embedder, target: Reading) -> list[Example]:
     """Each example with the vector of its target in the space as `given[SPACE]`.
 
@@ -48,15 +47,45 @@ def with_vectors(examples: Sequence[Example], space: Embedder, target: Reading) 
     """
     role = space.role_of(target.spec.medium)
     same = space.encoders[role].config.reads == target.spec
-    found: dict[int, Example] = {}  # an epoch may meet one several times
-    items = list({id(one): one for one in examples}.values())
-    for begin in range(0, len(items), AT_ONCE):
-        some = items[begin : begin + AT_ONCE]
-        inputs = padded([(one.target if same else one.given[target.role]).float() for one in some])
-        for one, vector in zip(some, space.vectors(role, inputs).float().cpu(), strict=True):
-            rest = {name: value for name, value in one.given.items() if same or name != target.role}
-            found[id(one)] = replace(one, given={**rest, SPACE: vector})
+    vectors = _vectors(examples, space, role, lambda one: one.target if same else one.given[target.role])
+
+    def held(one: Example) -> Example:
+        rest = {name: value for name, value in one.given.items() if same or name != target.role}
+        return replace(one, given={**rest, SPACE: vectors[id(one)]})
+
+    return _each(examples, held)
+
+
+def as_vectors(examples: Sequence[Example], space: Embedder, role: str) -> list[Example]:
+    """Each example with the vector in the space of what is given for a role in its place; one vector where two are
+    given the same."""
+    vectors = _vectors(examples, space, role, lambda one: one.given[role])
+    return _each(examples, lambda one: replace(one, given={**one.given, role: vectors[id(one)]}))
+
+
+def _each(examples: Sequence[Example], change: Callable[[Example], Example]) -> list[Example]:
+    """The examples after a change; an epoch may meet one several times, and meets one and the same then, too."""
+    found: dict[int, Example] = {}
+    for one in examples:
+        if id(one) not in found:
+            found[id(one)] = change(one)
     return [found[id(one)] for one in examples]
+
+
+@torch.no_grad()
+def _vectors(
+    examples: Sequence[Example], space: Embedder, role: str, read: Callable[[Example], Tensor]
+) -> dict[int, Tensor]:
+    """The vector of what is read of each example, by its id."""
+    contents = {id(one): read(one).contiguous().numpy().tobytes() for one in examples}
+    different = list({contents[id(one)]: one for one in examples}.values())
+    found: dict[bytes, Tensor] = {}
+    for begin in range(0, len(different), AT_ONCE):
+        some = different[begin : begin + AT_ONCE]
+        inputs = padded([read(one).float() for one in some])
+        for one, vector in zip(some, space.vectors(role, inputs).float().cpu(), strict=True):
+            found[contents[id(one)]] = vector
+    return {one: found[content] for one, content in contents.items()}
 
 
 @torch.no_grad()

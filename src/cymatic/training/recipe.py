@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.resources import files
+from itertools import product
 from pathlib import Path
 from typing import Any, Self
 
@@ -46,25 +47,27 @@ class Recipe(Config):
     def _spaces_come_first(self) -> Self:
         names = list(self.stages)
         for place, (name, stage) in enumerate(self.stages.items()):
-            if stage.task != "prior" or stage.space is None:
+            if stage.task not in ("prior", "alignment") or stage.space is None:
                 continue
             aligned = self.stages.get(stage.space)
-            if aligned is None and SPACE in names:
+            if aligned is None and stage.task == "prior" and SPACE in names:
                 raise ValueError(
                     f"the space of {name} is copied from {stage.space} into the run's folder {SPACE}, which a stage is "
                     f"called, too; leave that stage out (--set stages.{SPACE}=null), or call it otherwise"
                 )
             if aligned is None:
                 continue
-            if aligned.task != "alignment" or names.index(stage.space) > place:
+            if aligned.task != "alignment" or names.index(stage.space) >= place:
                 raise ValueError(
                     f'the space of {name} is "{stage.space}", which is no earlier stage of aligned encoders'
                 )
-            if strange := [role for role, part in aligned.parts.items() if part.dim != stage.encoder.dim]:
-                raise ValueError(
-                    f"the {strange[0]} of {stage.space} has dim {aligned.parts[strange[0]].dim}, and the encoder of "
-                    f"{name} {stage.encoder.dim}; give both the same"
-                )
+            own = {"encoder": stage.encoder} if stage.task == "prior" else stage.parts
+            for (role, part), (ours, encoder) in product(aligned.parts.items(), own.items()):
+                if part.dim != encoder.dim:
+                    raise ValueError(
+                        f"the {role} of {stage.space} has dim {part.dim}, and the {ours} of {name} {encoder.dim}; "
+                        "give both the same"
+                    )
         return self
 
     @property

@@ -165,15 +165,26 @@ class PriorStage(Stage):
 class AlignmentStage(Stage):
     """Two or more encoders, one for each role, whose vectors of one item come to lie together.
 
+    space: an earlier stage that aligned encoders, or a model with such, of other roles: they stay as they are, and the
+    one or more of `parts` come to lie among them.
     start: a model whose encoders it goes on from, or an earlier stage, which may have read smaller pictures.
     loss: InfoNCE (arXiv 1807.03748, 2103.00020) or SigLIP (arXiv 2303.15343). at_once: items of a batch that are
     encoded side by side, where all of them would take too much memory; the loss is that of the whole batch.
     """
 
     task: Literal["alignment"]
-    parts: dict[str, EncoderPart] = Field(min_length=2)
+    parts: dict[str, EncoderPart] = Field(min_length=1)
+    space: str | None = None
     loss: Literal["infonce", "siglip"] = "infonce"
     at_once: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _something_to_lie_beside(self) -> Self:
+        if len(self.parts) < 2 and self.space is None:
+            raise ValueError("parts has one encoder, which has nothing to lie beside; give a second one, or a space")
+        if self.space is not None and all(part.reads is None for part in self.parts.values()):
+            raise ValueError("a space is gone into from files, and parts reads words alone; give one for sounds, say")
+        return self
 
     @property
     def unused_gradients(self) -> bool:

@@ -220,9 +220,9 @@ def load_space(name: str, *, device: str = "cpu") -> Embedder:
 
 
 def check_spaces(recipe: Recipe) -> None:
-    """Raises ModelError where a prior of the recipe is given a space that is not there, before anything is trained."""
+    """Raises ModelError where a stage of the recipe is given a space that is not there, before anything is trained."""
     for stage in recipe.stages.values():
-        if stage.task == "prior" and stage.space is not None and stage.space not in recipe.stages:
+        if stage.task in ("prior", "alignment") and stage.space is not None and stage.space not in recipe.stages:
             load_space(stage.space)
 
 

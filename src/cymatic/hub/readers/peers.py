@@ -34,7 +34,7 @@ def transformers() -> Any:
         import transformers as package
     except ImportError as error:
         raise ModelError(
-            f"EnCodec, DAC, Mimi and CLIP need the package transformers ({error}); install it with: "
+            f"EnCodec, DAC, Mimi, CLIP and HuBERT need the package transformers ({error}); install it with: "
             "pip install 'cymatic[hub]'"
         ) from None
     return package

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,19 @@ import torch
 from torch import nn
 
 from cymatic.data.batches import CAPTION, Bucketed
-from cymatic.data.examples import Reading, load_examples
+from cymatic.data.examples import Data, Reading, load_examples
 from cymatic.encoders import ENCODERS
 from cymatic.errors import Error, ModelError
 from cymatic.hub.parts import load_part
-from cymatic.hub.pipeline_file import read_pipeline
+from cymatic.hub.pipeline_file import PIPELINE, read_pipeline
+from cymatic.pipelines.embed import Embedder
 from cymatic.pipelines.load import find_model
 from cymatic.seeds import mixed
 from cymatic.training.built import Built, Context
+from cymatic.training.coding import as_vectors
 from cymatic.training.plan import describe_data, parameters
 from cymatic.training.stages import AlignmentStage
+from cymatic.training.start import load_space
 from cymatic.training.tasks.alignment import AlignmentTask
 
 ENCODER_OF: dict[type, type[nn.Module]] = {encoder.config_class: encoder for encoder in ENCODERS}
@@ -29,12 +33,17 @@ FREE = ("mel", "picture", "dropout")  # what no weight depends on
 def build_alignment(context: Context, stage: AlignmentStage) -> Built:
     """Raises Error where no role but the captions is there, and as `load_examples`, `take_over` and the parts
     do."""
+    # The last stage makes a model of the run; an earlier one leaves its own in a folder, as a space or a start.
+    folder = "" if context.name == context.recipe.last else context.name
+    space = None if stage.space is None else _space(context, stage, context.run / folder)
     readings = [Reading(role, config.reads) for role, config in stage.parts.items() if config.reads is not None]
     if not readings:
         raise Error(
             "alignment needs a role that is not a text; give parts such as {audio: {kind: sound}, caption: ...}"
         )
-    captions = any(config.reads is None for config in stage.parts.values())
+    known = {} if space is None else {role: encoder.config.reads for role, encoder in space.encoders.items()}
+    captions = None in known.values() or any(config.reads is None for config in stage.parts.values())
+    readings += [Reading(role, spec) for role, spec in known.items() if spec is not None]
     data = load_examples(
         context.recipe.data, readings[0], readings[1:], captions=captions, strict=context.strict, say=context.say
     )
@@ -47,16 +56,48 @@ def build_alignment(context: Context, stage: AlignmentStage) -> Built:
     if stage.start is not None and not context.resumed:
         own = stage.start in context.recipe.stages  # an earlier stage of the run, which left its encoders there
         take_over(encoders, context.run / stage.start if own else find_model(stage.start), stage.start)
-    # The last stage makes a model of the run; an earlier one leaves its own in a folder, as a space or a start.
-    task = AlignmentTask(stage, encoders, folder="" if context.name == context.recipe.last else context.name)
+    if space is not None:
+        for one in readings:
+            data = _with_vectors(data, space, one.role) if one.role in known else data
+    task = AlignmentTask(stage, encoders, space=space, folder=folder)
     settings = stage.training
     batches = Bucketed(data.epoch, settings.batch, mixed(settings.seed, 1), frames=settings.frames, **context.ranks)
+    others = ", ".join(known)
     about = (
         *describe_data(data),
         f"model  {parameters(task) / 1e6:.1f} M parameters, batches of {batches.batch}",
-        f"roles  {', '.join(order)}, each with each",
+        f"roles  {', '.join(order)}, {'each with each' if space is None else f'among {others} of {stage.space}'}",
     )
     return Built(recipe, context.name, data, task, batches, data.valid, about, task.complete)
+
+
+def _space(context: Context, stage: AlignmentStage, kept: Path) -> Embedder:
+    """The encoders that stay as they are: of an earlier stage, of another model, or those that a resumed run has a copy
+    of. Raises Error where they are of a role that is trained, or give vectors of another width."""
+    device, name = str(context.fabric.device), str(stage.space)
+    if name in context.recipe.stages:
+        found = load_space(str(context.run / name), device=device)
+    elif context.resumed and (kept / PIPELINE).is_file():
+        found = load_space(str(kept), device=device)
+        found.encoders = {role: one for role, one in found.encoders.items() if role not in stage.parts}
+    else:
+        found = load_space(name, device=device)
+    for role, config in stage.parts.items():
+        if role in found.encoders:
+            raise Error(f"{name} has an encoder of {role} already, which stays as it is; leave {role} out of parts")
+        if config.dim != found.dim:
+            raise Error(f"the vectors of {name} are {found.dim} wide and those of {role} {config.dim}; set its dim")
+    for encoder in found.encoders.values():
+        encoder.requires_grad_(False)
+    return found
+
+
+def _with_vectors(data: Data, space: Embedder, role: str) -> Data:
+    """The data with vectors of the space in the place of what they were of."""
+    epoch = as_vectors(data.epoch, space, role)
+    by_id = dict(zip(map(id, data.epoch), epoch, strict=True))
+    train = [by_id[id(one)] for one in data.train]
+    return replace(data, train=train, epoch=epoch, valid=as_vectors(data.valid, space, role))
 
 
 def take_over(encoders: Mapping[str, Any], model: Path, name: str) -> None:

@@ -14,8 +14,9 @@ from cymatic.cond import Padded
 from cymatic.data.batches import Batch, in_order
 from cymatic.data.examples import Example
 from cymatic.encoders.align import LOSSES, RECALLS, Contents, chance, recall, same
-from cymatic.hub.parts import WEIGHTS, load_weights, save_part
+from cymatic.hub.parts import CONFIG, WEIGHTS, load_weights, save_part
 from cymatic.hub.pipeline_file import PipelineFile, write_pipeline
+from cymatic.pipelines.embed import Embedder
 from cymatic.seeds import mixed
 from cymatic.training.accumulation import cached
 from cymatic.training.muon import groups_of
@@ -28,7 +29,8 @@ MOST_MEASURED = 512  # items, among which each is looked for
 class AlignmentTask(nn.Module):
     """Encoders by role, and the contrastive loss of each pair of roles, as one module with one loss.
 
-    folder: of the run in which the encoders lie, a model of their own; "" is the run itself.
+    space: further encoders, which learn nothing: items bring their vectors along as what is given for their roles, and
+    words are read once. folder: of the run in which the encoders lie, a model of their own; "" is the run itself.
 
     The first role is the target of the batches. Items with the same caption, or of which one role holds the same, count
     as one: neither is pushed away from the other. With `stage.at_once` the items of a batch are encoded so many at a
@@ -40,12 +42,18 @@ class AlignmentTask(nn.Module):
     rounds = 1
     steps: Tensor
 
-    def __init__(self, stage: AlignmentStage, encoders: Mapping[str, nn.Module], *, folder: str = "") -> None:
+    def __init__(
+        self, stage: AlignmentStage, encoders: Mapping[str, nn.Module], *, space: Embedder | None = None,
+        folder: str = "",
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.stage, self.roles, self.folder = stage, list(encoders), folder
+        self.stage, self.space, self.folder = stage, space, folder
+        self.roles = [*encoders, *(space.encoders if space is not None else ())]
+        self.pairs = [pair for pair in combinations(self.roles, 2) if not encoders.keys().isdisjoint(pair)]
+        self._words: dict[str, Tensor] = {}  # vectors of the space
         self.total_steps: int | None = stage.training.steps
         self.encoders = nn.ModuleDict(encoders)
-        self.losses = nn.ModuleDict({"-".join(pair): LOSSES[stage.loss]() for pair in combinations(self.roles, 2)})
+        self.losses = nn.ModuleDict({"-".join(pair): LOSSES[stage.loss]() for pair in self.pairs})
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def forward(self, batch: Batch, seed: int) -> dict[str, Tensor]:
@@ -79,16 +87,27 @@ class AlignmentTask(nn.Module):
         return list(zip(*contents, strict=True))
 
     def _vectors(self, batch: Batch) -> dict[str, Tensor]:
-        device = self.steps.device
-        return {
-            role: self.encoders[role](inputs if isinstance(inputs, list) else inputs.to(device)).vector
-            for role, inputs in self._inputs(batch).items()
-        }
+        device, found = self.steps.device, dict[str, Tensor]()
+        for role, inputs in self._inputs(batch).items():
+            if role in self.encoders:
+                found[role] = self.encoders[role](inputs if isinstance(inputs, list) else inputs.to(device)).vector
+            elif isinstance(inputs, list):
+                found[role] = self._of_words(role, inputs).to(device)
+            else:
+                found[role] = inputs.values.to(device)
+        return found
+
+    @torch.no_grad()
+    def _of_words(self, role: str, words: list[str]) -> Tensor:
+        assert self.space is not None
+        if new := [one for one in dict.fromkeys(words) if one not in self._words]:
+            self._words.update(zip(new, self.space.vectors(role, new).float(), strict=True))
+        return torch.stack([self._words[one] for one in words])
 
     def _terms(self, vectors: Mapping[str, Tensor], alike: Tensor) -> dict[str, Tensor]:
         terms = {
             pair: loss(*(vectors[role] for role in roles), alike.to(self.steps.device))
-            for (pair, loss), roles in zip(self.losses.items(), combinations(self.roles, 2), strict=True)
+            for (pair, loss), roles in zip(self.losses.items(), self.pairs, strict=True)
         }
         return {**terms, "loss": torch.stack(list(terms.values())).mean()}
 
@@ -106,7 +125,7 @@ class AlignmentTask(nn.Module):
         whole = {role: torch.cat(found) for role, found in vectors.items()}
         alike = same(contents).to(self.steps.device)
         scores = {"loss": self._terms(whole, alike)["loss"].item()}
-        for a, b in combinations(self.roles, 2):
+        for a, b in self.pairs:
             similarity = whole[a] @ whole[b].T
             for k in RECALLS:
                 scores[f"{a}-{b}@{k}"] = recall(similarity, alike, k)
@@ -121,6 +140,9 @@ class AlignmentTask(nn.Module):
         """Writes each encoder as it stands into its folder of `run`, under its role, and what makes a model of them."""
         for role, encoder in self.encoders.items():
             save_part(run / self.folder / role, encoder)
+        for role, encoder in self.space.encoders.items() if self.space is not None else ():
+            if not (run / self.folder / role / CONFIG).is_file():
+                save_part(run / self.folder / role, encoder)
         self.complete(run)
 
     def complete(self, run: Path) -> None:
