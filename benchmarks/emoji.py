@@ -145,7 +145,8 @@ def split(
         lines.append({**row, **kept, "split": "valid" if row["id"] in held.choosing else "train"})
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     write_atomically(folder / "manifest.jsonl", text.encode())
-    said = f"{len(lines)} pictures, {len(held.choosing)} of them valid; {len(held.unseen)} pictures and "
+    valid = sum(line["split"] == "valid" for line in lines)
+    said = f"{len(lines)} pictures, {valid} of them valid; {len(held.unseen)} pictures and "
     typer.echo(f"{folder}: {said}{len(held.words)} words are held out")
 
 
