@@ -8,12 +8,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cymatic.data.balance import drawn, rounds_of
+from cymatic.data.balance import drawn, rounds_of, values_of
 from cymatic.data.batches import Bucketed, RandomCrops
 from cymatic.data.examples import Reading, load_examples
 from cymatic.data.reading import Example
 from cymatic.data.settings import DataSettings
-from cymatic.errors import Error
+from cymatic.errors import Error, ModelError
 from cymatic.media.picture import Picture, PictureSpec
 
 
@@ -82,8 +82,8 @@ def folder(tmp_path):
     return tmp_path
 
 
-def load(folder, balance, say=lambda line: None):
-    settings = DataSettings(folder=str(folder), balance=balance)
+def load(folder, balance, say=lambda line: None, power=0.0):
+    settings = DataSettings(folder=str(folder), balance=balance, balance_power=power)
     return load_examples(settings, Reading("picture", PictureSpec(size=8)), captions=True, say=say)
 
 
@@ -97,6 +97,27 @@ def test_a_field_of_a_manifest_is_balanced_and_items_without_it_count_for_themse
     crops = RandomCrops(data.train, 4, 300, 0, weights=data.weights)[0].captions
     toned = sum(caption.startswith("hand,") for caption in crops)
     assert 70 < toned < 130
+
+
+@pytest.mark.parametrize(("power", "often"), [(0.0, 1), (0.5, 2), (0.75, 3), (1.0, 4)])
+def test_a_power_lies_between_every_value_and_every_item_equally_often(power, often):
+    values = ["hand"] * 4 + ["star"]
+    examples = [
+        Example(torch.zeros(1, 4), caption=f"{value}{i}", balanced_by=group)
+        for i, (value, group) in enumerate(zip(values, values_of(values, power), strict=True))
+    ]
+    batches = Bucketed(examples, 1 + often, 0)
+    counts = Counter(batches[step].captions[i] for step in range(4 * batches.per_epoch) for i in range(1 + often))
+    assert sum(n for caption, n in counts.items() if caption.startswith("hand")) == often * counts["star4"]
+    assert len(counts) == 5
+
+
+def test_a_power_is_said_and_goes_with_a_field(folder):
+    told = []
+    assert load(folder, "base", told.append, power=1.0).train[1].balanced_by == "hand 1/2"
+    assert "values of base are met by the number of their items ^ 1" in told
+    with pytest.raises(ModelError, match=r"balance_power is for data\.balance, and there is none"):
+        DataSettings.parse({"balance_power": 0.5}, "here")
 
 
 def test_captions_can_be_balanced_and_unknown_fields_are_named(folder):

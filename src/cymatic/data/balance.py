@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +27,18 @@ def value_of(field: str, item: Item, caption: str) -> str:
     fields: dict[str, Any] = {**item.fields, "caption": caption, "group": item.group}
     value = fields.get(field)
     return str(item.path()) if value in (None, "") else str(value)
+
+
+def values_of(values: Sequence[str], power: float) -> list[str]:
+    """The values that count the same: each of them, or of one that n examples have, about `n^power` with as many
+    examples each."""
+    counts, met = Counter(values), Counter[str]()
+    found = []
+    for value in values:
+        shares = max(1, round(counts[value] ** power))
+        found.append(value if shares == 1 else f"{value} {met[value] % shares + 1}/{shares}")
+        met[value] += 1
+    return found
 
 
 def groups_of(examples: Sequence[Example]) -> list[list[int]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cymatic.data.audio_moves import speaks_of_pitch
-from cymatic.data.balance import check_field, groups_of, value_of
+from cymatic.data.balance import check_field, groups_of, value_of, values_of
 from cymatic.data.cache import Cache
 from cymatic.data.facts import say_trouble
 from cymatic.data.folder import chosen_captions
@@ -113,7 +113,7 @@ def load_examples(
                 unheard=unheard,
                 cache=cache,
             )
-            loaded.examples = _balanced(loaded, settings.balance)
+            loaded.examples = _balanced(loaded, settings)
             into.add(loaded)
             if split == "train":
                 by_pack.append((pack.repeat, loaded.examples))
@@ -133,18 +133,22 @@ def load_examples(
         weights += [repeat * length(one.target, target.spec) ** 0.5 for one in kept]
     if groups := groups_of(train.examples):
         weights = _shared(weights, groups)
-        say(f"each of {len(groups)} values of {settings.balance} is met equally often")
+        if settings.balance_power:
+            say(f"values of {settings.balance} are met by the number of their items ^ {settings.balance_power:g}")
+        else:
+            say(f"each of {len(groups)} values of {settings.balance} is met equally often")
     everything = fingerprint(train.items + valid.items, roles)
     asked = with_chosen_captions(settings, [source.folder for source in sources.packs]) if captions else settings
     return Data(train.examples, epoch, weights, valid.examples, target.spec, sources, everything, asked, tuple(given))
 
 
-def _balanced(loaded: Loaded, field: str | None) -> list[Example]:
+def _balanced(loaded: Loaded, settings: DataSettings) -> list[Example]:
     """The examples with what they have in the field that is balanced by."""
-    if field is None:
+    if settings.balance is None:
         return loaded.examples
     pairs = zip(loaded.items, loaded.examples, strict=True)
-    return [replace(one, balanced_by=value_of(field, item, one.caption)) for item, one in pairs]
+    values = values_of([value_of(settings.balance, item, one.caption) for item, one in pairs], settings.balance_power)
+    return [replace(one, balanced_by=value) for one, value in zip(loaded.examples, values, strict=True)]
 
 
 def _shared(weights: Sequence[float], groups: Sequence[Sequence[int]]) -> list[float]:
@@ -173,7 +177,7 @@ def at_other_pitches(data: Data, settings: DataSettings, pitch: float) -> list[E
             transpose=(-pitch, pitch),
             only_moved=True,
         )
-        examples += _balanced(loaded, settings.balance) * source.pack.repeat
+        examples += _balanced(loaded, settings) * source.pack.repeat
     return examples
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from cymatic.config import Config
 from cymatic.data.captions_by_name import Captions
@@ -70,7 +70,8 @@ class DataSettings(Config):
 
     captions: of which names captions are made where nothing else says them (see `data.captions_by_name`); or the fields
     of a manifest whose texts are drawn from, anew each time (see `data.caption_fields`). balance: a field of the
-    items, `caption` among them: each of its values is met equally often in training, however many items have it.
+    items, `caption` among them: each of its values is met equally often in training, however many items have it; with
+    a balance_power, as often as the number of its items to that power says.
     augment: how examples are changed from step to step where a prior learns from them directly.
     """
 
@@ -80,4 +81,11 @@ class DataSettings(Config):
     packs: tuple[Pack, ...] = ()
     captions: Captions = "auto"
     balance: str | None = Field(default=None, min_length=1)
+    balance_power: float = Field(default=0.0, ge=0, le=1)
     augment: Augmentation = Augmentation()
+
+    @model_validator(mode="after")
+    def _a_power_is_of_a_balance(self) -> Self:
+        if self.balance_power and self.balance is None:
+            raise ValueError("balance_power is for data.balance, and there is none; give the field, or leave it out")
+        return self

@@ -63,9 +63,10 @@ class Embedder:
 
     @property
     def reads(self) -> list[str]:
-        """What it reads, in words: words, pictures, ..."""
+        """What it reads, words first: words, pictures, ..."""
         specs = [encoder.config.reads for encoder in self.encoders.values()]
-        return list(dict.fromkeys("words" if spec is None else MEDIA[spec.medium].nouns for spec in specs))
+        nouns = [MEDIA[spec.medium].nouns for spec in specs if spec is not None]
+        return list(dict.fromkeys([*(["words"] if None in specs else []), *nouns]))
 
     def check_role(self, role: str) -> None:
         """Raises Error for a role that the model has not."""

@@ -38,8 +38,10 @@ class Vectors:
     def write(self, path: Path) -> Path:
         """Writes the file, whole or not at all. Raises Error where it can't be written."""
         data = io.BytesIO()
-        text = {"names": np.array(self.names), "model": np.array(self.model), "sha256": np.array(self.sha256)}
-        np.savez(data, vectors=self.vectors.numpy(), **text)
+        np.savez(
+            data, vectors=self.vectors.numpy(), names=np.array(self.names), model=np.array(self.model),
+            sha256=np.array(self.sha256),
+        )  # fmt: skip
         return write_atomically(path, data.getvalue())
 
     @classmethod
