@@ -73,10 +73,10 @@ def load_codec(model: str | Path, *, device: str = "cpu") -> SoundCodec:
 def load_embedder(model: str | Path, *, device: str = "cpu") -> Embedder:
     """Encoders that were aligned, a model of their own or inside another one. Raises ModelError for a model that holds
     none, and as `load`."""
+    if read_pipeline(find_model(model)).kind == "encoders":
+        return cast(Embedder, load(model, device=device))
     folder = find_model(model)
     file = read_pipeline(folder)
-    if file.kind == "encoders":
-        return cast(Embedder, load(model, device=device))
     inside = file.space_of(folder) or file.ranker_of(folder)
     if inside is None:
         raise ModelError(f"{model} finds and ranks nothing, for its encoders were not aligned; train one: picture-text")

@@ -64,7 +64,7 @@ class Vectors:
         vectors, names = found["vectors"], found["names"]
         if (
             vectors.dtype != np.float32 or vectors.ndim != 2 or names.shape != vectors.shape[:1] or not names.size
-            or any(found[name].dtype.kind != "U" for name in ("names", "model", "sha256"))
+            or any(not np.issubdtype(found[name].dtype, np.str_) for name in ("names", "model", "sha256"))
             or not np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
         ):  # fmt: skip
             raise Error(f"{path} holds no vectors of unit norm with their names; give a file that cymatic embed wrote")
