@@ -101,6 +101,7 @@ def test_what_can_not_be_read_is_left_out_or_said(place, tmp_path, capsys):
         (["rank", "red", tmp_path / "sound.wav"], "has no encoder that reads sounds; its encoders are"),
         (["rank", tmp_path / "not-there.png", "red"], "not-there.png"),
         (["rank", "red", tmp_path], "is a folder; give its files, as in"),
+        (["rank", "", "red"], "the prompt is empty; say in a few words what to make"),
         (["rank", "red", "green", "-n", "0"], "0 were asked for; give 1 or more"),
         (["rank", "red"], "Missing argument 'candidates'"),
         (["embed", "red", "-o", tmp_path / "out.txt"], "unknown extension"),
@@ -111,6 +112,13 @@ def test_what_can_not_be_read_is_left_out_or_said(place, tmp_path, capsys):
     assert not (tmp_path / "out.npz").exists()
     code, _, err = said(capsys, "rank", "red", "green", "--model", "starter-sound")
     assert code == 2 and "starter-sound finds and ranks nothing" in err
+
+
+def test_a_word_may_be_the_name_of_a_folder_here(place, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "red").mkdir()
+    code, lines, _ = said(capsys, "rank", "red", "red", "green", "--model", place / "space")
+    assert code == 0 and lines[0] == "1.000  red"
 
 
 def test_a_model_that_holds_a_space_ranks(capsys):

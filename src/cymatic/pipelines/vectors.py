@@ -102,7 +102,7 @@ def _value(model: Embedder, given: str) -> Any:
     path = Path(given)
     if medium_of(path) is not None:
         return path
-    if path.is_dir():
+    if "/" in given and path.is_dir():  # without one it may be a word that some folder here is called by
         raise Error(f"{given} is a folder; give its files, as in {given.rstrip('/')}/*.png, or use cymatic retrieve")
     return given
 
