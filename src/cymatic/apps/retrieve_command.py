@@ -9,9 +9,7 @@ import typer
 
 from cymatic.apps.captions_option import CaptionsOption, captions_asked
 from cymatic.apps.progress import Phases
-from cymatic.apps.terminal import printable, say_note
-
-NAMED = 3
+from cymatic.apps.terminal import printable, say_skipped
 
 
 def retrieve(
@@ -45,9 +43,7 @@ def retrieve(
             show("reading", done, total)
 
         matches, skipped = search(encoders, value, name, folder, find=find, count=n, captions_by=by, on_item=on_item)
-    if skipped:
-        named = "; ".join(f"{what}: {why}" for what, why in skipped[:NAMED])
-        say_note(f"{len(skipped)} of the folder can't be read and are left out ({named})")
+    say_skipped(skipped, " of the folder")
     for match in matches:
         parts = [f"{match.score:.3f}", *([] if match.path is None else [str(match.path)]), match.caption]
         print(printable("  ".join(part for part in parts if part)))

@@ -8,9 +8,7 @@ from typing import Annotated
 import typer
 
 from cymatic.apps.progress import ProgressBar
-from cymatic.apps.terminal import printable, say_note
-
-NAMED = 3
+from cymatic.apps.terminal import printable, say_skipped
 
 Model = Annotated[str, typer.Option(help="Aligned encoders, or a model that holds some: a run, a starter.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")]
@@ -36,7 +34,7 @@ def embed(
     encoders = load_embedder(model, device=device)
     with ProgressBar("embedding", "items") as progress:
         vectors, skipped = embedded(encoders, given, progress)
-    _say_skipped(skipped)
+    say_skipped(skipped)
     number, dim = vectors.vectors.shape
     print(printable(f"{vectors.write(output)}  {number} vectors of {dim} numbers by {vectors.model}"))
 
@@ -65,13 +63,7 @@ def rank(
         raise Error(f"{query} holds {len(asked.names)} vectors, and one is asked with; give a file of one vector")
     with ProgressBar("embedding", "items") as progress:
         found, skipped = embedded(encoders, candidates, progress)
-    _say_skipped(skipped)
+    say_skipped(skipped)
     scores = (found.vectors @ asked.vectors[0]).tolist()
     for i in best_first(scores)[:n]:
         print(printable(f"{scores[i]:.3f}  {found.names[i]}"))
-
-
-def _say_skipped(skipped: list[tuple[str, str]]) -> None:
-    if skipped:
-        named = "; ".join(f"{what}: {why}" for what, why in skipped[:NAMED])
-        say_note(f"{len(skipped)} can't be read and are left out ({named})")

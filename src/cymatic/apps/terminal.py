@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+NAMED = 3
+
 
 def printable(line: str) -> str:
     """`line` without what would move the cursor or colour the screen: a file's name may hold anything."""
@@ -35,6 +37,13 @@ def is_closed(name: str) -> bool:
 def say_note(note: object) -> None:
     """Something worth knowing that stops nothing, as one line on stderr."""
     print(printable(f"cymatic: note: {note}"), file=sys.stderr)
+
+
+def say_skipped(skipped: Sequence[tuple[str, str]], of: str = "") -> None:
+    """What could not be read, where there is any: how many, and the first few with the reasons."""
+    if skipped:
+        named = "; ".join(f"{what}: {why}" for what, why in skipped[:NAMED])
+        say_note(f"{len(skipped)}{of} can't be read and are left out ({named})")
 
 
 def say_notes(made: Sequence[Any]) -> None:

@@ -58,9 +58,8 @@ class Vectors:
             raise
         except OSError as error:
             raise Error(f"{path} can't be read: {reason(error)}") from None
-        except Exception as error:  # a damaged file can fail in any way
-            said = " ".join(str(error).split())[:200] or type(error).__name__
-            raise Error(f"{path} is damaged, or nothing that cymatic embed wrote ({said})") from None
+        except Exception:  # a damaged file can fail in any way, and numpy's advice is to read it unsafely
+            raise Error(f"{path} is damaged, or nothing that cymatic embed wrote; embed the same again") from None
         vectors, names = found["vectors"], found["names"]
         if (
             vectors.dtype != np.float32 or vectors.ndim != 2 or names.shape != vectors.shape[:1] or not names.size
@@ -88,7 +87,7 @@ def embedded(
                 names += known.names
                 vectors.append(known.vectors)
             else:
-                vectors.append(model.embed([_value(model, one)]))
+                vectors.append(model.embed([_value(one)]))
                 names.append(one)
         except (Error, OSError) as error:
             skipped.append((one, str(error)))
@@ -98,7 +97,7 @@ def embedded(
     return Vectors(names, torch.cat(vectors), model.name, model.sha256), skipped
 
 
-def _value(model: Embedder, given: str) -> Any:
+def _value(given: str) -> Any:
     path = Path(given)
     if medium_of(path) is not None:
         return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -77,7 +78,7 @@ def _vectors(
     examples: Sequence[Example], space: Embedder, role: str, read: Callable[[Example], Tensor]
 ) -> dict[int, Tensor]:
     """The vector of what is read of each example, by its id."""
-    contents = {id(one): read(one).contiguous().numpy().tobytes() for one in examples}
+    contents = {id(one): hashlib.sha256(read(one).contiguous().numpy().tobytes()).digest() for one in examples}
     different = list({contents[id(one)]: one for one in examples}.values())
     found: dict[bytes, Tensor] = {}
     for begin in range(0, len(different), AT_ONCE):
