@@ -51,7 +51,7 @@ def test_bad_files_of_prompts(tmp_path, content, said):
         path.write_bytes(content)
     with pytest.raises(Error, match=said):
         read_prompts(path)
-    with pytest.raises(Error, match="is a folder"):
+    with pytest.raises(Error, match="holds 0 sounds and pictures"):
         read_prompts(tmp_path)
     with pytest.raises(Error, match="can't be read"):
         read_prompts(tmp_path / "a\0b")

@@ -37,10 +37,10 @@ from cymatic.evaluation.values import read_values, values_of
 from cymatic.files import reason, write_atomically
 from cymatic.folder_lock import only_writer
 from cymatic.hub.parts import fingerprint, load_part, save_part
+from cymatic.hub.pipeline_file import read_pipeline
 from cymatic.media.audio import AUDIO
 from cymatic.media.picture import PICTURE
-from cymatic.pipelines.embed import Embedder
-from cymatic.pipelines.load import load
+from cymatic.pipelines.load import find_model, load, load_embedder
 from cymatic.version import __version__
 
 REPORT, PAGE, CLASSIFIER = "report.json", "report.html", "classifier"
@@ -79,9 +79,9 @@ def _evaluate(
     def reading(done: int, total: int) -> None:
         show("reading", done, total)
 
+    if read_pipeline(find_model(run)).kind == "encoders":
+        return recall_report(load_embedder(run), run, data, output, captions, say, show)
     model: Any = load(run)
-    if isinstance(model, Embedder):
-        return recall_report(model, run, data, output, captions, say, show)
     given: Any = load_part(classifier, (Classifier, PictureClassifier)) if classifier is not None else None
     sources, longest, long = clips_of(run, data, model.medium, captions=captions, say=say)
     check_not_source(output, *(source.folder.root for source in sources.packs), hint="give another folder with -o")

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cymatic.apps.outputs import check_not_source, check_outside
 from cymatic.apps.progress import ProgressBar, by_items
-from cymatic.apps.prompts import names_of, read_prompts
-from cymatic.apps.terminal import printable, say_notes
+from cymatic.apps.prompts import names_of, prompt_of, read_prompts
+from cymatic.apps.terminal import printable, say_notes, say_skipped
 from cymatic.apps.verbs import numbered
-from cymatic.errors import Error
+from cymatic.errors import Error, ModelError
 from cymatic.files import check_output
 
 if TYPE_CHECKING:
@@ -25,7 +26,11 @@ PNG = (".png",)
 Words = Annotated[str | None, typer.Argument(help="What to make.", show_default=False)]
 Prompts = Annotated[
     Path | None,
-    typer.Option(help="A text file with a prompt a line; -o is then a folder.", readable=False, show_default=False),
+    typer.Option(
+        help="A text file with a prompt a line, or a folder of files; -o is then a folder.",
+        readable=False,
+        show_default=False,
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same; number i of several uses seed + i.")]
 Guidance = Annotated[
@@ -82,7 +87,7 @@ class Request:
 class PromptFiles:
     """One prompt, and where what is made of it is written and drawn."""
 
-    prompt: str
+    prompt: str | Path
     places: list[Path]
     drawings: list[Path]
 
@@ -93,12 +98,13 @@ def generate(asked: Request) -> None:
     Raises Error, before anything is made, for outputs that can't be written, a prompt that can't be read, and a model
     of another medium or without a setting.
     """
-    from cymatic.pipelines.asked import AT_ONCE, check_count
+    from cymatic.pipelines.asked import AT_ONCE, check_count, described
     from cymatic.pipelines.load import load_generator
 
     check_count(asked.seed, asked.n)
     _check_keep(asked)
     jobs, n = _jobs(asked), asked.n
+    _check_nothing_is_lost(asked, jobs)
     if asked.sheet is not None:
         check_output(asked.sheet, PNG)
         _check_sheet(asked, len(jobs) * asked.kept)
@@ -107,11 +113,14 @@ def generate(asked: Request) -> None:
     given = _settings(make, asked)
     asked.check(make)
     more = {**asked.more, **_ranked(make, asked)}
+    of_folder = asked.prompts is not None and asked.prompts.is_dir()
     if asked.prompts is not None:
-        _check_prompts(make, jobs, asked.prompts)
+        if not of_folder:
+            _check_prompts(make, jobs, asked.prompts)
         for folder in filter(None, (asked.output, asked.drawn)):
             folder.mkdir(exist_ok=True)
     shown: list[tuple[str, Any] | None] = []
+    skipped: list[tuple[str, str]] = []
     noun, total = asked.medium.noun, len(jobs) * n
     with ProgressBar(f"making {asked.medium.nouns}" if total > 1 else f"making a {noun}") as progress:
         # A few at a time, so that of ten thousand none is lost when the command is stopped; but the best are of all.
@@ -120,7 +129,13 @@ def generate(asked: Request) -> None:
             for start in range(0, n, at_once):
                 some = min(at_once, n - start)
                 follow = by_items(progress, number * n + start, some, total)
-                made = make(job.prompt, n=some, seed=asked.seed + start, on_step=follow, **more, **given)
+                try:
+                    made = make(job.prompt, n=some, seed=asked.seed + start, on_step=follow, **more, **given)
+                except (Error, OSError) as error:
+                    if not of_folder or isinstance(error, ModelError):
+                        raise
+                    skipped.append((str(job.prompt), str(error)))  # one of many files that can't be read
+                    break
                 if start == 0:
                     say_notes(made)
                 for i, one in enumerate(map(asked.finish, made), start):
@@ -130,7 +145,10 @@ def generate(asked: Request) -> None:
                     if job.drawings and asked.medium.plot is not None:
                         print(printable(str(asked.medium.plot(one, job.drawings[i], None))))
                     if asked.sheet is not None:
-                        shown.append((job.prompt, one))
+                        shown.append((described(job.prompt), one))
+    if len(skipped) == len(jobs):
+        raise Error(skipped[0][1])
+    say_skipped(skipped)
     if asked.sheet is not None and asked.medium.sheet is not None:
         print(printable(str(asked.medium.sheet(asked.sheet, shown, _columns(len(jobs), asked.kept)))))
 
@@ -152,7 +170,7 @@ def _jobs(asked: Request) -> list[PromptFiles]:
                     '"..." -o ..., or --prompts FILE')  # fmt: skip
     if asked.prompts is None:
         assert asked.prompt is not None
-        return [PromptFiles(asked.prompt, *_numbered(asked, asked.output, asked.drawn))]
+        return [PromptFiles(prompt_of(asked.prompt), *_numbered(asked, asked.output, asked.drawn))]
     suffix = (asked.medium.command or ("", ""))[1]
     for folder in filter(None, (asked.output, asked.drawn)):
         if folder.suffix.lower() in (*asked.suffixes, *PNG):
@@ -180,6 +198,17 @@ def _numbered(asked: Request, output: Path, drawn: Path | None) -> tuple[list[Pa
             if first or path.parent.is_dir():
                 check_output(path, suffixes)
     return places, drawings
+
+
+def _check_nothing_is_lost(asked: Request, jobs: Sequence[PromptFiles]) -> None:
+    """Raises Error where a file would be written over one that is read, or into the folder of those."""
+    if asked.prompts is not None and asked.prompts.is_dir():
+        for folder in filter(None, (asked.output, asked.drawn)):
+            check_outside(folder, asked.prompts)
+    for job in jobs:
+        if isinstance(job.prompt, Path):
+            for place in filter(None, (*job.places, *job.drawings, asked.sheet)):
+                check_not_source(place, job.prompt)
 
 
 def _settings(make: Generator, asked: Request) -> dict[str, Any]:
@@ -224,7 +253,7 @@ def _check_prompts(make: Generator, jobs: list[PromptFiles], path: Path) -> None
         try:
             make.condition(job.prompt)
         except Error as error:
-            raise Error(f'{path}, "{job.prompt:.60}": {error}') from None
+            raise Error(f'{path}, "{job.prompt!s:.60}": {error}') from None
 
 
 def _check_sheet(asked: Request, count: int) -> None:

@@ -97,7 +97,7 @@ def picture(
     device: Device = "cpu",
     model: Annotated[str, typer.Option(help="A starter's name, or a folder that cymatic train wrote.")] = STARTER,
 ) -> None:
-    """Make a picture from words, such as "a red apple"."""
+    """Make a picture from words, such as "a red apple"; or from a file, such as bark.wav."""
     from cymatic.media.image_files import WRITTEN
     from cymatic.media.picture import PICTURE
 

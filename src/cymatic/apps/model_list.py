@@ -120,7 +120,8 @@ def _size(place: Path) -> int:
 
 def _makes(file: PipelineFile, configs: dict[str, Any]) -> str:
     if file.kind == "encoders":
-        return f"vectors of {' and '.join(sorted(_read_by(config) for config in configs.values()))}"
+        vectors = f"vectors of {' and '.join(sorted(_read_by(config) for config in configs.values()))}"
+        return vectors if file.generator is None else f"{vectors}, and what {file.generator} makes of them"
     last = next(name for name in ("vocoder", "codec", "prior") if name in configs)
     gives = configs[last].reads if last == "prior" else configs[last].gives
     rate = f" at {gives.rate} Hz" if gives.waveform else ""

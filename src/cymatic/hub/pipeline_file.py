@@ -23,12 +23,14 @@ Kind = Literal["generator", "codec", "encoders"]
 class PipelineFile(Config):
     """The parts of a model by folder, the captions that it knows, and how it is used where the user says nothing.
 
-    sampling: settings of its prior. scale: of encoders that were aligned, by what their similarities become logits (the
-    inverse of the temperature that was learned). ranker: a folder inside the model with aligned encoders, by which the
-    best of what it makes are kept. space: such a folder, too: its vectors are what the prior reads, and it ranks where
-    no ranker is named. kbps: how many thousand bits a second a codec spends (None: all that it can).
-    version: of a model that is published again and again; licence: of its weights, in a few words. No hash of a model
-    is over this file, so neither changes what a `.cym` file says of its codec.
+    sampling: settings of its prior. scale: of encoders that were aligned, by what their similarities become logits
+    (the inverse of the temperature that was learned). ranker: a folder inside the model with aligned encoders, by
+    which the best of what it makes are kept. space: such a folder, too: its vectors are what the prior reads, and
+    it ranks where no ranker is named. generator: of encoders, a model (a starter's name, or a folder, from here
+    where it is a relative one) that has this very space, and makes something of whatever its encoders read here.
+    kbps: how many thousand bits a second a codec spends (None: all that it can). version: of a model that is
+    published again and again; licence: of its weights, in a few words. No hash of a model is over this file, so
+    neither changes what a `.cym` file says of its codec.
     """
 
     parts: dict[str, str] = Field(min_length=1)
@@ -37,6 +39,7 @@ class PipelineFile(Config):
     scale: float | None = Field(default=None, gt=0)
     ranker: str | None = Field(default=None, min_length=1)
     space: str | None = Field(default=None, min_length=1)
+    generator: str | None = Field(default=None, min_length=1, max_length=4096)
     kbps: float | None = Field(default=None, gt=0)
     version: int | None = Field(default=None, ge=1)
     licence: str | None = Field(default=None, min_length=1, max_length=200)

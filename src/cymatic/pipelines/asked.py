@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from cymatic.errors import Error
+from cymatic.media import medium_of, medium_of_value
+from cymatic.media.medium import Medium
 from cymatic.scalars import Number, number
 
-Prompt = Any  # words; or a value of the medium that the encoder reads, or the tensor that it is prepared as
+# Words; or a value of a medium that is read, the path of its file, or the tensor that it is prepared as.
+Prompt = Any
 
 OnPreview = Callable[[int, int, list[Any]], None]  # steps done, steps there are, the values as they stand
 
@@ -48,9 +52,16 @@ def check_positive(what: str, value: float, most: float) -> None:
         raise Error(f"{what} is {value:g}; give a number above 0, at most {most:g}")
 
 
+def medium_asked(prompt: Prompt) -> Medium[Any] | None:
+    """The medium of a prompt that is a value or the path of a file; None of words, and of what no medium holds."""
+    return medium_of(prompt) if isinstance(prompt, Path) else medium_of_value(prompt)
+
+
 def described(prompt: Prompt) -> str:
     """A prompt in the info of what was made."""
     if isinstance(prompt, str) or prompt is None:
         return prompt or ""
+    if isinstance(prompt, Path):
+        return str(prompt)
     shape = getattr(prompt, "shape", None)
     return repr(prompt) if shape is None else f"{' x '.join(map(str, shape))} numbers"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from cymatic.cond import Cond, Padded, padded
 from cymatic.errors import Error, ModelError
-from cymatic.media import MEDIA
+from cymatic.media import MEDIA, medium_of
 from cymatic.media.medium import Medium
 from cymatic.pipelines.asked import Prompt, described
 from cymatic.pipelines.embed import Embedder
@@ -52,21 +53,22 @@ def conditioned(encoder: Any, space: Embedder | None, inputs: list[str] | Padded
 
 
 def condition_of(name: str, encoder: Any, space: Embedder | None, prompts: Sequence[Prompt]) -> Cond:
-    """The condition of prompts of one kind: words, or what the encoder reads; or what else lies in the space, whose
-    condition is a vector alone. Raises Error for others. name: of the model."""
+    """The condition of prompts of one kind: words, or what the encoder reads (a path: of its file); or what else lies
+    in the space, whose condition is a vector alone. Raises Error for others. name: of the model."""
     spec = encoder.config.reads
     words = [isinstance(prompt, str) for prompt in prompts]
+    reads = None if spec is None else MEDIA[spec.medium]
     if space is not None and not any(words):
         return Cond(vector=space.embed(prompts).to(_device(encoder)))
     for prompt, is_words in zip(prompts, words, strict=True):
-        if is_words != (spec is None):
-            wanted = "words" if spec is None else MEDIA[spec.medium].nouns
+        if is_words != (reads is None) or (isinstance(prompt, Path) and medium_of(prompt) is not reads):
+            wanted = "words" if reads is None else reads.nouns
             raise Error(f"{name} is conditioned on {wanted}; give these instead of {described(prompt)!r:.60}")
-    if spec is None:
+    if reads is None:
         return conditioned(encoder, space, list(prompts))
-    prepare = MEDIA[spec.medium].prepare
-    read = [one if isinstance(one, Tensor) else prepare(one, spec) for one in prompts]  # a tensor is prepared
-    return conditioned(encoder, space, padded([one.float() for one in read]))
+    values = [reads.read(one) if isinstance(one, Path) else one for one in prompts]
+    targets = [one if isinstance(one, Tensor) else reads.prepare(one, spec) for one in values]  # a tensor is prepared
+    return conditioned(encoder, space, padded([one.float() for one in targets]))
 
 
 def only(name: str, cond: Cond, by: By | None) -> Cond:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from copy import copy
 from functools import cached_property
 from pathlib import Path
 from typing import Any, SupportsIndex, overload
@@ -11,7 +13,7 @@ from typing import Any, SupportsIndex, overload
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from cymatic.cond import Cond, padded
 from cymatic.config import nearest
@@ -22,12 +24,12 @@ from cymatic.hub.parts import fingerprint, load_part
 from cymatic.hub.pipeline_file import PipelineFile, read_pipeline
 from cymatic.hub.wave_codecs import ANY_CODEC
 from cymatic.latent import Latent
-from cymatic.media import MEDIA, medium_of_value
+from cymatic.media import MEDIA
 from cymatic.media.medium import Medium
 from cymatic.pipelines import editing
-from cymatic.pipelines.asked import AT_ONCE, OnPreview, Prompt, check_count, check_seconds, described
+from cymatic.pipelines.asked import AT_ONCE, OnPreview, Prompt, check_count, check_seconds, described, medium_asked
 from cymatic.pipelines.conditioning import By, check_space, condition_of, only
-from cymatic.pipelines.embed import Embedder
+from cymatic.pipelines.embed import Embedder, Ranked
 from cymatic.pipelines.previews import shown
 from cymatic.pipelines.ranking import Ranking, load_ranker
 from cymatic.priors import PRIORS
@@ -37,6 +39,12 @@ from cymatic.version import __version__
 from cymatic.vocoders import VOCODERS
 
 LONGEST = 600  # seconds that an item trained on may last; a prior that claims more is damaged
+
+
+def _alike(first: nn.Module, second: nn.Module) -> bool:
+    """Whether two networks have the same tensors under the same names."""
+    a, b = first.state_dict(), second.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(tensor, b[name]) for name, tensor in a.items())
 
 
 def _within(on_step: OnStep | None, batch: int, batches: int) -> OnStep | None:
@@ -107,6 +115,21 @@ class Generator:
             name=name or folder.name, sha256=fingerprint(whole), ranker=file.ranker_of(folder),
             space=aligned,
         )  # fmt: skip
+
+    def reading(self, space: Embedder, file: PipelineFile) -> Generator:
+        """The same generator as a model called as `space`, which it draws from: its own space with further encoders.
+        file: of the new model. Raises ModelError where it has no space, or `space` has other encoders for its roles."""
+        if self.space is None:
+            raise ModelError(f"{self.name} has no space of aligned encoders")
+        for role, encoder in self.space.encoders.items():
+            other = space.encoders.get(role)
+            if other is None or not _alike(encoder, other):
+                raise ModelError(f"its encoder of {role} is another one than that of {space.name}")
+        made = copy(self)
+        made.space, made.name = space, space.name
+        made.sha256 = hashlib.sha256(f"{self.sha256} {space.sha256}".encode()).hexdigest()
+        made.stamp = file.stamp(made.name, made.sha256)
+        return made
 
     @property
     def has_ranker(self) -> bool:
@@ -217,7 +240,7 @@ class Generator:
         if keep is not None:
             spec = self.encoder.config.reads
             given = None if spec is None else spec.medium
-            if self.space is not None and (medium := medium_of_value(prompt)) is not None:
+            if self.space is not None and (medium := medium_asked(prompt)) is not None:
                 given = medium.name
             some = None if n is None else count
             chosen = ranker or self.ranker
@@ -275,11 +298,21 @@ class Generator:
         return only(self.name, self._conditions([prompt]), by)
 
     def vector(self, prompt: Prompt) -> Float[Tensor, " dim"]:
-        """Where words, a value or a vector lie in the model's space, of unit norm. Raises ModelError for a model
-        without a space, Error for what it can't read."""
+        """Where words, a value, a file or a vector lie in the model's space, of unit norm. Raises as `embed`."""
+        return self.embed([prompt])[0]
+
+    def embed(self, values: Sequence[Any], role: str | None = None) -> Float[Tensor, "values dim"]:
+        """As `Embedder.embed`, in the model's space. Raises ModelError for a model without one."""
+        return self._space().embed(values, role)
+
+    def rank(self, query: Any, candidates: Sequence[Any]) -> list[Ranked]:
+        """As `Embedder.rank`, in the model's space. Raises ModelError for a model without one."""
+        return self._space().rank(query, candidates)
+
+    def _space(self) -> Embedder:
         if self.space is None:
             raise ModelError(f"{self.name} has no space of aligned encoders; train one whose prior has a space")
-        return self.space.embed([prompt])[0]
+        return self.space
 
     @torch.inference_mode()
     def decoded(self, found: Tensor, columns: Tensor) -> list[Tensor]:

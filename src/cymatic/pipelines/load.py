@@ -11,7 +11,7 @@ from typing import cast
 
 from cymatic.config import nearest
 from cymatic.errors import ModelError
-from cymatic.hub.pipeline_file import PIPELINE, read_pipeline
+from cymatic.hub.pipeline_file import PIPELINE, PipelineFile, read_pipeline
 from cymatic.media import MEDIA
 from cymatic.pipelines.codec import MediaCodec, load_codec_pipeline
 from cymatic.pipelines.embed import Embedder
@@ -19,12 +19,6 @@ from cymatic.pipelines.generate import Generator
 from cymatic.pipelines.sound_codec import SoundCodec
 
 Model = Generator | MediaCodec | SoundCodec | Embedder
-# What a pipeline.json makes of its parts.
-PIPELINES: dict[str, Callable[..., Model]] = {
-    "generator": Generator.from_folder,
-    "codec": load_codec_pipeline,
-    "encoders": Embedder.from_folder,
-}
 
 
 def starters() -> dict[str, Path]:
@@ -45,9 +39,37 @@ def load(model: str | Path = "starter-sound", *, device: str = "cpu") -> Model:
     return PIPELINES[file.kind](folder, file, device=choose_device(device), name=name)
 
 
+def _encoders(folder: Path, file: PipelineFile, *, device: str, name: str) -> Embedder | Generator:
+    """Aligned encoders; or a generator that reads them, where their file names one. Raises ModelError where that one is
+    not there or has another space."""
+    space = Embedder.from_folder(folder, file, device=device, name=name)
+    if file.generator is None:
+        return space
+    place = starters().get(file.generator, folder / file.generator)
+    try:
+        named = read_pipeline(find_model(place))
+        if named.kind != "generator":
+            raise ModelError(f"{file.generator} makes nothing of its own")
+        return Generator.from_folder(place, named, device=device, name=file.generator).reading(space, file)
+    except ModelError as error:
+        raise ModelError(
+            f"{name} makes nothing without {file.generator}, which it names: {error}; put it there, or use "
+            f"{name} in cymatic rank and cymatic embed alone"
+        ) from None
+
+
+# What a pipeline.json makes of its parts.
+PIPELINES: dict[str, Callable[..., Model]] = {
+    "generator": Generator.from_folder,
+    "codec": load_codec_pipeline,
+    "encoders": _encoders,
+}
+
+
 def load_generator(model: str | Path = "starter-sound", *, device: str = "cpu") -> Generator:
     """A model that makes something of its own. Raises ModelError for one that does not, and as `load`."""
-    if read_pipeline(find_model(model)).kind != "generator":
+    file = read_pipeline(find_model(model))
+    if file.kind != "generator" and file.generator is None:
         raise ModelError(
             f"{model} makes nothing of its own; give a model with a prior, or use cymatic encode and cymatic decode "
             "with a codec"
@@ -73,14 +95,15 @@ def load_codec(model: str | Path, *, device: str = "cpu") -> SoundCodec:
 def load_embedder(model: str | Path, *, device: str = "cpu") -> Embedder:
     """Encoders that were aligned, a model of their own or inside another one. Raises ModelError for a model that holds
     none, and as `load`."""
-    if read_pipeline(find_model(model)).kind == "encoders":
-        return cast(Embedder, load(model, device=device))
     folder = find_model(model)
     file = read_pipeline(folder)
+    called = str(model) if str(model) in starters() else folder.name
+    if file.kind == "encoders":
+        return Embedder.from_folder(folder, file, device=choose_device(device), name=called)
     inside = file.space_of(folder) or file.ranker_of(folder)
     if inside is None:
         raise ModelError(f"{model} finds and ranks nothing, for its encoders were not aligned; train one: picture-text")
-    name = f"{model if str(model) in starters() else folder.name}/{inside.relative_to(folder).as_posix()}"
+    name = f"{called}/{inside.relative_to(folder).as_posix()}"
     return Embedder.from_folder(inside, read_pipeline(inside), device=choose_device(device), name=name)
 
 

@@ -17,7 +17,7 @@ from cymatic.errors import Error, ModelError
 from cymatic.hub.parts import load_part
 from cymatic.hub.pipeline_file import PIPELINE, read_pipeline
 from cymatic.pipelines.embed import Embedder
-from cymatic.pipelines.load import find_model
+from cymatic.pipelines.load import find_model, starters
 from cymatic.seeds import mixed
 from cymatic.training.built import Built, Context
 from cymatic.training.coding import as_vectors
@@ -59,7 +59,8 @@ def build_alignment(context: Context, stage: AlignmentStage) -> Built:
     if space is not None:
         for one in readings:
             data = _with_vectors(data, space, one.role) if one.role in known else data
-    task = AlignmentTask(stage, encoders, space=space, folder=folder)
+    generator = _generator(context, stage, context.run / folder)
+    task = AlignmentTask(stage, encoders, space=space, folder=folder, generator=generator)
     settings = stage.training
     batches = Bucketed(data.epoch, settings.batch, mixed(settings.seed, 1), frames=settings.frames, **context.ranks)
     others = ", ".join(known)
@@ -90,6 +91,18 @@ def _space(context: Context, stage: AlignmentStage, kept: Path) -> Embedder:
     for encoder in found.encoders.values():
         encoder.requires_grad_(False)
     return found
+
+
+def _generator(context: Context, stage: AlignmentStage, kept: Path) -> str | None:
+    """What a run names as its generator: the model that has the space, where it draws by its vectors."""
+    if stage.space is None or stage.space in context.recipe.stages:
+        return None
+    if context.resumed and (kept / PIPELINE).is_file():
+        return read_pipeline(kept).generator
+    place = find_model(stage.space)
+    if read_pipeline(place).space_of(place) is None:
+        return None
+    return stage.space if stage.space in starters() else str(place.resolve())
 
 
 def _with_vectors(data: Data, space: Embedder, role: str) -> Data:

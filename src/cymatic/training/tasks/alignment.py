@@ -31,6 +31,7 @@ class AlignmentTask(nn.Module):
 
     space: further encoders, which learn nothing: items bring their vectors along as what is given for their roles, and
     words are read once. folder: of the run in which the encoders lie, a model of their own; "" is the run itself.
+    generator: a model that draws by vectors of the space.
 
     The first role is the target of the batches. Items with the same caption, or of which one role holds the same, count
     as one: neither is pushed away from the other. With `stage.at_once` the items of a batch are encoded so many at a
@@ -44,10 +45,10 @@ class AlignmentTask(nn.Module):
 
     def __init__(
         self, stage: AlignmentStage, encoders: Mapping[str, nn.Module], *, space: Embedder | None = None,
-        folder: str = "",
+        folder: str = "", generator: str | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.stage, self.space, self.folder = stage, space, folder
+        self.stage, self.space, self.folder, self.generator = stage, space, folder, generator
         self.roles = [*encoders, *(space.encoders if space is not None else ())]
         self.pairs = [pair for pair in combinations(self.roles, 2) if not encoders.keys().isdisjoint(pair)]
         self._words: dict[str, Tensor] = {}  # vectors of the space
@@ -150,7 +151,8 @@ class AlignmentTask(nn.Module):
         scales: list[Any] = [loss.scale for loss in self.losses.values()]
         parts = {role: role for role in self.roles}
         (run / self.folder).mkdir(parents=True, exist_ok=True)
-        file = PipelineFile(parts=parts, scale=scales[0].item() if len(scales) == 1 else None)
+        scale = scales[0].item() if len(scales) == 1 else None
+        file = PipelineFile(parts=parts, scale=scale, generator=self.generator)
         write_pipeline(run / self.folder, file)
 
     def load_parts(self, run: Path) -> None:
