@@ -79,7 +79,7 @@ def _evaluate(
     def reading(done: int, total: int) -> None:
         show("reading", done, total)
 
-    if read_pipeline(find_model(run)).kind == "encoders":
+    if read_pipeline(find_model(run)).is_space:
         return recall_report(load_embedder(run), run, data, output, captions, say, show)
     model: Any = load(run)
     given: Any = load_part(classifier, (Classifier, PictureClassifier)) if classifier is not None else None

@@ -119,7 +119,7 @@ def _size(place: Path) -> int:
 
 
 def _makes(file: PipelineFile, configs: dict[str, Any]) -> str:
-    if file.kind == "encoders":
+    if file.is_space:
         vectors = f"vectors of {' and '.join(sorted(_read_by(config) for config in configs.values()))}"
         return vectors if file.generator is None else f"{vectors}, and what {file.generator} makes of them"
     last = next(name for name in ("vocoder", "codec", "prior") if name in configs)

@@ -52,9 +52,19 @@ class PipelineFile(Config):
     @property
     def kind(self) -> Kind:
         """What the parts make together."""
-        if "prior" in self.parts:
+        if self.has_prior:
             return "generator"
-        return "codec" if "codec" in self.parts else "encoders"
+        return "encoders" if self.is_space else "codec"
+
+    @property
+    def has_prior(self) -> bool:
+        """Whether something is made by a prior of its own."""
+        return "prior" in self.parts
+
+    @property
+    def is_space(self) -> bool:
+        """Whether there are aligned encoders and nothing else."""
+        return self.parts.keys().isdisjoint(("prior", "codec"))
 
     def folder(self, model: Path, name: str) -> Path:
         """Where part `name` lies. Raises ModelError where it is not named or points outside `model`."""

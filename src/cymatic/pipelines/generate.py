@@ -30,6 +30,7 @@ from cymatic.pipelines import editing
 from cymatic.pipelines.asked import AT_ONCE, OnPreview, Prompt, check_count, check_seconds, described, medium_asked
 from cymatic.pipelines.conditioning import By, check_space, condition_of, only
 from cymatic.pipelines.embed import Embedder, Ranked
+from cymatic.pipelines.fit import check_fit
 from cymatic.pipelines.previews import shown
 from cymatic.pipelines.ranking import Ranking, load_ranker
 from cymatic.priors import PRIORS
@@ -37,8 +38,6 @@ from cymatic.priors.progress import OnStep
 from cymatic.scalars import Number
 from cymatic.version import __version__
 from cymatic.vocoders import VOCODERS
-
-LONGEST = 600  # seconds that an item trained on may last; a prior that claims more is damaged
 
 
 def _alike(first: nn.Module, second: nn.Module) -> bool:
@@ -82,7 +81,7 @@ class Generator:
         self.stamp = file.stamp(name, sha256)  # in the info of what it makes
         self.space = space
         self.defaults = prior.sampling.parse(file.sampling, f"{name}: sampling")
-        self._check_fit()
+        check_fit(self)
         self.spec = prior.config.reads if codec is None else codec.config.gives
         self.gives = self.spec if vocoder is None else vocoder.config.gives
         self.medium: Medium[Any] = MEDIA[self.gives.medium]
@@ -145,44 +144,6 @@ class Generator:
         if self._ranker is None:
             raise ModelError(f"{self.name} has no ranker of its own; give one: ranker=cymatic.load(MODEL)")
         return load_ranker(self._ranker)
-
-    def _check_fit(self) -> None:
-        prior, codec, vocoder, name = self.prior, self.codec, self.vocoder, self.name
-        if self.encoder.config.dim != prior.config.cond_dim:
-            raise ModelError(
-                f"{name}: its encoder gives tokens of {self.encoder.config.dim} numbers and its prior reads "
-                f"{prior.config.cond_dim}; take parts that were trained together"
-            )
-        if (codec is None) == (prior.config.reads is None):
-            held = "has no codec" if codec is None else "has a codec"
-            raise ModelError(f"{name}: its prior is over {prior.config.over}, and it {held}; copy or train it again")
-        if codec is None:
-            target, seconds = prior.config.reads, prior.config.reads.seconds(1)
-            most = None if seconds is None else LONGEST / seconds + 1
-            least = 1 if prior.steps_trained else 0
-            if int(prior.longest) < least or (most is not None and int(prior.longest) > most):
-                raise ModelError(f"{name}: its prior claims a length of {int(prior.longest)}; copy or train it again")
-        elif prior.config.over == "latents":
-            target = codec.config.gives
-            dim, rows, columns = prior.config.shape
-            width = codec.columns(target.shape[-1]) if target.shape[-1] > 0 else columns
-            if (dim, rows, columns) != (codec.dim, codec.rows, width):
-                raise ModelError(
-                    f"{name}: its codec has latents of {codec.dim} x {codec.rows} x {width} numbers, and its prior "
-                    f"makes {dim} x {rows} x {columns}; take parts that were trained together"
-                )
-        else:
-            target, sizes = codec.config.gives, tuple(map(prior.config.size, range(prior.config.rows)))
-            offered = tuple(codec.sizes)
-            if sizes != offered[: len(sizes)] or (codec.layout == "grid" and len(sizes) != len(offered)):
-                raise ModelError(
-                    f"{name}: its codec has {len(offered)} codes in a column of up to {max(offered)}, and its prior "
-                    f"{len(sizes)} of up to {max(sizes)}; take parts that were trained together"
-                )
-        if vocoder is not None and vocoder.config.reads != target:
-            raise ModelError(
-                f"{name}: its vocoder reads another mel than is made before it; take parts with the same MelSpec"
-            )
 
     @property
     def settings(self) -> tuple[str, ...]:

@@ -48,7 +48,7 @@ def _encoders(folder: Path, file: PipelineFile, *, device: str, name: str) -> Em
     place = starters().get(file.generator, folder / file.generator)
     try:
         named = read_pipeline(find_model(place))
-        if named.kind != "generator":
+        if not named.has_prior:
             raise ModelError(f"{file.generator} makes nothing of its own")
         return Generator.from_folder(place, named, device=device, name=file.generator).reading(space, file)
     except ModelError as error:
@@ -69,7 +69,7 @@ PIPELINES: dict[str, Callable[..., Model]] = {
 def load_generator(model: str | Path = "starter-sound", *, device: str = "cpu") -> Generator:
     """A model that makes something of its own. Raises ModelError for one that does not, and as `load`."""
     file = read_pipeline(find_model(model))
-    if file.kind != "generator" and file.generator is None:
+    if not file.has_prior and file.generator is None:
         raise ModelError(
             f"{model} makes nothing of its own; give a model with a prior, or use cymatic encode and cymatic decode "
             "with a codec"
@@ -98,7 +98,7 @@ def load_embedder(model: str | Path, *, device: str = "cpu") -> Embedder:
     folder = find_model(model)
     file = read_pipeline(folder)
     called = str(model) if str(model) in starters() else folder.name
-    if file.kind == "encoders":
+    if file.is_space:
         return Embedder.from_folder(folder, file, device=choose_device(device), name=called)
     inside = file.space_of(folder) or file.ranker_of(folder)
     if inside is None:
