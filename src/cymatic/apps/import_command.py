@@ -1,5 +1,4 @@
-"""`cymatic import`: models of DALL-E mini, VQ-GAN, SpecVQGAN, MelSpec_GPT_VQVAE, MelGAN, EnCodec, DAC, Mimi, CLIP -> a
-model folder."""
+"""`cymatic import`: models and encoders of other projects -> a model folder."""
 
 from __future__ import annotations
 
@@ -17,9 +16,13 @@ def import_command(
         Path | None,
         typer.Argument(
             help="DALL-E mini: min-dalle's folder with encoder.pt, decoder.pt, vocab.json, merges.txt. Or the folder "
-            "of EnCodec, DAC, Mimi or CLIP from the Hugging Face hub, EnCodec's .th or DAC's weights.pth.",
+            "of EnCodec, DAC, Mimi, CLIP, ViT, HuBERT or wav2vec 2.0 from the Hugging Face hub, EnCodec's .th, DAC's "
+            "weights.pth or BEATs' .pt.",
             show_default=False,
         ),
+    ] = None,
+    speech: Annotated[
+        Path | None, typer.Option(help="SpeechCLIP's .ckpt, beside the folder of its CLIP.", show_default=False)
     ] = None,
     codec: Annotated[
         Path | None,
@@ -36,15 +39,21 @@ def import_command(
         Path | None, typer.Option(help="A text file with the name of one class a line.", show_default=False)
     ] = None,
     heads: Annotated[
-        int | None, typer.Option(min=1, help="Heads of DALL-E mini's attention.", show_default="a 64th of its width")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Heads of DALL-E mini's attention, or of SpeechCLIP's speech tower.",
+            show_default="a 64th of its width",
+        ),
     ] = None,
     vocoder: Annotated[Path | None, typer.Option(help="MelGAN's best_netG.pt.", show_default=False)] = None,
     vocoder_args: Annotated[Path | None, typer.Option(help="Its args.yml.", show_default="the one beside it")] = None,
     mel: Annotated[str, typer.Option(help="The mel that they were trained on.")] = "specvqgan-22k",
 ) -> None:
-    """Read models of DALL-E mini, VQ-GAN, SpecVQGAN, MelSpec_GPT_VQVAE, MelGAN, EnCodec, DAC, Mimi and CLIP.
+    """Read models of DALL-E mini, VQ-GAN, SpecVQGAN, MelSpec_GPT_VQVAE, MelGAN, EnCodec, DAC and Mimi; and encoders:
+    CLIP, SpeechCLIP, ViT, HuBERT, wav2vec 2.0 and BEATs.
 
-    EnCodec, DAC, Mimi and CLIP need the package transformers: pip install 'cymatic[hub]'.
+    All from the Hugging Face hub, and SpeechCLIP, need the package transformers: pip install 'cymatic[hub]'.
     """
     from cymatic.config import nearest
     from cymatic.errors import Error, ModelError
@@ -67,6 +76,7 @@ def import_command(
             output,
             mel=PRESETS[mel],
             source=source,
+            speech=speech,
             codec=codec,
             codec_config=codec_config,
             prior=prior,

@@ -17,12 +17,12 @@ from cymatic.hub.checkpoints import read_checkpoint
 from cymatic.hub.parts import save_part
 from cymatic.hub.pipeline_file import PipelineFile, write_pipeline
 from cymatic.hub.readers.bart import is_bart
-from cymatic.hub.readers.clip import is_clip, read_clip
 from cymatic.hub.readers.dalle_mini import is_dalle_mini, read_folder
 from cymatic.hub.readers.melgan import import_melgan
 from cymatic.hub.readers.mingpt import read_gpt
 from cymatic.hub.readers.peer_codecs import read_peer
 from cymatic.hub.readers.specvqgan import read_codec
+from cymatic.hub.readers.towers import read_towers
 from cymatic.hub.readers.vqgan import for_grids, is_of_pictures, read_vqgan
 from cymatic.hub.wave_codecs import check_codes_suffice
 from cymatic.signal.mel import MelSpec
@@ -38,6 +38,7 @@ def import_model(
     *,
     mel: MelSpec,
     source: Path | None = None,
+    speech: Path | None = None,
     codec: Path | None = None,
     codec_config: Path | None = None,
     prior: Path | None = None,
@@ -53,12 +54,13 @@ def import_model(
     where no vocoder was given. All is read before anything is written.
 
     source: a model of its own: the folder of DALL-E mini that min-dalle keeps, with a VQ-GAN of pictures as its
-    `codec`; a waveform codec as `read_peer` reads it, a folder or file of EnCodec, DAC or Mimi, for `cymatic encode`
-    and `decode`; or a folder of CLIP's, encoders by which pictures are found and ranked. codec, prior: checkpoints of
+    `codec`; a waveform codec as `read_peer` reads it, a folder or file of EnCodec, DAC or Mimi, for `cymatic
+    encode` and `decode`; or encoders as `read_towers` reads them, by which sounds, pictures and words are found and
+    ranked. speech: a checkpoint of SpeechCLIP's, beside its CLIP as the source. codec, prior: checkpoints of
     SpecVQGAN or MelSpec_GPT_VQVAE, with their YAML where there is one, or a VQ-GAN of pictures; heads: of DALL-E
-    mini's attention, else a 64th of its width; classes: the names of the prior's classes, in the order of their
-    numbers; vocoder: MelGAN's `best_netG.pt`, with its `args.yml`; on_file: told how many of the files that were given
-    are read, and their number.
+    mini's attention or of SpeechCLIP's speech tower, else a 64th of its width; classes: the names of the prior's
+    classes, in the order of their numbers; vocoder: MelGAN's `best_netG.pt`, with its `args.yml`; on_file: told how
+    many of the files that were given are read, and their number.
 
     Raises Error for a folder that is in the way and where nothing was given, ModelError for what does not fit.
     """
@@ -74,6 +76,8 @@ def import_model(
         raise Error(f"{source} has a prior and makes no sounds; give it alone or with --codec, a VQ-GAN of pictures")
     if source is not None and not pictures and (codec or prior) is not None:
         raise Error(f"{source} is a model of its own, and priors over its codes can't be imported; give it alone")
+    if speech is not None and (source is None or pictures):
+        raise Error(f"{speech} is read beside the folder of its CLIP; give that folder first")
     parts: dict[str, nn.Module] = {}
     files = sum(file is not None for file in (source, codec, prior, vocoder))
     on_file(0, files)
@@ -84,10 +88,9 @@ def import_model(
         parts |= {"prior": mini.prior, "encoder": mini.encoder}
         over = mini.prior.config
         on_file(1, files)
-    elif source is not None and is_clip(source):
-        clip = read_clip(source)
-        parts = {"picture": clip.picture, "caption": clip.text}
-        pipeline = PipelineFile(parts={name: name for name in parts}, scale=clip.scale)
+    elif source is not None and (towers := read_towers(source, speech=speech, heads=heads)) is not None:
+        parts = dict(towers.parts)
+        pipeline = PipelineFile(parts={name: name for name in parts}, scale=towers.scale)
     elif source is not None:
         peer = parts["codec"] = read_peer(source)
         try:

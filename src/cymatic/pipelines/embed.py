@@ -15,7 +15,7 @@ from cymatic.config import nearest
 from cymatic.errors import Error
 from cymatic.hub.parts import fingerprint, load_part, save_part
 from cymatic.hub.pipeline_file import PipelineFile, write_pipeline
-from cymatic.hub.readers.clip import ANY_ENCODER
+from cymatic.hub.readers.towers import ANY_ENCODER
 from cymatic.media import MEDIA, medium_of, medium_of_value
 from cymatic.pipelines.asked import described
 

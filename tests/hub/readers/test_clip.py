@@ -14,7 +14,8 @@ from cymatic.cond import padded
 from cymatic.errors import Error, ModelError, PromptError
 from cymatic.hub.importing import import_model
 from cymatic.hub.parts import load_part
-from cymatic.hub.readers.clip import ANY_ENCODER, is_clip, read_clip
+from cymatic.hub.readers.clip import is_clip, read_clip
+from cymatic.hub.readers.towers import ANY_ENCODER
 from cymatic.media.picture import PICTURE, EightBitSpec, Picture
 from cymatic.pipelines.ranking import Ranking
 from cymatic.signal.mel import PRESETS

@@ -63,6 +63,11 @@ WEIGHT_NORM = (
 )
 
 
+def is_beats(held: Mapping[Any, Any]) -> bool:
+    """Whether a checkpoint is one of BEATs."""
+    return isinstance(held.get("cfg"), dict) and isinstance(held.get("model"), dict)
+
+
 def read_beats(path: Path) -> BeatsEncoder:
     """A BEATs, pre-trained or fine-tuned, in eval mode. Its sizes are those that cfg tells, and its tensors must agree.
 
@@ -74,7 +79,7 @@ def read_beats(path: Path) -> BeatsEncoder:
     """
     held = read_checkpoint(path)
     settings, model = held.get("cfg"), held.get("model")
-    if not isinstance(settings, dict) or not isinstance(model, dict):
+    if not is_beats(held):
         found = ", ".join(str(key)[:80] for key in list(held)[:8]) or "nothing"
         raise ModelError(f"{path} is no checkpoint of BEATs, which holds cfg and model (it holds {found})")
     tensors = tensors_in({"state_dict": model}, path)

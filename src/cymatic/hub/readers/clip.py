@@ -20,7 +20,6 @@ from torch.nn.functional import normalize
 
 from cymatic.cond import Cond, Padded
 from cymatic.config import Config
-from cymatic.encoders import ENCODERS
 from cymatic.encoders.examples import Conditioned
 from cymatic.encoders.text import normalise
 from cymatic.errors import Error, ModelError, PromptError
@@ -240,10 +239,6 @@ class ClipPictureEncoder(nn.Module):
         return Cond(tokens, mask, normalize(tokens[:, 0], dim=-1))
 
 
-# What a model of aligned encoders may hold, ours or CLIP's.
-ANY_ENCODER: tuple[type[Any], ...] = (*ENCODERS, ClipTextEncoder, ClipPictureEncoder)
-
-
 @dataclass(frozen=True)
 class Clip:
     """Both towers, and by what their similarities become logits."""
@@ -277,7 +272,7 @@ def read_clip(source: Path) -> Clip:
     for name, names, config in (("text", TEXT, whole.text_config), ("vision", VISION, whole.vision_config)):
         towers[name] = {ours: getattr(config, theirs) for ours, theirs in names.items()} | dims
     towers["text"] |= _tokens(source)
-    towers["vision"] |= _pixels(source, towers["vision"]["size"])
+    towers["vision"] |= pixels_of(source, towers["vision"]["size"])
     text = ClipTextEncoder(ClipTextConfig.parse(towers["text"], where))
     picture = ClipPictureEncoder(ClipPictureConfig.parse(towers["vision"], where))
     pickled = not (source / WEIGHTS).is_file() and (source / PICKLED).is_file()
@@ -319,8 +314,9 @@ def _tokens(source: Path) -> dict[str, Any]:
     return {"vocab": sorted(vocab, key=vocab.__getitem__), "merges": merges, "pad": pad}
 
 
-def _pixels(source: Path, size: int) -> dict[str, Any]:
-    """How pictures are prepared. Raises ModelError for steps that are not done here."""
+def pixels_of(source: Path, size: int, *, crops: bool = True, filter: Filter = "bicubic") -> dict[str, Any]:
+    """How pictures of a Hugging Face folder are prepared. crops, filter: what is done where its file says nothing.
+    Raises ModelError for steps that are not done here."""
     path = source / "preprocessor_config.json"
     values: Mapping[str, Any] = {}
     if path.is_file():
@@ -328,12 +324,15 @@ def _pixels(source: Path, size: int) -> dict[str, Any]:
     else:
         path = source / "processor_config.json"
         values = read_json(path).get("image_processor", {})
-    steps = {name: values.get(name, True) for name in ("do_resize", "do_rescale", "do_normalize", "do_center_crop")}
+    steps = {name: values.get(name, True) for name in ("do_resize", "do_rescale", "do_normalize")}
+    steps["do_center_crop"] = values.get("do_center_crop", crops)
     resized, cut = values.get("size", size), values.get("crop_size", size)
+    if isinstance(resized, int) and not steps["do_center_crop"]:  # of the square, and else of the shorter side
+        resized = {"height": resized, "width": resized}
     edge = resized.get("shortest_edge") if isinstance(resized, dict) else resized
     whole = isinstance(resized, dict) and (resized.get("height"), resized.get("width")) == (size, size)
     cut = cut if isinstance(cut, dict) else {"height": cut, "width": cut}
-    number = values.get("resample", FILTERS["bicubic"])
+    number = values.get("resample", FILTERS[filter])
     known = {place: name for name, place in FILTERS.items()}
     if (
         not all(steps[name] for name in ("do_resize", "do_rescale", "do_normalize"))

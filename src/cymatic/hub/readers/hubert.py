@@ -101,6 +101,11 @@ class HubertConfig(Config):
         return self
 
     @property
+    def dim(self) -> int:
+        """Width of a token and of the vector."""
+        return self.width
+
+    @property
     def reads(self) -> WaveSpec:
         """What it encodes."""
         return WaveSpec(rate=self.rate)
