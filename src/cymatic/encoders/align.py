@@ -10,6 +10,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, logsigmoid
 
+from cymatic.errors import Error
+
 MOST_SCALE = 100.0  # as in CLIP; beyond it training becomes unstable
 RECALLS = (1, 5, 10)  # the first so many among which an item's own is looked for
 Contents = tuple[str | bytes, ...]  # of an item: its caption, and the bytes or hashes of what each role holds
@@ -27,16 +29,27 @@ class InfoNCE(nn.Module):
 
     van den Oord et al. (2018, arXiv 1807.03748), symmetric and with a learned inverse temperature s as in CLIP
     (Radford et al., 2021, arXiv 2103.00020), which begins at 1 / 0.07.
+
+    temperature: 1 / s at the beginning, or always where it is not `learned`. margin: taken from the logit of each pair
+    that belongs together, in the denominator, too (Ilharco et al., 2019, arXiv 1909.08782). decoupled: the denominator
+    is summed over `j != i` alone (Yeh et al., 2021, arXiv 2110.06848); an item without a negative then says nothing.
+    Nothing that is stored depends on the size of a batch. Raises Error for a temperature that is not above 0.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, temperature: float = 0.07, *, learned: bool = True, margin: float = 0.0, decoupled: bool = False
+    ) -> None:
         super().__init__()
-        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        if not 0 < temperature < math.inf:
+            raise Error(f"a temperature of {temperature} was given; give a number above 0, such as 0.07")
+        self.temperature, self.learned, self.margin, self.decoupled = temperature, learned, margin, decoupled
+        if learned:
+            self.log_scale = nn.Parameter(torch.tensor(math.log(1 / temperature)))
 
     @property
     def scale(self) -> Float[Tensor, ""]:
         """By what similarities become logits."""
-        return bounded_scale(self.log_scale)
+        return bounded_scale(self.log_scale) if self.learned else torch.tensor(1 / self.temperature)
 
     def forward(
         self, a: Float[Tensor, "n dim"], b: Float[Tensor, "n dim"], same: Bool[Tensor, "n n"] | None = None
@@ -47,8 +60,20 @@ class InfoNCE(nn.Module):
         logits = self.scale * a @ b.T
         if same is not None:
             logits = logits.masked_fill(_others(same), -torch.inf)
+        if self.margin:
+            logits = logits - self.margin * torch.eye(len(a), device=a.device)
+        if self.decoupled:
+            return (_decoupled(logits) + _decoupled(logits.T)) / 2
         own = torch.arange(len(a), device=a.device)
         return (cross_entropy(logits, own) + cross_entropy(logits.T, own)) / 2
+
+
+def _decoupled(logits: Float[Tensor, "n n"]) -> Float[Tensor, ""]:
+    """`-l_ii + log sum_j exp l_ij` over `j != i`, the mean over i, with 0 where there is no such j."""
+    others = logits.masked_fill(torch.eye(len(logits), dtype=torch.bool, device=logits.device), -torch.inf)
+    some = (others > -torch.inf).any(1)
+    others = others.masked_fill(~some[:, None], 0.0)  # the gradient of a sum over nothing is no number
+    return ((others.logsumexp(1) - logits.diagonal()) * some).mean()
 
 
 class SigLIP(nn.Module):

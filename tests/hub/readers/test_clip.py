@@ -103,6 +103,20 @@ def test_an_item_alone_equals_the_item_in_a_padded_batch(read, fixture):
             assert not cond.tokens[i, n:].any() and cond.tokens.shape[-1] == cond.vector.shape[-1]
 
 
+def test_embeddings_of_tokens_stand_for_the_tokens(read, fixture):
+    """A gradient goes through them, and through nothing else that is frozen."""
+    text = read.text.requires_grad_(False)
+    for prompt in fixture.config["texts"]:
+        ids, _ = text.ids([prompt])
+        words = text.words[ids[:, 1:-1]].requires_grad_()
+        found = text.of_words(words)
+        torch.testing.assert_close(found, text([prompt]).vector, atol=1e-6, rtol=0)
+        found.sum().backward()
+        assert words.grad.isfinite().all() and words.grad.abs().sum() > 0
+    with pytest.raises(Error, match="this model reads up to"):
+        text.of_words(torch.zeros(1, text.config.positions - 1, text.config.width))
+
+
 def test_hard_texts_have_the_same_tokens(folders, clip):
     """From vocab.json and merges.txt, and from tokenizer.json, as old and new folders have them."""
     theirs = clip.CLIPTokenizer.from_pretrained(str(folders["as it is"]))

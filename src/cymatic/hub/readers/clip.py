@@ -186,6 +186,35 @@ class ClipTextEncoder(nn.Module):
         lengths = torch.tensor([len(row) for row in rows])
         return ids, torch.arange(longest) < lengths[:, None]
 
+    @cached_property
+    def ends(self) -> tuple[int, int]:
+        """The numbers of the start and the end of a prompt."""
+        return self.config.vocab.index(START), self.config.vocab.index(END)
+
+    @property
+    def words(self) -> Float[Tensor, "rows width"]:
+        """The embedding of each token, before positions are added."""
+        table: Tensor = self.text_model.embeddings.token_embedding.weight
+        return table
+
+    def of_words(self, words: Float[Tensor, "batch n width"]) -> Float[Tensor, "batch dim"]:
+        """The vectors of prompts whose tokens between start and end have these embeddings, such as no token may have.
+
+        Raises Error for more of them than there are positions, or of another width.
+        """
+        rows, most = self.words, self.config.positions - 2
+        if words.shape[1] > most or words.shape[2] != rows.shape[1]:
+            raise Error(
+                f"{words.shape[1]} embeddings of width {words.shape[2]} were given; this model reads up to {most} of "
+                f"width {rows.shape[1]}"
+            )
+        start, end = (rows[one].expand(len(words), 1, -1) for one in self.ends)
+        x = self.text_model.embeddings(inputs_embeds=torch.cat([start, words, end], 1))
+        # As a sum, which every kind of attention in transformers takes: no place looks at a later one.
+        later = torch.full((x.shape[1],) * 2, torch.finfo(x.dtype).min, dtype=x.dtype, device=x.device).triu(1)
+        x = self.text_model.encoder(inputs_embeds=x, attention_mask=later[None, None]).last_hidden_state
+        return normalize(self.text_projection(self.text_model.final_layer_norm(x[:, -1])), dim=-1)
+
     def states(
         self, ids: Int[Tensor, "batch n"], mask: Bool[Tensor, "batch n"]
     ) -> tuple[Float[Tensor, "batch n width"], Float[Tensor, "batch width"]]:

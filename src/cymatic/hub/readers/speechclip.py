@@ -1,7 +1,8 @@
 """SpeechCLIP's parallel branch (Shih et al., 2022, arXiv 2210.00705): what is said, in the space of CLIP's pictures.
 
 A Lightning checkpoint holds the speech tower under fairseq's names, CLIP, the branch and buffers of the loss. Tower and
-branch are read; CLIP is read elsewhere (`readers.clip`), and a loss that stores nothing is in `encoders.align`.
+branch are read; CLIP is read elsewhere (`readers.clip`), and so is the other branch (`readers.cascaded_speechclip`). A
+loss that stores nothing is in `encoders.align`.
 """
 
 from __future__ import annotations
@@ -36,11 +37,13 @@ STRIDES = (5, 2, 2, 2, 2, 2, 2)  # of HuBERT's convolutions: no tensor tells the
 HEAD = 64  # width of a head in HuBERT
 EPS = 1e-5  # of fairseq's layer norms, that of a waveform among them
 TEMPERATURE = "criterion.temperature"  # where it is learned: the logarithm of its inverse
-# What belongs to HuBERT's own training, to CLIP, to the other branch, or to a loss of one batch size.
-LEFT_OUT = re.compile(
-    rf"clip\.|cascaded_branch\.|criterion\.(eye_mat|neg_eye_mat|eye_mat_fl)$"
+# What belongs to HuBERT's own training, or to a loss of one batch size; and here to CLIP, or to the other branch, whose
+# projection is never used.
+UNUSED = (
+    rf"criterion\.(eye_mat|neg_eye_mat|eye_mat_fl)$|c_branch_proj_net\."
     rf"|{re.escape(TOWER)}(mask_emb|label_embs_concat|final_proj\.(weight|bias))$"
 )
+LEFT_OUT = re.compile(rf"clip\.|cascaded_branch\.|{UNUSED}")
 # The beginning of our names and of theirs.
 THEIRS = (
     ("weights", "audio_encoder.weightedsum_layer.weights"),
@@ -94,12 +97,23 @@ class SpeechClipConfig(Config):
         return self
 
 
+def weighted_sum(
+    states: Sequence[Float[Tensor, "batch frames width"]], weights: Float[Tensor, " states"], normed: bool
+) -> Float[Tensor, "batch frames width"]:
+    """`sum_l softmax(w)_l h_l` (Yang et al., 2021, arXiv 2105.01051). normed: whether each state is first brought to
+    mean 0 and variance 1 over its channels."""
+    stacked = torch.stack(list(states))
+    if normed:
+        stacked = layer_norm(stacked, [stacked.shape[-1]])
+    return (weights.softmax(0)[:, None, None, None] * stacked).sum(0)
+
+
 class SpeechClipEncoder(nn.Module):
     """Waveforms `[batch, 1, samples]` -> `Cond(vector [batch, dim])`, of unit norm, to compare with CLIP's pictures.
 
-    All states of the speech tower are summed by learned weights, `h = sum_l softmax(w)_l h_l` (Yang et al., 2021, arXiv
-    2105.01051); a learned vector goes in front, and what a transformer without further positions makes of it is
-    projected. The tower is frozen, and stays in eval mode when the rest trains.
+    All states of the speech tower are summed by learned weights (`weighted_sum`); a learned vector goes in front, and
+    what a transformer without further positions makes of it is projected. The tower is frozen, and stays in eval mode
+    when the rest trains.
 
     An item alone and in a padded batch gives the same within 1e-5: what SpeechCLIP gives for it alone. In a padded
     batch SpeechCLIP lets the padding through the tower's first norm, and counts `round(samples / 320)` frames, of which
@@ -133,12 +147,8 @@ class SpeechClipEncoder(nn.Module):
         return self
 
     def weighted(self, states: Sequence[Float[Tensor, "batch frames width"]]) -> Float[Tensor, "batch frames width"]:
-        """The states' sum by the learned weights, each state first normed over its channels where the config says so,
-        by no learned scale."""
-        stacked = torch.stack(list(states))
-        if self.config.state_norm:
-            stacked = layer_norm(stacked, [stacked.shape[-1]])
-        return (self.weights.softmax(0)[:, None, None, None] * stacked).sum(0)
+        """The states' sum by the learned weights."""
+        return weighted_sum(states, self.weights, self.config.state_norm)
 
     def embed(
         self, frames: Float[Tensor, "batch frames width"], mask: Bool[Tensor, "batch frames"]
@@ -167,7 +177,8 @@ class SpeechClip:
 def read_speechclip(
     path: Path, *, heads: int | None = None, pre_norm: bool | None = None, normalise: bool | None = None
 ) -> SpeechClip:
-    """The parallel branch and its speech tower from a Lightning checkpoint of SpeechCLIP's. Nothing in it can run code.
+    """The parallel branch and its speech tower from a Lightning checkpoint of SpeechCLIP's, which may have the cascaded
+    one as well. Nothing in it can run code.
 
     What no tensor tells of the branch is taken from the checkpoint's own settings, or is as in the released models
     where these are pickled as objects of SpeechCLIP's. What no SpeechCLIP file says of the tower may be given; else
@@ -179,20 +190,20 @@ def read_speechclip(
     """
     held = read_checkpoint(path)
     tensors = {name: tensor for name, tensor in tensors_in(held, path).items() if not LEFT_OUT.match(name)}
-    settings = _settings(held)
-    speech = _tower(tensors, path, heads, pre_norm, normalise)
-    values = _branch(tensors, path, settings) | {"speech": speech}
-    values.setdefault("state_norm", speech["conv_norm"] == "layer")
+    settings = settings_of(held)
+    speech = tower_settings(tensors, path, heads, pre_norm, normalise)
+    values = {"state_norm": speech["conv_norm"] == "layer", "speech": speech} | states_told(settings, path)
+    values |= _branch(tensors, path, settings)
     config = SpeechClipConfig.parse(values, str(path))
-    scale = _scale(tensors, settings, path)
+    scale = scale_of(tensors, settings, path)
     with Bounded({name: tensor.shape for name, tensor in tensors.items()}, str(path)):
         encoder = SpeechClipEncoder(config)
     tensors = folded(tensors, POSITIONS)
-    fill(encoder, tensors, f"{path} is no SpeechCLIP that is known here", lambda name: _theirs(name, config.speech))
+    fill(encoder, tensors, f"{path} is no SpeechCLIP that is known here", lambda name: their_name(name, config.speech))
     return SpeechClip(encoder.eval(), scale)
 
 
-def _theirs(name: str, config: HubertConfig) -> str:
+def their_name(name: str, config: HubertConfig) -> str:
     """SpeechCLIP's name of a tensor of ours."""
     ours, theirs = next(pair for pair in THEIRS if name.startswith(pair[0]))
     rest = name.removeprefix(ours)
@@ -216,7 +227,7 @@ def _count(tensors: Mapping[str, Tensor], name: str) -> int:
     return count
 
 
-def _tower(
+def tower_settings(
     tensors: Mapping[str, Tensor], path: Path, heads: int | None, pre_norm: bool | None, normalise: bool | None
 ) -> dict[str, Any]:
     """The settings of the speech tower. Raises ModelError where its tensors don't tell its sizes."""
@@ -262,23 +273,28 @@ def _branch(tensors: Mapping[str, Tensor], path: Path, settings: dict[str, Any])
         "mlp": size_of(tensors, f"{layer}0.linear1.weight", 2, path, "SpeechCLIP with a parallel branch")[0],
         "dim": size_of(tensors, f"{BRANCH}linear_proj.weight", 2, path, "SpeechCLIP with a parallel branch")[0],
     }
-    tower = _within(settings, "audio_encoder")
-    for name, known in (("feat_select_idx", "weighted_sum"), ("normalize_type", "s3prl")):
-        if tower.get(name, known) != known:
-            raise ModelError(f"{path} asks for {name} {tower[name]!r:.40}; {known} alone is known here")
-    found = _within(settings, "model_settings", "parallel_branch", "transformer_args")
+    found = within(settings, "model_settings", "parallel_branch", "transformer_args")
     names = {"heads": "nhead", "activation": "activation", "eps": "layer_norm_eps", "dropout": "dropout",
              "pre_norm": "norm_first"}  # fmt: skip
     told = {ours: found[theirs] for ours, theirs in names.items() if theirs in found}
-    if "normalize_hiddenstates" in tower:
-        told["state_norm"] = tower["normalize_hiddenstates"]
     return told | sizes
 
 
-def _scale(tensors: dict[str, Tensor], settings: dict[str, Any], path: Path) -> float:
+def states_told(settings: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Whether the tower's states are normed before their sum, where the settings say so. Raises ModelError where they
+    are not summed, or normed in a way that is not known here."""
+    tower = within(settings, "audio_encoder")
+    for name, known in (("feat_select_idx", "weighted_sum"), ("normalize_type", "s3prl")):
+        if tower.get(name, known) != known:
+            raise ModelError(f"{path} asks for {name} {tower[name]!r:.40}; {known} alone is known here")
+    told = tower.get("normalize_hiddenstates")
+    return {} if told is None else {"state_norm": told}
+
+
+def scale_of(tensors: dict[str, Tensor], settings: dict[str, Any], path: Path) -> float:
     """By what similarities become logits; its tensor is taken out. Raises ModelError where that is no number."""
     learned = tensors.pop(TEMPERATURE, None)
-    temperature = _within(settings, "cl_loss", "args").get("temperature", 0.07)
+    temperature = within(settings, "cl_loss", "args").get("temperature", 0.07)
     if learned is not None:
         scale = float(learned.float().exp()) if learned.numel() == 1 else math.nan
     else:
@@ -289,12 +305,12 @@ def _scale(tensors: dict[str, Tensor], settings: dict[str, Any], path: Path) -> 
     return scale
 
 
-def _settings(held: dict[str, Any]) -> dict[str, Any]:
+def settings_of(held: dict[str, Any]) -> dict[str, Any]:
     """The settings that the checkpoint was trained with, as far as they are plain values."""
-    return _within(held, "hyper_parameters", "config")
+    return within(held, "hyper_parameters", "config")
 
 
-def _within(values: dict[str, Any], *keys: str) -> dict[str, Any]:
+def within(values: dict[str, Any], *keys: str) -> dict[str, Any]:
     """The mapping under these keys, one within the other; an empty one where there is none."""
     for key in keys:
         inner = values.get(key)
