@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cymatic.cond import padded
+from cymatic.cond import Padded, padded
 from cymatic.data.examples import Example, Reading
 from cymatic.errors import Error
 from cymatic.pipelines.embed import Embedder
@@ -62,6 +62,28 @@ def as_vectors(examples: Sequence[Example], space: Embedder, role: str) -> list[
     given the same."""
     vectors = _vectors(examples, space, role, lambda one: one.given[role])
     return _each(examples, lambda one: replace(one, given={**one.given, role: vectors[id(one)]}))
+
+
+@torch.no_grad()
+def as_states(examples: Sequence[Example], encoder: Any, role: str | None) -> list[Example]:
+    """Each example with what an encoder's tower says of it, `[states * width, frames]` in 16 bits, in the place of what
+    is given for a role; None: of the target. Raises Error for an item that is too short for the tower."""
+    found: dict[int, Tensor] = {}
+    different = {id(one): one for one in examples}
+    for one in different.values():  # each alone: towers are large, and lengths differ
+        value = (one.target if role is None else one.given[role]).float()
+        try:
+            states = encoder.states(Padded(value[None], torch.tensor([value.shape[-1]])))
+        except Error as error:
+            raise Error(f"{one.name}: {error}; leave it out") from None
+        found[id(one)] = states.values[0].half().cpu()
+
+    def held(one: Example) -> Example:
+        if role is None:
+            return replace(one, target=found[id(one)])
+        return replace(one, given={**one.given, role: found[id(one)]})
+
+    return _each(examples, held)
 
 
 def _each(examples: Sequence[Example], change: Callable[[Example], Example]) -> list[Example]:

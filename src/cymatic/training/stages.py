@@ -18,6 +18,7 @@ from cymatic.data.augment_waves import WaveAugmentation
 from cymatic.encoders import ENCODERS
 from cymatic.encoders.text import TextConfig
 from cymatic.evaluation.classifiers import ConvTrunk, RecurrentTrunk
+from cymatic.hub.readers.speechclip import SpeechClipConfig, SpeechClipEncoder
 from cymatic.priors import PRIORS
 from cymatic.training.settings import DiscriminatorSettings, ObjectiveSettings, TrainingSettings
 from cymatic.vocoders import TRAINED_VOCODERS
@@ -26,16 +27,23 @@ CAPTION = "caption"
 SPACE = "space"  # the folder of a run into which a space is copied
 NAMES_A_STAGE = ("start", "codec", "space")  # keys that may name an earlier stage, or a model
 
+# Encoders that learn over a tower of another project, whose states they read.
+OVER_A_TOWER: dict[type[Config], type[SpeechClipEncoder]] = {SpeechClipConfig: SpeechClipEncoder}
+
 if TYPE_CHECKING:  # the unions are those of the families, whatever they hold
     AutoencoderPart = Any
     PriorPart = Any
     EncoderPart = Any
+    AlignedPart = Any
 else:
     AutoencoderPart = Annotated[
         reduce(or_, (part.config_class for part in (*CODECS, *TRAINED_VOCODERS))), Field(discriminator="kind")
     ]
     PriorPart = Annotated[reduce(or_, (part.config_class for part in PRIORS)), Field(discriminator="kind")]
     EncoderPart = Annotated[reduce(or_, (part.config_class for part in ENCODERS)), Field(discriminator="kind")]
+    AlignedPart = Annotated[
+        reduce(or_, (*(part.config_class for part in ENCODERS), *OVER_A_TOWER)), Field(discriminator="kind")
+    ]
 
 
 class Stage(Config):
@@ -167,14 +175,19 @@ class AlignmentStage(Stage):
 
     space: an earlier stage that aligned encoders, or a model with such, of other roles: they stay as they are, and the
     one or more of `parts` come to lie among them.
+    towers: of an encoder that learns over another one (`kind: speechclip`), the model that has it, by role, as `cymatic
+    import` makes them. A tower learns nothing, and what it says of each item is made once; but what `unfreeze` names by
+    role, layers of the tower by their names, learns as well, and then nothing can be made before.
     start: a model whose encoders it goes on from, or an earlier stage, which may have read smaller pictures.
     loss: InfoNCE (arXiv 1807.03748, 2103.00020) or SigLIP (arXiv 2303.15343). at_once: items of a batch that are
     encoded side by side, where all of them would take too much memory; the loss is that of the whole batch.
     """
 
     task: Literal["alignment"]
-    parts: dict[str, EncoderPart] = Field(min_length=1)
+    parts: dict[str, AlignedPart] = Field(min_length=1)
     space: str | None = None
+    towers: dict[str, str] = Field(default_factory=dict)
+    unfreeze: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     loss: Literal["infonce", "siglip"] = "infonce"
     at_once: int | None = Field(default=None, ge=1)
 
@@ -184,6 +197,17 @@ class AlignmentStage(Stage):
             raise ValueError("parts has one encoder, which has nothing to lie beside; give a second one, or a space")
         if self.space is not None and all(part.reads is None for part in self.parts.values()):
             raise ValueError("a space is gone into from files, and parts reads words alone; give one for sounds, say")
+        return self
+
+    @model_validator(mode="after")
+    def _towers_stand_below_what_reads_them(self) -> Self:
+        over = {role for role, part in self.parts.items() if type(part) in OVER_A_TOWER}
+        if lacking := over - self.towers.keys():
+            raise ValueError(f"{min(lacking)} is learned over a tower, and towers names none for it; give a model")
+        if odd := self.towers.keys() - over:
+            raise ValueError(f"towers names a model for {min(odd)}, which is no part over a tower; leave it out")
+        if odd := self.unfreeze.keys() - over:
+            raise ValueError(f"unfreeze names {min(odd)}, which is no part over a tower; leave it out")
         return self
 
     @property

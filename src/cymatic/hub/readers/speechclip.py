@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import layer_norm, normalize
 
 from cymatic.cond import Cond, Padded
-from cymatic.config import Config
+from cymatic.config import Config, nearest
 from cymatic.encoders.examples import Conditioned
 from cymatic.errors import ModelError
 from cymatic.hub.bounded import Bounded
@@ -35,6 +36,7 @@ TOWER, BRANCH = "audio_encoder.encoder.", "parallel_branch."
 POSITIONS = f"{TOWER}encoder.pos_conv.0."
 STRIDES = (5, 2, 2, 2, 2, 2, 2)  # of HuBERT's convolutions: no tensor tells them
 HEAD = 64  # width of a head in HuBERT
+RATE = 16_000  # Hz, of all published speech towers
 EPS = 1e-5  # of fairseq's layer norms, that of a waveform among them
 TEMPERATURE = "criterion.temperature"  # where it is learned: the logarithm of its inverse
 # What belongs to HuBERT's own training, or to a loss of one batch size; and here to CLIP, or to the other branch, whose
@@ -65,16 +67,16 @@ LAYER = {
 
 
 class SpeechClipConfig(Config):
-    """speech: of the frozen tower; state_norm: whether its states are normed before their weighted sum. depth, heads,
-    mlp, activation, eps, dropout: of the branch's transformer; pre_norm: whether its norms come before the layers. dim:
-    of the space of the pictures."""
+    """speech: of the frozen tower, None until it is known (see `over`); state_norm: whether its states are normed
+    before their weighted sum. depth, heads, mlp, activation, eps, dropout: of the branch's transformer; pre_norm:
+    whether its norms come before the layers. dim: of the space of the pictures."""
 
     kind: Literal["speechclip"] = "speechclip"
-    speech: HubertConfig
+    speech: HubertConfig | None = None
     state_norm: bool = False
     depth: int = Field(default=1, ge=1, le=64)
     heads: int = Field(default=8, gt=0, le=128)
-    mlp: int = Field(gt=0, le=2**16)
+    mlp: int = Field(default=3072, gt=0, le=2**16)
     activation: Literal["gelu", "relu"] = "gelu"
     eps: float = Field(default=1e-5, gt=0, le=1)
     dropout: float = Field(default=0.1, ge=0, lt=1)
@@ -83,14 +85,18 @@ class SpeechClipConfig(Config):
 
     @model_validator(mode="after")
     def _divides(self) -> Self:
-        if self.speech.width % self.heads:
+        if self.speech is not None and self.speech.width % self.heads:
             raise ValueError(f"a width of {self.speech.width} can't be split into {self.heads} heads")
         return self
 
     @property
     def reads(self) -> WaveSpec:
         """What it encodes."""
-        return self.speech.reads
+        return WaveSpec(rate=RATE) if self.speech is None else self.speech.reads
+
+    def over(self, tower: HubertConfig) -> Self:
+        """Itself over a tower of this config. Raises ModelError for a width that its heads can't share."""
+        return type(self).parse({**self.model_dump(), "speech": tower.model_dump()}, "a branch of SpeechCLIP's")
 
     def fitted(self, examples: Sequence[Conditioned], role: str = "caption") -> Self:
         """Itself: it is trained already."""
@@ -121,10 +127,15 @@ class SpeechClipEncoder(nn.Module):
     """
 
     config_class: ClassVar[type[SpeechClipConfig]] = SpeechClipConfig
+    tower_class: ClassVar[type[HubertEncoder]] = HubertEncoder
+    speech: HubertEncoder | None
 
     def __init__(self, config: SpeechClipConfig) -> None:
+        """Raises ModelError for a config that is over no tower."""
         super().__init__()
         self.config = config
+        if config.speech is None:
+            raise ModelError("a branch of SpeechCLIP's was given no tower of speech; name one for its role in towers")
         width = config.speech.width
         self.speech = HubertEncoder(config.speech).requires_grad_(False)
         self.weights = nn.Parameter(torch.zeros(config.speech.depth + 1))
@@ -143,8 +154,41 @@ class SpeechClipEncoder(nn.Module):
     def train(self, mode: bool = True) -> Self:
         """The tower stays in eval mode."""
         super().train(mode)
-        self.speech.eval()
+        if self.speech is not None:
+            self.speech.eval()
         return self
+
+    def over(self, tower: HubertEncoder | None) -> Self:
+        """The same branch, with the very same weights, over a tower of its config; None: without one, for states."""
+        made = copy(self)
+        made._modules = {**self._modules, "speech": tower}
+        return made
+
+    def unfreeze(self, names: Sequence[str]) -> None:
+        """Lets the tower's parameters whose names begin so learn, which is in eval mode all the same. Raises ModelError
+        for a name that none begins with."""
+        assert self.speech is not None
+        known = dict(self.speech.named_parameters())
+        for name in names:
+            chosen = [p for own, p in known.items() if own == name or own.startswith(f"{name.rstrip('.')}.")]
+            if not chosen:
+                modules = [own for own, _ in self.speech.named_modules() if own]
+                raise ModelError(f'the tower has no part "{name}" to unfreeze; {nearest(name, modules)}')
+            for p in chosen:
+                p.requires_grad_(True)
+
+    def states(self, batch: Padded) -> Padded:
+        """All states of the tower as one, `[batch, states * width, frames]`: what `of_states` reads. Raises Error as
+        `HubertEncoder.hidden_states`."""
+        assert self.speech is not None
+        states, mask = self.speech.hidden_states(batch)
+        return Padded(torch.cat(list(states), -1).mT, mask.sum(1))
+
+    def of_states(self, states: Padded) -> Cond:
+        """What the branch makes of the tower's states, in 16 bits or 32."""
+        values = states.values.to(self.weights).unflatten(1, (len(self.weights), -1))
+        frames = self.weighted([one.mT for one in values.unbind(1)])
+        return Cond(vector=self.embed(frames, states.mask.to(frames.device)))
 
     def weighted(self, states: Sequence[Float[Tensor, "batch frames width"]]) -> Float[Tensor, "batch frames width"]:
         """The states' sum by the learned weights."""
@@ -161,7 +205,9 @@ class SpeechClipEncoder(nn.Module):
 
     def forward(self, batch: Padded) -> Cond:
         """Raises Error as `HubertEncoder.hidden_states`."""
-        with torch.no_grad():
+        assert self.speech is not None
+        learns = torch.is_grad_enabled() and any(p.requires_grad for p in self.speech.parameters())
+        with torch.set_grad_enabled(learns):
             states, mask = self.speech.hidden_states(batch)
         return Cond(vector=self.embed(self.weighted(states), mask))
 
@@ -196,10 +242,11 @@ def read_speechclip(
     values |= _branch(tensors, path, settings)
     config = SpeechClipConfig.parse(values, str(path))
     scale = scale_of(tensors, settings, path)
+    tower = HubertConfig.parse(speech, str(path))
     with Bounded({name: tensor.shape for name, tensor in tensors.items()}, str(path)):
         encoder = SpeechClipEncoder(config)
     tensors = folded(tensors, POSITIONS)
-    fill(encoder, tensors, f"{path} is no SpeechCLIP that is known here", lambda name: their_name(name, config.speech))
+    fill(encoder, tensors, f"{path} is no SpeechCLIP that is known here", lambda name: their_name(name, tower))
     return SpeechClip(encoder.eval(), scale)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +12,22 @@ import torch
 from torch import nn
 
 from cymatic.data.batches import CAPTION, Bucketed
-from cymatic.data.examples import Data, Reading, load_examples
+from cymatic.data.examples import Data, Example, Reading, load_examples
 from cymatic.encoders import ENCODERS
 from cymatic.errors import Error, ModelError
-from cymatic.hub.parts import load_part
+from cymatic.hub.parts import CONFIG, load_part
 from cymatic.hub.pipeline_file import PIPELINE, read_pipeline
 from cymatic.pipelines.embed import Embedder
-from cymatic.pipelines.load import find_model, starters
+from cymatic.pipelines.load import find_model, load_embedder, starters
 from cymatic.seeds import mixed
 from cymatic.training.built import Built, Context
-from cymatic.training.coding import as_vectors
+from cymatic.training.coding import as_states, as_vectors
 from cymatic.training.plan import describe_data, parameters
-from cymatic.training.stages import AlignmentStage
+from cymatic.training.stages import OVER_A_TOWER, AlignmentStage
 from cymatic.training.start import load_space
 from cymatic.training.tasks.alignment import AlignmentTask
 
-ENCODER_OF: dict[type, type[nn.Module]] = {encoder.config_class: encoder for encoder in ENCODERS}
+ENCODER_OF: dict[type, type[nn.Module]] = {**{one.config_class: one for one in ENCODERS}, **OVER_A_TOWER}
 FREE = ("mel", "picture", "dropout")  # what no weight depends on
 
 
@@ -36,36 +37,49 @@ def build_alignment(context: Context, stage: AlignmentStage) -> Built:
     # The last stage makes a model of the run; an earlier one leaves its own in a folder, as a space or a start.
     folder = "" if context.name == context.recipe.last else context.name
     space = None if stage.space is None else _space(context, stage, context.run / folder)
-    readings = [Reading(role, config.reads) for role, config in stage.parts.items() if config.reads is not None]
+    towers = {role: _tower(context, stage, role, context.run / folder) for role in stage.towers}
+    own: dict[str, Any] = {
+        role: part.over(towers[role].config) if role in towers else part for role, part in stage.parts.items()
+    }
+    readings = [Reading(role, config.reads) for role, config in own.items() if config.reads is not None]
     if not readings:
         raise Error(
             "alignment needs a role that is not a text; give parts such as {audio: {kind: sound}, caption: ...}"
         )
     known = {} if space is None else {role: encoder.config.reads for role, encoder in space.encoders.items()}
-    captions = None in known.values() or any(config.reads is None for config in stage.parts.values())
+    captions = None in known.values() or any(config.reads is None for config in own.values())
     readings += [Reading(role, spec) for role, spec in known.items() if spec is not None]
     data = load_examples(
         context.recipe.data, readings[0], readings[1:], captions=captions, strict=context.strict, say=context.say
     )
     # The target of a batch is the first role that is read from files.
-    order = [readings[0].role, *(role for role in stage.parts if role != readings[0].role)]
-    parts = {role: stage.parts[role].fitted(data.train, role) for role in order}
+    order = [readings[0].role, *(role for role in own if role != readings[0].role)]
+    parts = {role: own[role].fitted(data.train, role) for role in order}
     recipe = context.recipe.with_stage(context.name, parts=parts)
     torch.manual_seed(mixed(stage.training.seed, 0))
     encoders: dict[str, Any] = {role: ENCODER_OF[type(config)](config) for role, config in parts.items()}
+    for role, tower in towers.items():
+        encoders[role] = encoders[role].over(tower)
+        encoders[role].unfreeze(stage.unfreeze.get(role, ()))
     if stage.start is not None and not context.resumed:
-        own = stage.start in context.recipe.stages  # an earlier stage of the run, which left its encoders there
-        take_over(encoders, context.run / stage.start if own else find_model(stage.start), stage.start)
+        inside = stage.start in context.recipe.stages  # an earlier stage of the run, which left its encoders there
+        take_over(encoders, context.run / stage.start if inside else find_model(stage.start), stage.start)
     if space is not None:
         for one in readings:
             data = _with_vectors(data, space, one.role) if one.role in known else data
+    described = describe_data(data)
+    frozen = {role: tower for role, tower in towers.items() if not stage.unfreeze.get(role)}
+    for role in frozen:
+        context.say(f"reading with the tower of {stage.towers[role]}, once for each item")
+        data = _changed(data, partial(as_states, encoder=encoders[role], role=None if role == order[0] else role))
+        encoders[role] = encoders[role].over(None)
     generator = _generator(context, stage, context.run / folder)
-    task = AlignmentTask(stage, encoders, space=space, folder=folder, generator=generator)
+    task = AlignmentTask(stage, encoders, space=space, folder=folder, generator=generator, towers=frozen)
     settings = stage.training
     batches = Bucketed(data.epoch, settings.batch, mixed(settings.seed, 1), frames=settings.frames, **context.ranks)
     others = ", ".join(known)
     about = (
-        *describe_data(data),
+        *described,
         f"model  {parameters(task) / 1e6:.1f} M parameters, batches of {batches.batch}",
         f"roles  {', '.join(order)}, {'each with each' if space is None else f'among {others} of {stage.space}'}",
     )
@@ -105,12 +119,34 @@ def _generator(context: Context, stage: AlignmentStage, kept: Path) -> str | Non
     return stage.space if stage.space in starters() else str(place.resolve())
 
 
+def _tower(context: Context, stage: AlignmentStage, role: str, kept: Path) -> Any:
+    """What stands below the encoder of a role, and learns nothing: of another model, or of a resumed run itself. Raises
+    ModelError where the model has no such encoder."""
+    device, name = str(context.fabric.device), stage.towers[role]
+    over = OVER_A_TOWER[type(stage.parts[role])]
+    if context.resumed and (kept / role / CONFIG).is_file():
+        found: Any = load_part(kept / role, (over,)).to(device).speech
+    else:
+        model = load_embedder(name, device=device)
+        found = model.encoders[model.role_of(stage.parts[role].reads.medium)]
+        if type(found) is not over.tower_class:
+            raise ModelError(
+                f"{name} has an encoder of the kind {found.config.kind}, and {role} is learned over one of the kind "
+                f"{over.tower_class.config_class.model_fields['kind'].default}; import one of these"
+            )
+    return found.requires_grad_(False).eval()
+
+
+def _changed(data: Data, change: Callable[[Sequence[Example]], list[Example]]) -> Data:
+    """The data with examples changed, each once."""
+    epoch = change(data.epoch)
+    by_id = dict(zip(map(id, data.epoch), epoch, strict=True))
+    return replace(data, train=[by_id[id(one)] for one in data.train], epoch=epoch, valid=change(data.valid))
+
+
 def _with_vectors(data: Data, space: Embedder, role: str) -> Data:
     """The data with vectors of the space in the place of what they were of."""
-    epoch = as_vectors(data.epoch, space, role)
-    by_id = dict(zip(map(id, data.epoch), epoch, strict=True))
-    train = [by_id[id(one)] for one in data.train]
-    return replace(data, train=train, epoch=epoch, valid=as_vectors(data.valid, space, role))
+    return _changed(data, lambda some: as_vectors(some, space, role))
 
 
 def take_over(encoders: Mapping[str, Any], model: Path, name: str) -> None:

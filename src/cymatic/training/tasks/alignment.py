@@ -23,6 +23,7 @@ from cymatic.training.muon import groups_of
 from cymatic.training.settings import TrainingSettings
 from cymatic.training.stages import AlignmentStage
 
+TELLING = 8  # of thousands of numbers that a tower says of each frame: sounds with the same ones are the same
 MOST_MEASURED = 512  # items, among which each is looked for
 
 
@@ -31,7 +32,8 @@ class AlignmentTask(nn.Module):
 
     space: further encoders, which learn nothing: items bring their vectors along as what is given for their roles, and
     words are read once. folder: of the run in which the encoders lie, a model of their own; "" is the run itself.
-    generator: a model that draws by vectors of the space.
+    generator: a model that draws by vectors of the space. towers: by role, what stands below an encoder that is without
+    its tower here: it learns nothing, and items bring along what it says of them.
 
     The first role is the target of the batches. Items with the same caption, or of which one role holds the same, count
     as one: neither is pushed away from the other. With `stage.at_once` the items of a batch are encoded so many at a
@@ -45,12 +47,13 @@ class AlignmentTask(nn.Module):
 
     def __init__(
         self, stage: AlignmentStage, encoders: Mapping[str, nn.Module], *, space: Embedder | None = None,
-        folder: str = "", generator: str | None = None,
+        folder: str = "", generator: str | None = None, towers: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.stage, self.space, self.folder, self.generator = stage, space, folder, generator
         self.roles = [*encoders, *(space.encoders if space is not None else ())]
         self.pairs = [pair for pair in combinations(self.roles, 2) if not encoders.keys().isdisjoint(pair)]
+        self.towers = dict(towers or {})
         self._words: dict[str, Tensor] = {}  # vectors of the space
         self.total_steps: int | None = stage.training.steps
         self.encoders = nn.ModuleDict(encoders)
@@ -82,15 +85,18 @@ class AlignmentTask(nn.Module):
     def _contents(self, batch: Batch) -> list[Contents]:
         """What is the same in items that count as one: the caption, and the numbers of each role."""
         contents: list[Sequence[str | bytes]] = [batch.captions]
-        for inputs in self._inputs(batch).values():
+        for role, inputs in self._inputs(batch).items():
             if not isinstance(inputs, list):
-                contents.append([one.contiguous().numpy().tobytes() for one in inputs.items()])
+                some = slice(TELLING) if role in self.towers else slice(None)
+                contents.append([one[some].contiguous().numpy().tobytes() for one in inputs.items()])
         return list(zip(*contents, strict=True))
 
     def _vectors(self, batch: Batch) -> dict[str, Tensor]:
         device, found = self.steps.device, dict[str, Tensor]()
         for role, inputs in self._inputs(batch).items():
-            if role in self.encoders:
+            if role in self.towers:
+                found[role] = self.encoders[role].of_states(inputs.to(device)).vector  # type: ignore[union-attr,operator]
+            elif role in self.encoders:
                 found[role] = self.encoders[role](inputs if isinstance(inputs, list) else inputs.to(device)).vector
             elif isinstance(inputs, list):
                 found[role] = self._of_words(role, inputs).to(device)
@@ -139,8 +145,8 @@ class AlignmentTask(nn.Module):
 
     def save_parts(self, run: Path, steps: int) -> None:
         """Writes each encoder as it stands into its folder of `run`, under its role, and what makes a model of them."""
-        for role, encoder in self.encoders.items():
-            save_part(run / self.folder / role, encoder)
+        for role in self.encoders:
+            save_part(run / self.folder / role, self._whole(role))
         for role, encoder in self.space.encoders.items() if self.space is not None else ():
             if not (run / self.folder / role / CONFIG).is_file():
                 save_part(run / self.folder / role, encoder)
@@ -157,5 +163,10 @@ class AlignmentTask(nn.Module):
 
     def load_parts(self, run: Path) -> None:
         """Fills each encoder with what `save_parts` wrote into `run`. Raises ModelError where one does not fit."""
-        for role, encoder in self.encoders.items():
-            load_weights(encoder, run / self.folder / role / WEIGHTS)
+        for role in self.encoders:
+            load_weights(self._whole(role), run / self.folder / role / WEIGHTS)
+
+    def _whole(self, role: str) -> Any:
+        """The encoder of a role with its tower."""
+        encoder: Any = self.encoders[role]
+        return encoder.over(self.towers[role]) if role in self.towers else encoder
