@@ -16,6 +16,7 @@ from cymatic.data.folder import Item, read_folder
 from cymatic.encoders.align import RECALLS, Contents, chance, recall, same
 from cymatic.errors import Error
 from cymatic.evaluation.intervals import Estimate, share
+from cymatic.evaluation.retrieval import belonging, once
 from cymatic.media import MEDIA
 from cymatic.pipelines.embed import Embedder, best_first
 
@@ -123,10 +124,14 @@ class Recall:
     chance: float
 
 
-def recalls(model: Embedder, items: Sequence[Item], on_item: OnItem = silently) -> list[Recall]:
+def recalls(
+    model: Embedder, items: Sequence[Item], on_item: OnItem = silently, *, unique: bool = False
+) -> list[Recall]:
     """How well each role finds each other among `items` that have all of them: recall in the first 1, 5 and 10.
 
-    Items with the same caption, or the same file, count as one. Raises Error where fewer than two can be read.
+    Items with the same caption, or the same file, count as one. With `unique` a file or caption of several items is
+    looked for once, and lies once among those that are searched: all utterances among the different pictures, say.
+    Raises Error where fewer than two can be read.
     """
     vectors: dict[str, list[Tensor]] = {role: [] for role in model.encoders}
     files = [role for role, encoder in model.encoders.items() if encoder.config.reads is not None]
@@ -145,11 +150,18 @@ def recalls(model: Embedder, items: Sequence[Item], on_item: OnItem = silently) 
         raise Error(f"{len(contents)} of {len(items)} items have all of {', '.join(vectors)}; give two or more")
     alike = same(contents)
     whole = {role: torch.stack(found) for role, found in vectors.items()}
+    # The places of what is looked for, and lies among what is searched; and which of these each item is.
+    looked = {role: (list(range(len(alike))), torch.arange(len(alike))) for role in whole}
+    if unique:
+        column = {role: files.index(role) + 1 if role in files else 0 for role in whole}
+        looked = {role: once([content[column[role]] for content in contents]) for role in whole}
     measured = []
     for a, b in combinations(whole, 2):
         for given, other in ((a, b), (b, a)):
-            similarity = whole[given] @ whole[other].T
+            (rows, of_row), (columns, of_column) = looked[given], looked[other]
+            similarity = whole[given][rows] @ whole[other][columns].T
+            own = belonging(alike, of_row, of_column)
             for first in RECALLS:
-                right = round(recall(similarity, alike, first) * len(alike))
-                measured.append(Recall(given, other, first, share(right, len(alike)), chance(alike, first)))
+                right = round(recall(similarity, own, first) * len(own))
+                measured.append(Recall(given, other, first, share(right, len(own)), chance(own, first)))
     return measured
