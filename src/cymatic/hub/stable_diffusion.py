@@ -143,8 +143,8 @@ class StableDiffusion(nn.Module):
         return [*first, *(one for part in rest for one in (-1, *part))]
 
     def text_states(
-        self, prompts: Sequence[str], words: Float[Tensor, "batch width"] | None = None
-    ) -> Float[Tensor, "batch positions width"]:
+        self, prompts: Sequence[str], words: Float[Tensor, "batch dim"] | None = None
+    ) -> Float[Tensor, "batch positions dim"]:
         """What the UNet reads of prompts: the last states of CLIP's text tower, padding included.
 
         words: for each prompt the embedding that takes the place of `<*>`, before positions are added. Raises
@@ -161,11 +161,11 @@ class StableDiffusion(nn.Module):
         with _words(ids < 0, words.to(self._like)):
             return self._states(ids.clamp_min(0))
 
-    def _states(self, ids: Int[Tensor, "batch positions"]) -> Float[Tensor, "batch positions width"]:
+    def _states(self, ids: Int[Tensor, "batch positions"]) -> Float[Tensor, "batch positions dim"]:
         states: Tensor = self.text_encoder(input_ids=ids).last_hidden_state
         return states
 
-    def embedding(self, text: str) -> Float[Tensor, "tokens width"]:
+    def embedding(self, text: str) -> Float[Tensor, "tokens dim"]:
         """The embeddings of the tokens of a text, without start, end and positions. Raises PromptError as `ids`."""
         inner = self._inner(text, False)
         if not inner:
@@ -175,8 +175,8 @@ class StableDiffusion(nn.Module):
     # --- pictures
 
     def latents(
-        self, pictures: Float[Tensor, "batch 3 height width"], noise: Float[Tensor, "batch dim rows columns"] | None
-    ) -> Float[Tensor, "batch dim rows columns"]:
+        self, pictures: Float[Tensor, "batch 3 height width"], noise: Float[Tensor, "batch channels rows columns"] | None
+    ) -> Float[Tensor, "batch channels rows columns"]:
         """Pictures in 0..1 as the UNet meets them: `s (mean + std noise)` of the autoencoder's posterior, or s mean
         without noise; s is the scale that gives them about unit variance.
 
@@ -187,22 +187,22 @@ class StableDiffusion(nn.Module):
         found: Tensor = posterior.mean if noise is None else posterior.mean + posterior.std * noise.to(self._like)
         return found * self.scale
 
-    def decode(self, latents: Float[Tensor, "batch dim rows columns"]) -> Float[Tensor, "batch 3 height width"]:
+    def decode(self, latents: Float[Tensor, "batch channels rows columns"]) -> Float[Tensor, "batch 3 height width"]:
         """Pictures in 0..1, one after the other, since a large one takes much memory."""
         made = [self.vae.decode(one / self.scale).sample for one in latents.split(1)]
         return (torch.cat(made) / 2 + 0.5).clamp(0, 1)
 
     def sample(
         self,
-        noise: Float[Tensor, "batch dim rows columns"],
-        states: Float[Tensor, "batch positions width"],
-        unconditional: Float[Tensor, "any positions width"],
+        noise: Float[Tensor, "batch channels rows columns"],
+        states: Float[Tensor, "batch positions dim"],
+        unconditional: Float[Tensor, "any positions dim"],
         generators: Sequence[torch.Generator],
         *,
         steps: int = 50,
         guidance: float = 7.5,
         on_step: OnStep | None = None,
-    ) -> Float[Tensor, "batch dim rows columns"]:
+    ) -> Float[Tensor, "batch channels rows columns"]:
         """The latents that noise of unit variance becomes, with the guidance `u + w (c - u)` between states and the
         unconditional ones, `[batch or 1, ...]`.
 
@@ -232,8 +232,8 @@ class StableDiffusion(nn.Module):
     @torch.no_grad()
     def draw(
         self,
-        states: Float[Tensor, "batch positions width"],
-        unconditional: Float[Tensor, "any positions width"],
+        states: Float[Tensor, "batch positions dim"],
+        unconditional: Float[Tensor, "any positions dim"],
         seeds: Sequence[int],
         *,
         steps: int = 50,
@@ -295,7 +295,7 @@ class StableDiffusion(nn.Module):
 
     def errors(
         self,
-        states: Float[Tensor, "batch positions width"],
+        states: Float[Tensor, "batch positions dim"],
         pictures: Float[Tensor, "batch 3 height width"],
         generator: torch.Generator,
         shard: BatchShard | None = None,

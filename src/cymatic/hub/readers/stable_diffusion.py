@@ -14,7 +14,7 @@ from cymatic.errors import Error, ModelError
 from cymatic.hub.bounded import Bounded, check_plain
 from cymatic.hub.checkpoints import numbers_of, state_dict
 from cymatic.hub.parts import CONFIG, MOST_CONFIG, WEIGHTS, fill, read_json, read_tensors
-from cymatic.hub.readers.clip import TEXT, ClipTextConfig, read_tokens
+from cymatic.hub.readers.clip import START, TEXT, ClipTextConfig, read_tokens
 from cymatic.hub.readers.peers import transformers
 from cymatic.hub.stable_diffusion import MOST_PIXELS, Noising, StableDiffusion
 from cymatic.quiet import quiet
@@ -114,13 +114,10 @@ def _text(folder: Path) -> tuple[nn.Module, ClipTextConfig]:
     settings = {ours: getattr(read, theirs) for ours, theirs in TEXT.items()} | read_tokens(folder / "tokenizer")
     config = ClipTextConfig.parse(settings, where)
     tensors, numbers = _weights(folder / "text_encoder", OF_TEXT)
+    known = {theirs: getattr(config, ours) for ours, theirs in TEXT.items()}
+    known |= {"bos_token_id": config.vocab.index(START), "pad_token_id": config.vocab.index(config.pad)}
     with Bounded(numbers, where):
-        network = _built(
-            where,
-            lambda: package.CLIPTextModel(
-                package.CLIPTextConfig(**{theirs: getattr(config, ours) for ours, theirs in TEXT.items()})
-            ),
-        )
+        network = _built(where, lambda: package.CLIPTextModel(package.CLIPTextConfig(**known)))
     plain = {
         name.removeprefix("text_model."): tensor
         for name, tensor in tensors.items()
@@ -220,7 +217,9 @@ def _size(unet: Any, factor: int, where: str) -> tuple[int, int]:
         size = 64
     sides = tuple(size) if isinstance(size, list | tuple) else (size, size)
     if len(sides) != 2 or not all(type(side) is int and 0 < side * factor <= MOST_PIXELS for side in sides):
-        raise ModelError(f"{where}: sample_size is {size!r:.40}; it should be a number from 1 to {MOST_PIXELS // factor}")
+        raise ModelError(
+            f"{where}: sample_size is {size!r:.40}; it should be a number from 1 to {MOST_PIXELS // factor}"
+        )
     return sides[0] * factor, sides[1] * factor
 
 
