@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, SupportsIndex
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -175,7 +175,9 @@ class StableDiffusion(nn.Module):
     # --- pictures
 
     def latents(
-        self, pictures: Float[Tensor, "batch 3 height width"], noise: Float[Tensor, "batch channels rows columns"] | None
+        self,
+        pictures: Float[Tensor, "batch 3 height width"],
+        noise: Float[Tensor, "batch channels rows columns"] | None,
     ) -> Float[Tensor, "batch channels rows columns"]:
         """Pictures in 0..1 as the UNet meets them: `s (mean + std noise)` of the autoencoder's posterior, or s mean
         without noise; s is the scale that gives them about unit variance.
@@ -220,11 +222,11 @@ class StableDiffusion(nn.Module):
         times, x = scheduler.timesteps, noise.to(self._like) * scheduler.init_noise_sigma
         for done, t in enumerate(times, 1):
             read = scheduler.scale_model_input(x, t).to(self._like)
-            said = self.unet(read if guidance == 1 else torch.cat([read] * 2), t, both.to(read)).sample
+            predicted = self.unet(read if guidance == 1 else torch.cat([read] * 2), t, both.to(read)).sample
             if guidance != 1:
-                without, within = said.chunk(2)
-                said = guide(within, without, guidance)
-            x = scheduler.step(said, t, x, return_dict=False, **drawn)[0]
+                without, within = predicted.chunk(2)
+                predicted = guide(within, without, guidance)
+            x = scheduler.step(predicted, t, x, return_dict=False, **drawn)[0]
             if on_step is not None:
                 on_step(done, len(times))
         return x.to(self._like)
@@ -236,7 +238,7 @@ class StableDiffusion(nn.Module):
         unconditional: Float[Tensor, "any positions dim"],
         seeds: Sequence[int],
         *,
-        steps: int = 50,
+        steps: SupportsIndex = 50,
         guidance: Number = 7.5,
         size: int | tuple[int, int] | None = None,
         on_step: OnStep | None = None,
@@ -248,15 +250,14 @@ class StableDiffusion(nn.Module):
         size: in pixels, of both sides or (height, width); None: as trained. Raises Error for steps, guidance or a size
         out of range and for seeds of another number, and whatever `on_step` raises.
         """
-        steps, guidance = self.check_steps(steps), self.check_guidance(guidance)
+        how: dict[str, Any] = {"steps": self.check_steps(steps), "guidance": self.check_guidance(guidance)}
         if len(seeds) != len(states):
             raise Error(f"{len(seeds)} seeds were given for {len(states)} prompts; give one for each")
         height, width = self.sides(size)
         shape = self.channels, height // self.factor, width // self.factor
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         noise = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
-        how: dict[str, Any] = {"steps": steps, "guidance": guidance, "on_step": on_step}
-        return self.decode(self.sample(noise, states, unconditional, generators, **how))
+        return self.decode(self.sample(noise, states, unconditional, generators, on_step=on_step, **how))
 
     def check_steps(self, steps: Any) -> int:
         """The number of steps as an int. Raises Error for one out of range."""
@@ -265,14 +266,14 @@ class StableDiffusion(nn.Module):
             raise Error(f"{steps} steps were asked for; give 1 to {self.noising.times}")
         return steps
 
-    def check_guidance(self, guidance: Number) -> float:
+    def check_guidance(self, guidance: Any) -> float:
         """The guidance as a float. Raises Error for one out of range."""
         weight = number(guidance, "guidance")
         if not (math.isfinite(weight) and 0 <= weight <= MOST_GUIDANCE):
             raise Error(f"guidance is {weight:g}; give a number from 0 to {MOST_GUIDANCE:g}")
         return weight
 
-    def sides(self, size: int | tuple[int, int] | None) -> tuple[int, int]:
+    def sides(self, size: Any) -> tuple[int, int]:
         """Height and width in pixels of what is asked for. Raises Error for what can't be drawn."""
         if size is None:
             return self.size

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, SupportsIndex, overload
+from typing import Any, SupportsIndex
 
 import torch
 from jaxtyping import Bool, Float
@@ -21,9 +21,9 @@ from cymatic.hub.readers.beats import read_beats
 from cymatic.hub.readers.stable_diffusion import read_stable_diffusion
 from cymatic.hub.stable_diffusion import PLACEHOLDER, StableDiffusion
 from cymatic.media import MEDIA
-from cymatic.media.picture import Picture, PictureSpec, restore
+from cymatic.media.picture import Picture
 from cymatic.media.sound import Sound
-from cymatic.pipelines.asked import check_count, described
+from cymatic.pipelines.asked import Prompt, check_count, described
 from cymatic.priors.progress import OnStep
 from cymatic.scalars import Number
 from cymatic.version import __version__
@@ -74,7 +74,8 @@ class AudioToken:
     """Sounds -> pictures: an encoder hears, an embedder makes one word of it, and Stable Diffusion draws a prompt that
     holds this word. The same sound and seed give the same picture.
 
-    encoder: BEATs, or any encoder of sounds that gives tokens. Raises ModelError for parts that don't fit each other.
+    encoder: BEATs, or any encoder of sounds that gives tokens. template: the prompt, with `<*>` for the sound's word.
+    Raises ModelError for parts that don't fit each other.
     """
 
     def __init__(
@@ -83,13 +84,14 @@ class AudioToken:
         embedder: AudioTokenEmbedder,
         diffusion: StableDiffusion,
         *,
+        template: str = TEMPLATE,
         name: str = "audiotoken",
         sha256: str = "",
     ) -> None:
         check_fit(encoder, embedder, diffusion)
         self.encoder, self.embedder, self.diffusion = encoder.eval(), embedder.eval(), diffusion.eval()
         self.stamp = {"model": name, **({"sha256": sha256} if sha256 else {})}
-        self.spec = encoder.config.reads
+        self.template, self.spec = template, encoder.config.reads
 
     @classmethod
     def read(
@@ -106,7 +108,7 @@ class AudioToken:
         drawn = read_stable_diffusion(diffusion)
         return cls(heard.to(device), words.to(device), drawn.to(device), name=diffusion.name)
 
-    def words(self, sounds: Sequence[Sound | Tensor]) -> Float[Tensor, "batch dim"]:
+    def words(self, sounds: Sequence[Prompt]) -> Float[Tensor, "batch dim"]:
         """The embedding of the word that each sound becomes. All channels are heard, at whatever rate they have; a
         tensor is taken as prepared. Raises Error for what is no sound, or one too short."""
         prepare = MEDIA[self.spec.medium].prepare
@@ -120,38 +122,32 @@ class AudioToken:
             tokens, mask = features(self.encoder, self.embedder.config, padded([one.float() for one in heard]))
             return self.embedder(tokens, mask)
 
-    @overload
-    def __call__(self, sound: Sound | Tensor, *, n: None = ..., **how: Any) -> Picture: ...
-
-    @overload
-    def __call__(self, sound: Sound | Tensor, *, n: SupportsIndex, **how: Any) -> list[Picture]: ...
-
     def __call__(
         self,
-        sound: Sound | Tensor,
+        sound: Prompt,
         *,
         seed: SupportsIndex = 0,
         n: SupportsIndex | None = None,
-        template: str = TEMPLATE,
+        template: str | None = None,
         negative: str = "",
         steps: SupportsIndex = 50,
         guidance: Number = 7.5,
         size: int | tuple[int, int] | None = None,
         on_step: OnStep | None = None,
-    ) -> Picture | list[Picture]:
-        """A picture of what is heard; with `n`, a list of n with seeds seed, seed + 1, ...
+    ) -> Any:
+        """A `Picture` of what is heard; with `n`, a list of n with seeds seed, seed + 1, ...
 
-        template: the prompt, with `<*>` for the sound's word; negative: what guidance leads away from. steps, guidance,
-        size: as `StableDiffusion.draw`. on_step: called between steps with how many are done and how many there are;
-        what it raises ends the work. Raises PromptError for a prompt that can't be read, Error for a sound or a setting
-        out of range, ModelError where numbers that are not finite are made.
+        template: a prompt of its own; negative: what guidance leads away from. steps, guidance, size: as
+        `StableDiffusion.draw`. on_step: called between steps with how many are done and how many there are; what it
+        raises ends the work. Raises PromptError for a prompt that can't be read, Error for a sound or a setting out of
+        range, ModelError where numbers that are not finite are made.
         """
         count, seed = check_count(seed, 1 if n is None else n)
         drawn = self.diffusion
-        steps, guidance = drawn.check_steps(steps), drawn.check_guidance(guidance)
-        height, width = drawn.sides(size)
+        how: dict[str, Any] = {"steps": drawn.check_steps(steps), "guidance": drawn.check_guidance(guidance)}
+        template, size = template or self.template, drawn.sides(size)
         info = {
-            "prompt": template, "sound": described(sound), **self.stamp, "steps": steps, "guidance": guidance,
+            "prompt": template, "sound": described(sound), **self.stamp, **how,
             **({"negative": negative} if negative else {}), "cymatic": __version__,
         }  # fmt: skip
         made: list[Picture] = []
@@ -164,14 +160,19 @@ class AudioToken:
                     states.expand(len(seeds), -1, -1),
                     unconditional,
                     seeds,
-                    steps=steps,
-                    guidance=guidance,
-                    size=(height, width),
+                    **how,
+                    size=size,
                     on_step=_of_all(on_step, begin // AT_ONCE, -(-count // AT_ONCE)),
                 )
-                spec = PictureSpec(size=max(height, width))
-                made += [restore(one, spec, {**info, "seed": at}) for one, at in zip(pictures, seeds, strict=True)]
+                made += [_picture(one, {**info, "seed": at}) for one, at in zip(pictures, seeds, strict=True)]
         return made[0] if n is None else made
+
+
+def _picture(made: Float[Tensor, "3 height width"], info: Mapping[str, Any]) -> Picture:
+    """Raises ModelError for NaN or infinity."""
+    if not made.isfinite().all():
+        raise ModelError("the model made NaN or infinity instead of a picture; lower the guidance or mend the model")
+    return Picture(made.permute(1, 2, 0).float().cpu().numpy(), info)
 
 
 def _of_all(on_step: OnStep | None, batch: int, batches: int) -> OnStep | None:
