@@ -125,6 +125,26 @@ class ClipPictureConfig(ClipTower):
         return EightBitSpec(size=self.size, edge=self.edge, filter=self.filter)
 
 
+def byte_pairs(config: ClipTextConfig) -> Any:
+    """A tokenizer of byte pairs as CLIP's own: NFC, lower case, whole words, the last token of each marked."""
+    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+
+    vocab = {token: number for number, token in enumerate(config.vocab)}
+    merges = [(first, second) for first, second in (merge.split(" ") for merge in config.merges)]
+    made = Tokenizer(models.BPE(vocab, merges, end_of_word_suffix="</w>", unk_token=END))
+    made.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    )
+    made.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(WORDS), behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    made.add_special_tokens(sorted({START, END, config.pad}))
+    return made
+
+
 class ClipTextEncoder(nn.Module):
     """Prompts -> `Cond(tokens [batch, n, dim], mask, vector [batch, dim])`: CLIP's text tower.
 
@@ -147,23 +167,8 @@ class ClipTextEncoder(nn.Module):
 
     @cached_property
     def tokenizer(self) -> Any:
-        """Byte pairs as CLIP's tokenizer has them: NFC, lower case, whole words, the last token of each marked."""
-        from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
-
-        vocab = {token: number for number, token in enumerate(self.config.vocab)}
-        merges = [(first, second) for first, second in (merge.split(" ") for merge in self.config.merges)]
-        made = Tokenizer(models.BPE(vocab, merges, end_of_word_suffix="</w>", unk_token=END))
-        made.normalizer = normalizers.Sequence(
-            [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
-        )
-        made.pre_tokenizer = pre_tokenizers.Sequence(
-            [
-                pre_tokenizers.Split(Regex(WORDS), behavior="removed", invert=True),
-                pre_tokenizers.ByteLevel(add_prefix_space=False),
-            ]
-        )
-        made.add_special_tokens(sorted({START, END, self.config.pad}))
-        return made
+        """See `byte_pairs`."""
+        return byte_pairs(self.config)
 
     def ids(self, batch: Sequence[str]) -> tuple[Int[Tensor, "batch n"], Bool[Tensor, "batch n"]]:
         """The numbers of the tokens, from start to end, and which of them are not padding.
@@ -300,7 +305,7 @@ def read_clip(source: Path) -> Clip:
     towers: dict[str, dict[str, Any]] = {}
     for name, names, config in (("text", TEXT, whole.text_config), ("vision", VISION, whole.vision_config)):
         towers[name] = {ours: getattr(config, theirs) for ours, theirs in names.items()} | dims
-    towers["text"] |= _tokens(source)
+    towers["text"] |= read_tokens(source)
     towers["vision"] |= pixels_of(source, towers["vision"]["size"])
     text = ClipTextEncoder(ClipTextConfig.parse(towers["text"], where))
     picture = ClipPictureEncoder(ClipPictureConfig.parse(towers["vision"], where))
@@ -317,8 +322,8 @@ def read_clip(source: Path) -> Clip:
     return Clip(text.eval(), picture.eval(), float(log_scale.float().exp()))
 
 
-def _tokens(source: Path) -> dict[str, Any]:
-    """The vocabulary and its merges."""
+def read_tokens(source: Path) -> dict[str, Any]:
+    """The vocabulary, its merges and what fills up a batch, as settings of a `ClipTextConfig`. Raises ModelError."""
     merges: Any
     if (source / "vocab.json").is_file():
         vocab: Any = read_json(source / "vocab.json")
@@ -337,7 +342,11 @@ def _tokens(source: Path) -> dict[str, Any]:
             merges = [" ".join(merge) if isinstance(merge, list) else merge for merge in merges]
     if not isinstance(vocab, dict) or sorted(map(str, vocab.values())) != sorted(map(str, range(len(vocab)))):
         raise ModelError(f"{source} has no vocabulary of tokens that are numbered from 0 on; copy the model again")
-    settings = read_json(source / "tokenizer_config.json") if (source / "tokenizer_config.json").is_file() else {}
+    settings: dict[str, Any] = {}
+    # Folders of before 2023 say it in a file of its own, which then counts.
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        if "added_tokens_decoder" not in settings and (source / name).is_file():
+            settings |= read_json(source / name)
     pad = settings.get("pad_token") or END
     pad = pad.get("content") if isinstance(pad, dict) else pad
     return {"vocab": sorted(vocab, key=vocab.__getitem__), "merges": merges, "pad": pad}

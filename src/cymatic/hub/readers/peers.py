@@ -34,8 +34,8 @@ def transformers() -> Any:
         import transformers as package
     except ImportError as error:
         raise ModelError(
-            f"EnCodec, DAC, Mimi, CLIP and HuBERT need the package transformers ({error}); install it with: "
-            "pip install 'cymatic[hub]'"
+            f"EnCodec, DAC, Mimi, CLIP, HuBERT and Stable Diffusion need the package transformers ({error}); install "
+            "it with: pip install 'cymatic[hub]'"
         ) from None
     return package
 
