@@ -78,13 +78,12 @@ def read_beats(path: Path) -> BeatsEncoder:
     are missing, unexpected, of another shape or not finite, each by its name.
     """
     held = read_checkpoint(path)
-    settings, model = held.get("cfg"), held.get("model")
     if not is_beats(held):
         found = ", ".join(str(key)[:80] for key in list(held)[:8]) or "nothing"
         raise ModelError(f"{path} is no checkpoint of BEATs, which holds cfg and model (it holds {found})")
-    tensors = tensors_in({"state_dict": model}, path)
+    tensors = tensors_in({"state_dict": held["model"]}, path)
     numbers = numbers_of(tensors, path)
-    config = _config(settings, held.get("label_dict"), f"{path}, its cfg")
+    config = _config(held["cfg"], held.get("label_dict"), f"{path}, its cfg")
     with Bounded(numbers, f"{path}, its cfg,"):
         encoder = BeatsEncoder(config)
         copies = config.depth - 1 if config.buckets is not None else 0
