@@ -10,11 +10,15 @@ from tests.conftest import installed
 from tests.helpers import disc, generator
 
 from cymatic.cond import padded
+from cymatic.data.batches import Batch
+from cymatic.data.examples import Example
 from cymatic.encoders.audiotoken import AudioTokenConfig, AudioTokenEmbedder
 from cymatic.encoders.beats import BeatsConfig, BeatsEncoder
 from cymatic.errors import Error, ModelError, PromptError
 from cymatic.hub.readers.stable_diffusion import read_stable_diffusion
-from cymatic.training.tasks.audiotoken import AudioTokenLoss
+from cymatic.training.settings import TrainingSettings
+from cymatic.training.tasks.audiotoken import AudioTokenLoss, AudioTokenTask
+from cymatic.training.tasks.task import Task
 
 SIZES = {
     "patch": 16, "patch_width": 8, "width": 12, "depth": 2, "heads": 2, "mlp": 16, "position_taps": 4,
@@ -42,10 +46,13 @@ def encoder():
     return BeatsEncoder(BeatsConfig(**SIZES))
 
 
+def fresh_embedder(diffusion):
+    return AudioTokenEmbedder(AudioTokenConfig(inside=24, dim=diffusion.width, layers=(0, 1)))
+
+
 def loss_of(encoder, diffusion, **weights):
     torch.manual_seed(1)
-    config = AudioTokenConfig(inside=24, dim=diffusion.width, layers=(0, 1))
-    return AudioTokenLoss(encoder, AudioTokenEmbedder(config), diffusion, **weights)
+    return AudioTokenLoss(encoder, fresh_embedder(diffusion), diffusion, **weights)
 
 
 @pytest.fixture(scope="module")
@@ -143,3 +150,26 @@ def test_what_can_not_be_learned_from_is_said(encoder, diffusion, pairs):
     config = AudioTokenConfig(inside=5, dim=diffusion.width, layers=(0,))
     with pytest.raises(ModelError, match="gives 12 numbers and this embedder reads 5"):
         AudioTokenLoss(encoder, AudioTokenEmbedder(config), diffusion)
+
+
+def test_the_task_is_a_function_of_its_seed_and_keeps_the_embedder(encoder, diffusion, pairs, tmp_path):
+    sounds, pictures = pairs
+    task = AudioTokenTask("embedder", loss_of(encoder, diffusion)).train()
+    assert isinstance(task, Task)
+    lengths = torch.full((8,), pictures.shape[-1])
+    batch = Batch(pictures, lengths, ["a photo"] * 8, {"audio": sounds})
+    first, again, other = (task(batch, seed)["loss"] for seed in (3, 3, 4))
+    assert torch.equal(first, again) and not torch.equal(first, other) and task.steps == 3
+    examples = [Example(one, {"audio": wave}, "a photo") for one, wave in zip(pictures, sounds.items(), strict=True)]
+    task.eval()
+    measured = task.measure(examples, 3)
+    assert measured == task.measure(examples, 3) and measured["loss"] == measured["denoising"] > 0
+    groups = task.parameter_groups(TrainingSettings())
+    assert sum(len(group["params"]) for group in groups) == len(list(task.loss.embedder.parameters()))
+    task.save_parts(tmp_path, 3)
+    fresh = AudioTokenTask("embedder", AudioTokenLoss(encoder, fresh_embedder(diffusion), diffusion))
+    fresh.load_parts(tmp_path)
+    assert fresh.eval().measure(examples, 3) == measured
+    assert not any("unet" in name for name in task.state_dict())
+    with pytest.raises(Error, match='conditioned on "speech"'):
+        AudioTokenTask("embedder", task.loss, given="speech")(batch, 0)
