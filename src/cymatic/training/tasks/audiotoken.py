@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,10 +13,16 @@ from torch.nn.functional import cosine_similarity
 
 from cymatic.batch_shard import BatchShard
 from cymatic.cond import Padded
+from cymatic.data.batches import Batch, in_order
+from cymatic.data.examples import Example
 from cymatic.encoders.audiotoken import AudioTokenEmbedder
 from cymatic.errors import Error
+from cymatic.hub.parts import WEIGHTS, load_weights, save_part
 from cymatic.hub.stable_diffusion import PLACEHOLDER, StableDiffusion
 from cymatic.pipelines.audiotoken import check_fit, features
+from cymatic.seeds import mixed
+from cymatic.training.muon import groups_of
+from cymatic.training.settings import TrainingSettings
 
 TEMPLATE = f"a photo of {PLACEHOLDER}"
 
@@ -97,3 +104,61 @@ class AudioTokenLoss(nn.Module):
         if caption not in self._captions:
             self._captions[caption] = self.frozen[1].embedding(caption).mean(0)
         return self._captions[caption]
+
+
+class AudioTokenTask(nn.Module):
+    """That loss as a task: the targets of a batch are pictures, and their sounds are given under the role `given`.
+
+    name: the folder of the run in which the embedder is kept.
+    """
+
+    keeps_best = True
+    full_from = 0
+    rounds = 1
+    steps: Tensor
+
+    def __init__(self, name: str, loss: AudioTokenLoss, *, given: str = "audio") -> None:
+        super().__init__()
+        self.name, self.given = name, given
+        self.total_steps: int | None = None
+        self.loss = loss
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, batch: Batch, seed: int) -> dict[str, Tensor]:
+        """`{"loss": ..., and its terms}`. Raises Error for items without a sound, and as `AudioTokenLoss`."""
+        shard = batch.shard
+        torch.manual_seed(mixed(seed, shard.rank) if shard and shard.rank else seed)  # for dropout
+        terms = self._terms(batch, torch.Generator().manual_seed(seed))
+        if self.training:
+            self.steps += 1
+        return terms
+
+    def _terms(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        sounds = batch.inputs(self.given)
+        if not isinstance(sounds, Padded):
+            raise Error(f'"{self.given}" are words; give the role of the sounds')
+        return self.loss(sounds, batch.target, generator, captions=batch.captions, shard=batch.shard)
+
+    @torch.no_grad()
+    def measure(self, held_out: Sequence[Example], batch: int, frames: int | None = None) -> dict[str, float]:
+        """Mean terms over items held out, with the same noise and times at every call. The loss is the denoising alone:
+        the other terms say how the word is, not what it is good for."""
+        generator = torch.Generator().manual_seed(1)
+        sums: dict[str, float] = {}
+        for some in in_order(held_out, batch, frames):
+            for name, value in self._terms(some, generator).items():
+                sums[name] = sums.get(name, 0.0) + value.item() * len(some)
+        means = {name: value / len(held_out) for name, value in sums.items()}
+        return {**means, "loss": means["denoising"]} if means else {"loss": 0.0}
+
+    def parameter_groups(self, settings: TrainingSettings) -> list[dict[str, Any]]:
+        """AdamW's steps for all of the embedder."""
+        return groups_of(self, settings, [])
+
+    def save_parts(self, run: Path, steps: int) -> None:
+        """Writes the embedder as it stands into its folder of `run`."""
+        save_part(run / self.name, self.loss.embedder)
+
+    def load_parts(self, run: Path) -> None:
+        """Fills the embedder with what `save_parts` wrote into `run`. Raises ModelError where it does not fit."""
+        load_weights(self.loss.embedder, run / self.name / WEIGHTS)
