@@ -53,7 +53,8 @@ class Request:
     """What a command was asked for.
 
     medium: what it makes. suffixes: of files that it writes. settings: of sampling, None where the user says nothing.
-    keep: of the `n` the best so many, by the encoders of `ranker`, or the model's own. more: what else the model is
+    keep: of the `n` the best so many, by the encoders of `ranker`, or the model's own. token: a model that makes a word
+    of a sound, for a Stable Diffusion. more: what else the model is
     told. drawn: where each is drawn to, too. sheet: where all are drawn to on one page. finish: what is done to each
     before it is written. check: looks at the model before anything is made. tell: says what one is like.
     """
@@ -71,6 +72,7 @@ class Request:
     tell: Callable[[Any], str]
     keep: int | None = None
     ranker: str | None = None
+    token: str | None = None
     more: Mapping[str, Any] = field(default_factory=dict)
     drawn: Path | None = None
     sheet: Path | None = None
@@ -108,7 +110,9 @@ def generate(asked: Request) -> None:
     if asked.sheet is not None:
         check_output(asked.sheet, PNG)
         _check_sheet(asked, len(jobs) * asked.kept)
-    make = load_generator(asked.model, device=asked.device)
+    make: Any = load_generator(asked.model, device=asked.device)
+    if asked.token is not None:
+        make = _with_token(make, asked)
     check_medium(make, asked.medium, asked.model)
     given = _settings(make, asked)
     asked.check(make)
@@ -151,6 +155,16 @@ def generate(asked: Request) -> None:
     say_skipped(skipped)
     if asked.sheet is not None and asked.medium.sheet is not None:
         print(printable(str(asked.medium.sheet(asked.sheet, shown, _columns(len(jobs), asked.kept)))))
+
+
+def _with_token(make: Any, asked: Request) -> Any:
+    """Raises Error where the model is no Stable Diffusion, or the word is of another one."""
+    from cymatic.pipelines.load import load_word
+    from cymatic.pipelines.stable_diffusion import PictureDiffusion
+
+    if not isinstance(make, PictureDiffusion):
+        raise Error(f"--token is for a Stable Diffusion, and {asked.model} is none; leave it out")
+    return PictureDiffusion(make.diffusion, load_word(asked.token or "", device=asked.device), name=make.name)
 
 
 def check_medium(make: Any, medium: Medium[Any], model: str) -> None:

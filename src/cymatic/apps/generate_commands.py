@@ -93,6 +93,10 @@ def picture(
     background: Annotated[
         str | None, typer.Option(help='A colour behind what is clear: "white", "#ffcc00".', show_default="none")
     ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(help="Makes a word of a sound, where the model is a Stable Diffusion.", show_default=False),
+    ] = None,
     grid: Annotated[Path | None, typer.Option(help="Also draw all of them, with their prompts, to this PNG.")] = None,
     device: Device = "cpu",
     model: Annotated[str, typer.Option(help="A starter's name, or a folder that cymatic train wrote.")] = STARTER,
@@ -122,7 +126,7 @@ def picture(
     generate(
         Request(
             PICTURE, WRITTEN, prompt, prompts, output, n, seed, model, device,
-            settings, keep=keep, ranker=ranker, tell=lambda one: f"{one.width} x {one.height}", sheet=grid,
+            settings, keep=keep, ranker=ranker, token=token, tell=lambda one: f"{one.width} x {one.height}", sheet=grid,
             finish=finish, check=check,
         )
     )  # fmt: skip

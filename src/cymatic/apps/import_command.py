@@ -24,6 +24,9 @@ def import_command(
     speech: Annotated[
         Path | None, typer.Option(help="SpeechCLIP's .ckpt, beside the folder of its CLIP.", show_default=False)
     ] = None,
+    token: Annotated[
+        Path | None, typer.Option(help="AudioToken's embedder .bin, beside its BEATs.", show_default=False)
+    ] = None,
     codec: Annotated[
         Path | None,
         typer.Option(
@@ -77,6 +80,7 @@ def import_command(
             mel=PRESETS[mel],
             source=source,
             speech=speech,
+            token=token,
             codec=codec,
             codec_config=codec_config,
             prior=prior,

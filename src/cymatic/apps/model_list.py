@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from cymatic.encoders import ENCODERS
+from cymatic.encoders.audiotoken import AudioTokenEmbedder
 from cymatic.errors import Error, ModelError
 from cymatic.hub.parts import CONFIG, WEIGHTS, read_part, read_shapes
 from cymatic.hub.pipeline_file import PIPELINE, RECIPE, PipelineFile, read_pipeline
+from cymatic.hub.readers.towers import ANY_ENCODER
 from cymatic.hub.wave_codecs import ANY_CODEC
 from cymatic.media import MEDIA
 from cymatic.pipelines.load import find_model, starters
@@ -24,7 +26,9 @@ from cymatic.vocoders import VOCODERS
 
 DEEPEST = 3  # folders in one another that are looked through for runs
 GENERATIONS = 8  # of models that went on from each other, as far as their licence is looked for
-KINDS: dict[str, tuple[Any, ...]] = {"encoder": ENCODERS, "prior": PRIORS, "codec": ANY_CODEC, "vocoder": VOCODERS}
+KINDS: dict[str, tuple[Any, ...]] = {
+    "encoder": ENCODERS, "prior": PRIORS, "codec": ANY_CODEC, "vocoder": VOCODERS, "token": (AudioTokenEmbedder,),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ def _configs(folder: Path, file: PipelineFile) -> dict[str, Any]:
     """The configs of its parts. Raises ModelError where one is missing, or can't be what it should be."""
     configs = {}
     for name, place in file.places(folder).items():
-        _, configs[name] = read_part(place, KINDS.get(name, ENCODERS))
+        _, configs[name] = read_part(place, KINDS.get(name, ANY_ENCODER))
         read_shapes(place / WEIGHTS)
     return configs
 
@@ -119,6 +123,8 @@ def _size(place: Path) -> int:
 
 
 def _makes(file: PipelineFile, configs: dict[str, Any]) -> str:
+    if file.has_word:
+        return "words of sounds, for a Stable Diffusion"
     if file.is_space:
         vectors = f"vectors of {' and '.join(sorted(_read_by(config) for config in configs.values()))}"
         return vectors if file.generator is None else f"{vectors}, and what {file.generator} makes of them"

@@ -19,12 +19,12 @@ from cymatic.nn.linear import Linear
 
 class AudioTokenConfig(Config):
     """inside: numbers of a token that it reads; dim: of the word embedding that it makes. layers: of BEATs, from 0 on,
-    whose states lie side by side in such a token."""
+    whose states lie side by side in such a token; none: it is a token of any encoder's."""
 
     kind: Literal["audiotoken"] = "audiotoken"
     inside: int = Field(gt=0, le=2**17)
     dim: int = Field(gt=0, le=2**15)
-    layers: tuple[int, ...] = Field(default=(3, 7, 11), min_length=1, max_length=96)
+    layers: tuple[int, ...] = Field(default=(3, 7, 11), max_length=96)
 
 
 class AudioTokenEmbedder(nn.Module):

@@ -16,6 +16,7 @@ from cymatic.files import sync
 from cymatic.hub.checkpoints import read_checkpoint
 from cymatic.hub.parts import save_part
 from cymatic.hub.pipeline_file import PipelineFile, write_pipeline
+from cymatic.hub.readers.audiotoken import read_audiotoken
 from cymatic.hub.readers.bart import is_bart
 from cymatic.hub.readers.dalle_mini import is_dalle_mini, read_folder
 from cymatic.hub.readers.melgan import import_melgan
@@ -39,6 +40,7 @@ def import_model(
     mel: MelSpec,
     source: Path | None = None,
     speech: Path | None = None,
+    token: Path | None = None,
     codec: Path | None = None,
     codec_config: Path | None = None,
     prior: Path | None = None,
@@ -56,11 +58,12 @@ def import_model(
     source: a model of its own: the folder of DALL-E mini that min-dalle keeps, with a VQ-GAN of pictures as its
     `codec`; a waveform codec as `read_peer` reads it, a folder or file of EnCodec, DAC or Mimi, for `cymatic
     encode` and `decode`; or encoders as `read_towers` reads them, by which sounds, pictures and words are found and
-    ranked. speech: a checkpoint of SpeechCLIP's, beside its CLIP as the source. codec, prior: checkpoints of
-    SpecVQGAN or MelSpec_GPT_VQVAE, with their YAML where there is one, or a VQ-GAN of pictures; heads: of DALL-E
-    mini's attention or of SpeechCLIP's speech tower, else a 64th of its width; classes: the names of the prior's
-    classes, in the order of their numbers; vocoder: MelGAN's `best_netG.pt`, with its `args.yml`; on_file: told how
-    many of the files that were given are read, and their number.
+    ranked. speech: a checkpoint of SpeechCLIP's, beside its CLIP as the source. token: AudioToken's embedder,
+    beside its BEATs. codec, prior: checkpoints of SpecVQGAN or MelSpec_GPT_VQVAE, with their YAML where there is
+    one, or a VQ-GAN of pictures; heads: of DALL-E mini's attention or of SpeechCLIP's speech tower, else a 64th of
+    its width; classes: the names of the prior's classes, in the order of their numbers; vocoder: MelGAN's
+    `best_netG.pt`, with its `args.yml`; on_file: told how many of the files that were given are read, and their
+    number.
 
     Raises Error for a folder that is in the way and where nothing was given, ModelError for what does not fit.
     """
@@ -78,6 +81,8 @@ def import_model(
         raise Error(f"{source} is a model of its own, and priors over its codes can't be imported; give it alone")
     if speech is not None and (source is None or pictures):
         raise Error(f"{speech} is read beside the folder of its CLIP; give that folder first")
+    if token is not None and (source is None or pictures):
+        raise Error(f"{token} reads what BEATs says of a sound; give BEATs' file first")
     parts: dict[str, nn.Module] = {}
     files = sum(file is not None for file in (source, codec, prior, vocoder))
     on_file(0, files)
@@ -90,6 +95,8 @@ def import_model(
         on_file(1, files)
     elif source is not None and (towers := read_towers(source, speech=speech, heads=heads)) is not None:
         parts = dict(towers.parts)
+        if token is not None:
+            parts["token"] = read_audiotoken(token)
         pipeline = PipelineFile(parts={name: name for name in parts}, scale=towers.scale)
     elif source is not None:
         peer = parts["codec"] = read_peer(source)

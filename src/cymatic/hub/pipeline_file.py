@@ -17,7 +17,7 @@ PIPELINE = "pipeline.json"
 RECIPE = "recipe.yaml"  # of a run, there from its first step on
 MOST_CAPTIONS = 10_000
 
-Kind = Literal["generator", "codec", "encoders"]
+Kind = Literal["generator", "codec", "encoders", "word"]
 
 
 class PipelineFile(Config):
@@ -54,6 +54,8 @@ class PipelineFile(Config):
         """What the parts make together."""
         if self.has_prior:
             return "generator"
+        if self.has_word:
+            return "word"
         return "encoders" if self.is_space else "codec"
 
     @property
@@ -64,7 +66,12 @@ class PipelineFile(Config):
     @property
     def is_space(self) -> bool:
         """Whether there are aligned encoders and nothing else."""
-        return self.parts.keys().isdisjoint(("prior", "codec"))
+        return self.parts.keys().isdisjoint(("prior", "codec", "token"))
+
+    @property
+    def has_word(self) -> bool:
+        """Whether it makes words of sounds, for a Stable Diffusion (AudioToken)."""
+        return "token" in self.parts
 
     def folder(self, model: Path, name: str) -> Path:
         """Where part `name` lies. Raises ModelError where it is not named or points outside `model`."""

@@ -7,11 +7,12 @@ import re
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from cymatic.config import nearest
 from cymatic.errors import ModelError
 from cymatic.hub.pipeline_file import PIPELINE, PipelineFile, read_pipeline
+from cymatic.hub.readers.stable_diffusion import is_stable_diffusion
 from cymatic.media import MEDIA
 from cymatic.pipelines.codec import MediaCodec, load_codec_pipeline
 from cymatic.pipelines.embed import Embedder
@@ -34,9 +35,42 @@ def load(model: str | Path = "starter-sound", *, device: str = "cpu") -> Model:
     model can't be read.
     """
     folder = find_model(model)
+    if is_stable_diffusion(folder):
+        return _diffusion(folder, device=choose_device(device))
     file = read_pipeline(folder)
     name = str(model) if str(model) in starters() else folder.name
     return PIPELINES[file.kind](folder, file, device=choose_device(device), name=name)
+
+
+def _diffusion(folder: Path, *, device: str, word: Any = None, name: str | None = None) -> Any:
+    """A Stable Diffusion of diffusers', which few need: it is imported here."""
+    from cymatic.pipelines.stable_diffusion import PictureDiffusion
+
+    return PictureDiffusion.from_folder(folder, word=word, device=device, name=name)
+
+
+def load_word(model: str | Path, *, device: str = "cpu") -> Any:
+    """What makes words of sounds for a Stable Diffusion. Raises ModelError for another model, and as `load`."""
+    from cymatic.pipelines.sound_word import SoundWord
+
+    folder = find_model(model)
+    file = read_pipeline(folder)
+    if not file.has_word:
+        raise ModelError(f"{model} makes no words of sounds; give what cymatic import BEATS --token EMBEDDER made")
+    return SoundWord.from_folder(folder, file, device=choose_device(device))
+
+
+def _word(folder: Path, file: PipelineFile, *, device: str, name: str) -> Any:
+    """Sounds -> pictures. Raises ModelError where no Stable Diffusion is named, or it is not there."""
+    if file.generator is None:
+        raise ModelError(
+            f"{name} makes words of sounds, which a Stable Diffusion draws; give the folder of one as the model, and "
+            f"{name} with --token"
+        )
+    place = folder / file.generator
+    if not is_stable_diffusion(place):
+        raise ModelError(f"{name} draws with {file.generator}, which is no Stable Diffusion or not there; put it there")
+    return _diffusion(place, device=device, word=load_word(folder, device=device), name=name)
 
 
 def _encoders(folder: Path, file: PipelineFile, *, device: str, name: str) -> Embedder | Generator:
@@ -63,11 +97,14 @@ PIPELINES: dict[str, Callable[..., Model]] = {
     "generator": Generator.from_folder,
     "codec": load_codec_pipeline,
     "encoders": _encoders,
+    "word": _word,
 }
 
 
 def load_generator(model: str | Path = "starter-sound", *, device: str = "cpu") -> Generator:
     """A model that makes something of its own. Raises ModelError for one that does not, and as `load`."""
+    if is_stable_diffusion(find_model(model)):
+        return cast(Generator, load(model, device=device))
     file = read_pipeline(find_model(model))
     if not file.has_prior and file.generator is None:
         raise ModelError(

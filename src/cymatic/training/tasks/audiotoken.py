@@ -19,7 +19,7 @@ from cymatic.encoders.audiotoken import AudioTokenEmbedder
 from cymatic.errors import Error
 from cymatic.hub.parts import WEIGHTS, load_weights, save_part
 from cymatic.hub.stable_diffusion import PLACEHOLDER, StableDiffusion
-from cymatic.pipelines.audiotoken import check_fit, features
+from cymatic.pipelines.sound_word import check_fit, features
 from cymatic.seeds import mixed
 from cymatic.training.muon import groups_of
 from cymatic.training.settings import TrainingSettings
@@ -50,7 +50,7 @@ class AudioTokenLoss(nn.Module):
         caption: float = 0.0,
     ) -> None:
         super().__init__()
-        check_fit(encoder, embedder, diffusion)
+        check_fit(encoder, embedder, diffusion.width)
         diffusion.ids([template], pseudo=True)  # what it refuses
         self.embedder, self.template = embedder, template
         self.weights = {"l1": l1, "l2": l2, "caption": caption}
