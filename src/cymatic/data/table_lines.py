@@ -24,7 +24,10 @@ Line = tuple[int, Mapping[str, Any] | str | None]
 
 
 def text_of(path: Path) -> str:
-    """What is in a text file: UTF-8, or the UTF-16 of Windows, which begins with its mark. Raises OSError and UnicodeDecodeError."""
+    """What is in a text file: UTF-8, or the UTF-16 of Windows, which begins with its mark.
+
+    Raises OSError and UnicodeDecodeError.
+    """
     data = path.read_bytes()
     marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     return data.decode("utf-16" if marked else "utf-8-sig")

@@ -14,8 +14,8 @@ from cymatic.media.picture import PictureSpec
 from cymatic.signal.mel import PRESETS
 
 PUBLISHED = (
-    '---g-f_I2yQ,1,people marching,test\n--0PQM4-hqg,30,"waterfall, burbling",train\n-_gaZzFfzDQ,517,dog barking,train\n'
-    "-_gaZzFfzDQ,600,cat purring,train\nGONE0000000,5,dog barking,train\n"
+    '---g-f_I2yQ,1,people marching,test\n--0PQM4-hqg,30,"waterfall, burbling",train\n'
+    "-_gaZzFfzDQ,517,dog barking,train\n-_gaZzFfzDQ,600,cat purring,train\nGONE0000000,5,dog barking,train\n"
 )
 CLIPS = ["---g-f_I2yQ_1000_11000", "--0PQM4-hqg_000030", "-_gaZzFfzDQ_517000_527000"]
 

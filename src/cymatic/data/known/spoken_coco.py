@@ -4,9 +4,9 @@
     SpokenCOCO/wavs/train/0/<utterance>.wav
     train2014/<picture>.jpg, val2014/<picture>.jpg        MS-COCO's, there or in another folder, such as mscoco_img
 
-A list is `{"data": [{"image": "val2014/x.jpg", "captions": [{"text", "speaker", "uttid", "wav"}, ...]}, ...]}`. Those
-by Karpathy's splits (SpokenCOCO_train_karpathy.json and so on) come before the others where they are there, and lists of
-one caption an entry (`_unrolled`) are read as well.
+A list is `{"data": [{"image": "val2014/x.jpg", "captions": [{"text", "speaker", "uttid", "wav"}, ...]}, ...]}`. Lists
+by Karpathy's splits (SpokenCOCO_train_karpathy.json and so on) come before the others where they are there, and those
+of one caption an entry (`_unrolled`) are read as well.
 """
 
 from __future__ import annotations

@@ -3,9 +3,10 @@
     wav,image,caption                                      or wav_path, audio_file, img, text, transcript, ...
     wavs/a_0.wav,Images/a.jpg,A child climbs the stairs
 
-Without a header a line's cells say themselves what they are: a sound's file, a picture's, the longest of the rest. Files are named from the table's folder on, or by a name alone that only one file has; of paths from / on, as they were
-on another machine, as much of the end as fits counts. `split` or `set`, `speaker` and all other columns are kept. Tables
-called train.csv, val.csv and test.csv are their splits. Rows of one picture are one group.
+Without a header a line's cells say themselves what they are: a sound's file, a picture's, the longest of the rest.
+Files are named from the table's folder on, or by a name alone that only one file has; of paths from / on, as they were
+on another machine, as much of the end as fits counts. `split` or `set`, `speaker` and all other columns are kept.
+Tables called train.csv, val.csv and test.csv are their splits. Rows of one picture are one group.
 """
 
 from __future__ import annotations
