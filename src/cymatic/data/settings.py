@@ -72,6 +72,7 @@ class DataSettings(Config):
     of a manifest whose texts are drawn from, anew each time (see `data.caption_fields`). balance: a field of the
     items, `caption` among them: each of its values is met equally often in training, however many items have it; with
     a balance_power, as often as the number of its items to that power says.
+    limit: how many rows are trained on at most, of all packs together, distinct captions first (see `data.limit`).
     augment: how examples are changed from step to step where a prior learns from them directly.
     """
 
@@ -80,6 +81,7 @@ class DataSettings(Config):
     long: Long = "skip"
     packs: tuple[Pack, ...] = ()
     captions: Captions = "auto"
+    limit: int | None = Field(default=None, ge=1)
     balance: str | None = Field(default=None, min_length=1)
     balance_power: float = Field(default=0.0, ge=0, le=1)
     augment: Augmentation = Augmentation()
