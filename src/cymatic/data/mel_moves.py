@@ -39,7 +39,7 @@ def tract_source(hz: np.ndarray, warp: float, rate: int) -> np.ndarray:
 
 
 def with_tract(mel: Mel, spec: MelSpec, warp: float) -> Mel:
-    """The sound of a vocal tract that is `warp` times shorter: its resonances, here its pitch too, are as much higher."""
+    """The sound of a vocal tract that is `warp` times shorter: resonances, here pitch too, are as much higher."""
     if warp == 1:
         return mel
     centres = _centres(spec)
