@@ -1,8 +1,9 @@
-"""The script that speaks names of emoji, with a program on the PATH in the place of eSpeak NG."""
+"""The scripts that make packs; a program on the PATH speaks in the place of eSpeak NG."""
 
 import importlib.util
 import json
 import os
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -28,15 +29,17 @@ cp SOUND "$8"
 """
 
 
-@pytest.fixture
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("speak_emoji", SCRIPT)
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, SCRIPT.with_name(f"{name}.py"))
     assert spec is not None and spec.loader is not None
-    import sys
-
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)  # dataclasses look for their module there
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def script() -> ModuleType:
+    return load("speak_emoji")
 
 
 @pytest.fixture
@@ -110,3 +113,56 @@ def test_what_can_not_be_spoken_is_named(script, log, emoji, tmp_path, capsys, m
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SystemExit, match="apt install espeak-ng"):
         script.main([str(emoji), "-o", str(tmp_path / "out")])
+
+
+def jsonl(path: Path, *rows: dict[str, object]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+
+
+def test_voices_and_pictures_of_several_packs_in_one_manifest(tmp_path, capsys):
+    script = load("spoken_pictures")
+    for n in range(3):
+        (tmp_path / "emoji" / "pictures").mkdir(parents=True, exist_ok=True)
+        disc(0.5, size=8).write(tmp_path / "emoji" / "pictures" / f"{n}.png")
+    for path in ("spoken-emoji/a0.wav", "spoken-emoji/a1.wav", "words/a0.wav"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        Sound(np.full((1, 800), 0.1), 8000).write(tmp_path / path)
+    jsonl(
+        tmp_path / "emoji" / "manifest.jsonl",
+        *({"id": str(n), "picture": f"pictures/{n}.png", "name": f"thing {n}", "split": split}
+          for n, split in enumerate(("train", "valid", "train"))),
+    )  # fmt: skip
+    jsonl(
+        tmp_path / "spoken-emoji" / "manifest.jsonl",
+        {
+            "id": "0:de",
+            "emoji": "0",
+            "audio": "a0.wav",
+            "text": "Ding 0",
+            "language": "de",
+            "voice": "x",
+            "split": "train",
+        },
+        {"id": "1:de", "emoji": "1", "audio": "a1.wav", "text": "Ding 1", "language": "de", "split": "train"},
+        {"id": "7:de", "emoji": "7", "audio": "a1.wav", "text": "Ding 7", "language": "de", "split": "train"},
+    )
+    jsonl(
+        tmp_path / "words" / "manifest.jsonl",
+        {"id": "a", "emoji": "0", "audio": "a0.wav", "concept": "thing", "licence": "GPL", "split": "valid"},
+        {"id": "b", "emoji": "0", "audio": "gone.wav", "concept": "thing", "split": "train"},
+        {"id": "c", "audio": "a0.wav", "concept": "blue", "split": "train"},
+    )
+    out = tmp_path / "all.jsonl"
+    assert script.main([str(tmp_path), "-o", str(out)]) == 0
+    said = capsys.readouterr().err
+    assert "skipped 1 of spoken-emoji whose picture is in no pack" in said
+    assert "skipped 1 of words with a file that is not there" in said
+    folder = read_folder(out, role="audio", given=["picture"])
+    assert [(item.caption, item.split, item.group) for item in folder.items] == [
+        ("thing", "test", "emoji/0"), ("Ding 0", "train", "emoji/0"), ("Ding 1", "valid", "emoji/1"),
+    ]  # fmt: skip
+    assert folder.items[1].path("picture") == tmp_path / "emoji" / "pictures" / "0.png"
+    assert folder.items[0].fields["licence"] == "GPL"
+    with pytest.raises(SystemExit, match="write it into"):
+        script.main([str(tmp_path), "-o", str(tmp_path / "words" / "all.jsonl")])
