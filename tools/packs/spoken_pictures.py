@@ -5,7 +5,7 @@
     cymatic train shared/data/spoken-pictures.jsonl --recipe my-speech-to-picture.yaml
 
 The packs name pictures by ids, in each other's manifests. Here each line has the roles `audio` and `picture` as files
-from the manifest's own folder on, so it must lie in DATA or above, and no file is copied. The caption is `text`: what is
+from the manifest's own folder on, so it must lie in DATA or above; no file is copied. The caption is `text`: what is
 said where the packs know it, and else the concept; `name` is the English one; rows of one picture are one group. No
 split cuts across a picture: it is held out where its own pack says so, or else where most of its recordings are. A
 recording that its pack holds out, of a picture that is trained on, is in `test`, and so in neither. Copies are left

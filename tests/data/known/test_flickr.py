@@ -110,6 +110,8 @@ def test_recordings_without_captions_are_refused_in_one_sentence(tmp_path):
     root = flickr(tmp_path)
     with pytest.raises(Error, match=r"put Flickr8k\.token\.txt, from Flickr8k_text\.zip, into the folder"):
         read_folder(root / "flickr_audio")
+    with pytest.raises(Error, match='with the roles audio and picture; "voice" is neither'):
+        read_folder(root, role="audio", given=["voice"])
     with pytest.raises(Error, match=r"captions were asked to be made of names.*the lists of Flickr8k"):
         read_folder(root, captions_by="file")
 

@@ -20,6 +20,8 @@ from cymatic.data.table_lines import text_of
 from cymatic.errors import Error
 from cymatic.files import IS_LFS_POINTER, is_lfs_pointer, reason
 from cymatic.media import MEDIA, medium_of
+from cymatic.media.audio import AUDIO
+from cymatic.media.picture import PICTURE
 
 # What a line of a list is called, and what it says: files by the name of their medium, a caption, fields; what is wrong
 # with it; or, as Skipped, why a rule leaves it out.
@@ -90,13 +92,20 @@ def read_known(
     """The rows of a folder in that layout; the settings as in `read_manifests`.
 
     A line that names a file of an asked role which is not here is skipped. Where a file of another role is not here,
-    the line's row is without it, and such are counted. Raises Error for a list that can't be read.
+    the line's row is without it, and such are counted. Raises Error for a list that can't be read, and for a role that
+    none of its lines has.
     """
     index = FileIndex(root, files)
     read = [(where, *_located(line, index, layout)) for where, line in layout.lines(lists, index)]
     asked = set(given)
     role = _main_role(read) if role is None else role
     asked.add(role)
+    known = {AUDIO.name, PICTURE.name}.union(*(line for _, line, _ in read if isinstance(line, Mapping)))
+    if strangers := sorted(asked - known):
+        raise Error(
+            f'{root} is laid out as {layout.name}, with the roles audio and picture; "{strangers[0]}" is neither, so use '
+            "these two in the recipe"
+        )
     lines: list[tuple[str, Path, Mapping[str, Any] | str | None]] = []
     left: list[Skipped] = []
     absent: dict[str, list[str]] = defaultdict(list)
