@@ -343,6 +343,17 @@ def test_old_settings_are_read_as_their_pipeline_reads_them(fixture, tmp_path):
     assert read_stable_diffusion(folder).size == (6 * model.factor, 10 * model.factor)
 
 
+def test_settings_of_other_classes_are_passed_over_in_silence(fixture, tmp_path, caplog, capfd):
+    folder = copied(fixture, tmp_path / "model")
+    changed(folder / "model_index.json", scheduler=["diffusers", "DDIMScheduler"])
+    changed(folder / "scheduler" / "scheduler_config.json", _class_name="DDIMScheduler", of_another_class=True)
+    model = read_stable_diffusion(folder)
+    states = model.text_states(["a photo", NEGATIVE])
+    model.draw(states[:1], states[1:], [0], steps=2)
+    assert not caplog.records and not "".join(capfd.readouterr())
+    assert model.noising.make() is not model.noising.make()
+
+
 def test_16_bits_are_widened(fixture, tmp_path):
     folder = copied(fixture, tmp_path / "model")
     path = folder / "unet" / WEIGHTS["unet"]

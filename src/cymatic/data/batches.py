@@ -109,8 +109,9 @@ class Bucketed:
     most, and so many steps along the open dimension with its padding (one item may be longer): many short items or few
     long ones, so that steps cost about the same; then an epoch leaves out nothing.
 
-    `change`: what an example becomes at a step and a place in the whole batch (see `data.augment`). Raises Error where
-    a batch has fewer items than there are processes.
+    `change`: what an example becomes at a step and a place in the whole batch (see `data.augment`); `vary`: what it
+    becomes then, given its place among all and the epoch (see `data.augment_speech`). Raises Error where a batch has
+    fewer items than there are processes.
     """
 
     def __init__(
@@ -121,10 +122,11 @@ class Bucketed:
         *,
         frames: int | None = None,
         change: Callable[[Example, int, int], Example] | None = None,
+        vary: Callable[[Example, int, int], Example] | None = None,
         rank: int = 0,
         ranks: int = 1,
     ) -> None:
-        self.examples, self.change, self.seed = examples, change, seed
+        self.examples, self.change, self.vary, self.seed = examples, change, vary, seed
         self._groups = groups_of(examples)
         if self._groups and frames is not None:
             raise Error("training.frames and data.balance can't go together yet; leave one of them out")
@@ -164,9 +166,12 @@ class Bucketed:
 
     def __getitem__(self, step: int) -> Batch:
         epoch, position = divmod(step, self.per_epoch)
-        examples = [self._called(i, step, place) for place, i in enumerate(self._order(epoch)[position])]
+        chosen = self._order(epoch)[position]
+        examples = [self._called(i, step, place) for place, i in enumerate(chosen)]
         if self.change is not None:  # of all, since their lengths weigh the shards
             examples = [self.change(one, step, place) for place, one in enumerate(examples)]
+        if self.vary is not None:
+            examples = [self.vary(one, i, epoch) for one, i in zip(examples, chosen, strict=True)]
         if self.ranks == 1:
             return collate(examples, epoch)
         shard = BatchShard.of([_rendering(one, epoch).shape[-1] for one in examples], self.rank, self.ranks)

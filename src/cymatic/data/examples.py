@@ -12,6 +12,7 @@ from cymatic.data.balance import check_field, groups_of, value_of, values_of
 from cymatic.data.cache import Cache
 from cymatic.data.facts import say_trouble
 from cymatic.data.folder import chosen_captions
+from cymatic.data.limit import Limited, limit_training, limited
 from cymatic.data.packs import Source, Sources, fingerprint, read_packs, whole_folder, with_chosen_captions
 from cymatic.data.reading import Example, Loaded, Reading, length, load_items, of_one_width
 from cymatic.data.rows import check_strictly
@@ -87,6 +88,8 @@ def load_examples(
     base = Path(settings.folder) if settings.folder is not None else None
     roles = [one.role for one in given]
     sources = read_packs(packs, base, role=target.role, given=roles, captions=captions, captions_by=settings.captions)
+    if settings.limit is not None:
+        say(_limit(limit_training(sources, settings.limit), settings.limit))
     if target.medium is not AUDIO and (moved := [pack for pack in packs if pack.transpose]):
         raise Error(f"{moved[0].folder} is read for its {target.medium.nouns}, which have no pitch; remove transpose")
     if settings.balance is not None:
@@ -140,6 +143,16 @@ def load_examples(
     everything = fingerprint(train.items + valid.items, roles)
     asked = with_chosen_captions(settings, [source.folder for source in sources.packs]) if captions else settings
     return Data(train.examples, epoch, weights, valid.examples, target.spec, sources, everything, asked, tuple(given))
+
+
+def _limit(found: Limited, most: int) -> str:
+    """What data.limit came to."""
+    if found.kept == found.rows:
+        return f"limit  all {found.rows:,} rows to train on are used, since data.limit is {most:,}"
+    of = f"of {found.kept_captions:,} captions" + (
+        "" if found.kept_captions == found.captions else f" (there are {found.captions:,})"
+    )
+    return f"limit  {found.kept:,} of {found.rows:,} rows to train on are used, {of}, since data.limit is {most:,}"
 
 
 def _balanced(loaded: Loaded, settings: DataSettings) -> list[Example]:
@@ -196,6 +209,13 @@ def _given_mels(
     if not target.auto and target.spec != found.spec:
         raise Error(f"{folder} holds mels at {found.spec.rate} Hz as SpecVQGAN makes them; set mel to specvqgan-22k")
     train, valid = found.splits["train"], found.splits["valid"]
+    if settings.limit is not None:
+        places = limited([(clip.caption, clip.name) for clip in train], settings.limit)
+        captions = len({clip.caption for clip in train})
+        kept, count = [train[place] for place in places], len(train)
+        counts = Limited(len(kept), count, len({clip.caption for clip in kept}), captions)
+        say(_limit(counts, settings.limit))
+        train = kept
     say(f"reading {len(train) + len(valid)} mels of {folder} (by the lists of {found.layout})")
     for one in found.skipped[:MOST_NAMED]:
         say(f"skipped {one.name}: {one.why}")

@@ -2,9 +2,10 @@
 
 1. a manifest: `manifest.jsonl`, `metadata.jsonl`, `metadata.csv`, `captions.csv`, in the folder itself or else in
    folders below it (see `data.manifests`);
-2. `clip.txt` beside `clip.wav`;
-3. class folders: every file lies in a folder named as its caption, and there are at least two such folders;
-4. file names: "dog-bark_03.wav" is "dog bark".
+2. the lists of a published data set with several media (see `data.known`);
+3. `clip.txt` beside `clip.wav`;
+4. class folders: every file lies in a folder named as its caption, and there are at least two such folders;
+5. file names: "dog-bark_03.wav" is "dog bark".
 
 Whether the last two are read, or both together, is in `data.captions_by_name`. The last three work for the files of any
 medium. Files of another medium belong to a row where they lie beside its file under the same name: `house.png` beside
@@ -21,6 +22,9 @@ from pathlib import Path
 
 from cymatic.config import nearest
 from cymatic.data.captions_by_name import CAPTIONS_BY, Captions, captions_by_name
+from cymatic.data.known import known_layout
+from cymatic.data.known.known_layout import read_known
+from cymatic.data.known.wav2cap import WAV2CAP, is_given_wav2cap
 from cymatic.data.manifests import manifests_among, read_manifests
 from cymatic.data.rows import Layout, Row, Skipped, split_folders
 from cymatic.data.spelling import nfc
@@ -56,6 +60,9 @@ def read_layout(
     where captions are asked to be made of names and there are others.
     """
     walked: Walk | None = None
+    if is_given_wav2cap(root):
+        files = walk(root.parent, made=MADE).files
+        return read_known(WAV2CAP, root.parent, [root], files, role, given, captions, _fields(captions_by))
     if is_manifest(root):
         root, manifests = root.parent, [root]
     else:
@@ -64,7 +71,7 @@ def read_layout(
         walked = walk(root, made=MADE)
         manifests = manifests_among(walked.files)
     if manifests:
-        fields = captions_by if isinstance(captions_by, tuple) else ()
+        fields = _fields(captions_by)
         if not fields:
             _refuse_names(root, captions_by, f"the captions of {manifests[0].relative_to(root)}")
         layout = read_manifests(root, manifests, role, given, captions, fields)
@@ -72,6 +79,13 @@ def read_layout(
             layout.skipped += _left_out(root, walked, _unlisted(layout, walked), manifests)
         return layout
     assert walked is not None
+    if (known := known_layout(root, walked.files)) is not None:
+        published, lists = known
+        if not _fields(captions_by):
+            _refuse_names(root, captions_by, f"the lists of {published.name}")
+        found = read_known(published, root, lists, walked.files, role, given, captions, _fields(captions_by))
+        found.skipped += _left_out(root, walked, (), ())
+        return found
     if isinstance(captions_by, tuple):
         raise Error(
             f'{root} has no manifest whose lines could have the field "{captions_by[0]}"; give one that has, or '
@@ -127,6 +141,11 @@ def read_layout(
     ]
     layout.skipped += _left_out(root, walked, (), ())
     return layout
+
+
+def _fields(captions_by: Captions) -> tuple[str, ...]:
+    """The fields that captions are made of, where such were asked for."""
+    return captions_by if isinstance(captions_by, tuple) else ()
 
 
 def _check_names(layout: Layout, root: Path) -> None:

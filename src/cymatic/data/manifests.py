@@ -50,17 +50,39 @@ def read_manifests(
     that captions are made of, where it is not the usual ones. Raises Error for a manifest that can't be read, and for a
     field without any text.
     """
+    lines = [
+        (f"{path.relative_to(root).as_posix()} line {number}", path.parent, line)
+        for path in manifests
+        for number, line in read_lines(path, captions)
+    ]
+    return rows_of_lines(
+        _listed([path.relative_to(root) for path in manifests]), root, lines, role, given, captions, fields
+    )
+
+
+def rows_of_lines(
+    named: str,
+    root: Path,
+    lines: Iterable[tuple[str, Path, Mapping[str, Any] | str | None]],
+    role: str | None,
+    given: Collection[str],
+    captions: bool,
+    fields: Sequence[str] = (),
+) -> Layout:
+    """The rows of lines as manifests have them, in a layout of that name; the other settings as in `read_manifests`.
+
+    lines: what each is called, the folder from which its files are named, and what it says, or what is wrong with it.
+    """
     asked = {*given} if role is None else {role, *given}
+    places: dict[Path, _Inside] = {}
     read = []
-    for path in manifests:
-        inside = _Inside(root, path.parent)
-        where = path.relative_to(root).as_posix()
-        for number, line in read_lines(path, captions):
-            files = _named(inside, line, asked) if isinstance(line, Mapping) else {}
-            read.append((f"{where} line {number}", inside, line, files))
+    for name, place, line in lines:
+        if place not in places:
+            places[place] = _Inside(root, place)
+        inside = places[place]
+        read.append((name, inside, line, _named(inside, line, asked) if isinstance(line, Mapping) else {}))
     if role is None:
         role = next(iter(_counted(files for *_, files in read)), AUDIO.name)
-    named = _listed([path.relative_to(root) for path in manifests])
     check_fields([line for *_, line, _ in read if isinstance(line, Mapping)], fields, named)
     layout = Layout(named, role)
     for name, inside, line, files in read:

@@ -14,6 +14,7 @@ Scalar = bool | int | float | str
 Values = Annotated[
     tuple[Scalar, ...], BeforeValidator(lambda given: given if isinstance(given, list | tuple) else [given])
 ]
+Decibels = Annotated[float, Field(ge=-20, le=80)]
 Semitones = Annotated[float, Field(ge=-24, le=24)]
 
 
@@ -32,12 +33,18 @@ class Pack(Config):
 
 
 class Augmentation(Config):
-    """How far clips are changed; 0 leaves them as they are. The first five are for sounds, the others for pictures.
+    """How far clips are changed; 0 leaves them as they are. The first eleven are for sounds, the others for pictures.
 
     gain: dB up or down at most; clips are at one loudness otherwise. shift: seconds that start and end are moved at
     most, inwards by cutting, outwards by silence. filter: dB of a smooth random equaliser (its spread). mix: share of
     textures (see `data.augment.is_texture`) that are overlaid with another clip of their caption. pitch: semitones that
     each clip is moved up, and down, to make two further clips, where its caption does not speak of pitch.
+
+    The next are for speech (see `data.augment_speech`), and change what an encoder hears; of a prior over mels that
+    reads captions they change the mels. tract: share by which vocal tracts are shorter or longer
+    at most; speed: share by which a sound is faster or slower at most, pitch and all; neither where its caption speaks
+    of pitch. room: seconds of reverberation at most. noise: share that gets noise between white and pink. overlay:
+    share that is overlaid with another item's sound. snr: the range of decibels by which either is fainter.
 
     move: share of the side by which a picture is moved at most; zoom: share by which it is made larger or smaller;
     colour: share by which red, green and blue are each made stronger or weaker; flip: mirrored half of the time, left
@@ -49,10 +56,27 @@ class Augmentation(Config):
     filter: float = Field(default=0.0, ge=0, le=24)
     mix: float = Field(default=0.0, ge=0, le=1)
     pitch: float = Field(default=0.0, ge=0, le=6)
+    tract: float = Field(default=0.0, ge=0, le=0.3)
+    speed: float = Field(default=0.0, ge=0, le=0.5)
+    room: float = Field(default=0.0, ge=0, le=5)
+    noise: float = Field(default=0.0, ge=0, le=1)
+    overlay: float = Field(default=0.0, ge=0, le=1)
+    snr: tuple[Decibels, Decibels] = (5.0, 30.0)
     move: float = Field(default=0.0, ge=0, le=0.5)
     zoom: float = Field(default=0.0, ge=0, le=0.5)
     colour: float = Field(default=0.0, ge=0, le=0.9)
     flip: bool = False
+
+    @model_validator(mode="after")
+    def _from_low_to_high(self) -> Self:
+        if self.snr[0] > self.snr[1]:
+            raise ValueError(f"snr goes from {self.snr[0]:g} to {self.snr[1]:g} dB; give the lower end first")
+        return self
+
+    @property
+    def changes_speech(self) -> bool:
+        """Whether sounds are changed as speech is, in each epoch."""
+        return bool(self.tract or self.speed or self.room or self.noise or self.overlay)
 
     @property
     def changes(self) -> bool:
@@ -72,6 +96,7 @@ class DataSettings(Config):
     of a manifest whose texts are drawn from, anew each time (see `data.caption_fields`). balance: a field of the
     items, `caption` among them: each of its values is met equally often in training, however many items have it; with
     a balance_power, as often as the number of its items to that power says.
+    limit: how many rows are trained on at most, of all packs together, distinct captions first (see `data.limit`).
     augment: how examples are changed from step to step where a prior learns from them directly.
     """
 
@@ -80,6 +105,7 @@ class DataSettings(Config):
     long: Long = "skip"
     packs: tuple[Pack, ...] = ()
     captions: Captions = "auto"
+    limit: int | None = Field(default=None, ge=1)
     balance: str | None = Field(default=None, min_length=1)
     balance_power: float = Field(default=0.0, ge=0, le=1)
     augment: Augmentation = Augmentation()

@@ -6,7 +6,7 @@ import codecs
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +23,18 @@ NO_JSON = "is no JSON object; write / in paths, or each backslash twice"
 Line = tuple[int, Mapping[str, Any] | str | None]
 
 
-def _text(path: Path) -> str:
-    """UTF-8, or the UTF-16 of Windows, which begins with its mark. Raises OSError and UnicodeDecodeError."""
+def text_of(path: Path) -> str:
+    """What is in a text file: UTF-8, or the UTF-16 of Windows, which begins with its mark.
+
+    Raises OSError and UnicodeDecodeError.
+    """
     data = path.read_bytes()
     marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     return data.decode("utf-16" if marked else "utf-8-sig")
 
 
 def _json_lines(path: Path, captions: bool) -> Iterator[Line]:
-    for number, line in enumerate(_text(path).split("\n"), 1):
+    for number, line in enumerate(text_of(path).split("\n"), 1):
         if line.strip():
             try:
                 row = json.loads(line)
@@ -41,8 +44,11 @@ def _json_lines(path: Path, captions: bool) -> Iterator[Line]:
                 yield number, row if isinstance(row, dict) else None
 
 
-def _csv_lines(path: Path, captions: bool) -> Iterator[Line]:
-    text = _text(path)
+def csv_cells(path: Path) -> Iterator[tuple[int, list[str] | None]]:
+    """The cells of each line of a table that has some, with the line's number; None for one that can't be split.
+
+    Commas, semicolons or tabs separate, whichever the first line has most of."""
+    text = text_of(path)
     first, _, rest = text.partition("\n")
     skipped = 0
     if first.strip().strip('"').lower().startswith("sep="):  # Excel's word to itself
@@ -51,7 +57,6 @@ def _csv_lines(path: Path, captions: bool) -> Iterator[Line]:
     first = first.partition("\r")[0]
     delimiter = max(",;\t", key=first.count)
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    header: list[str] = []
     while True:
         try:
             cells = next(rows)
@@ -60,23 +65,36 @@ def _csv_lines(path: Path, captions: bool) -> Iterator[Line]:
         except csv.Error:  # such as a cell longer than any caption
             yield rows.line_num + skipped, None
             continue
-        if not any(cell.strip() for cell in cells):
-            continue
-        if not header:
+        if any(cell.strip() for cell in cells):
+            yield rows.line_num + skipped, cells
+
+
+def by_column(header: Sequence[str], cells: list[str]) -> dict[str, str] | None:
+    """The cells that are not empty, by their column; None where there are too many."""
+    cells = list(cells)
+    while len(cells) > len(header) and not cells[-1].strip():  # columns that a spreadsheet once used
+        cells.pop()
+    if len(cells) > len(header):  # as where a caption with a comma lacks its quotes
+        return None
+    return {name: cell for name, cell in zip(header, cells, strict=False) if cell}
+
+
+def _csv_lines(path: Path, captions: bool) -> Iterator[Line]:
+    header: list[str] = []
+    for number, cells in csv_cells(path):
+        if cells is None:
+            yield number, None
+        elif header:
+            yield number, by_column(header, cells)
+        else:
             header = [cell.strip().lower() for cell in cells]
             files = set(header) & set(FILE_FIELDS) or any(name.endswith(FILE_ENDING) for name in header)
             if not (files and (set(header) & set(CAPTION_FIELDS) or not captions)):
+                first = ",".join(cells)
                 raise Error(
                     f'{path} begins with "{" ".join(first.split()):.80}"; give it a header line such as '
                     "audio,caption (and split, group, or what else there is to say)"
                 )
-            continue
-        while len(cells) > len(header) and not cells[-1].strip():  # columns that a spreadsheet once used
-            cells.pop()
-        if len(cells) > len(header):  # as where a caption with a comma lacks its quotes
-            yield rows.line_num + skipped, None
-        else:
-            yield rows.line_num + skipped, {name: cell for name, cell in zip(header, cells, strict=False) if cell}
 
 
 # By name, those first that are read where there are several. Each takes a path, and whether captions are needed.

@@ -56,6 +56,10 @@ def open_streams(context: Context, stage: PriorStage, part: Any, source: GivenCo
         raise Error("packs can't be streamed; encode them with cymatic encode --engine local, and train on the shards")
     if recipe.data.balance is not None:
         raise Error("data.balance is for data in memory, and these are read from shards; leave it out")
+    if recipe.data.augment.changes_speech:
+        raise Error("data.augment changes speech in memory, and these are codes in shards; leave tract and others out")
+    if recipe.data.limit is not None:
+        raise Error("data.limit is for data in memory, and these are read from shards; leave it out")
     assert stage.codec is not None
     own = context.run / stage.codec if source is None else None
     if own is not None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -169,13 +172,25 @@ def _weights(folder: Path, names: tuple[str, ...]) -> tuple[dict[str, Tensor], M
 def _built(where: str, build: Callable[[], Any]) -> Any:
     """What `build` builds of a config. Raises ModelError for whatever its own checks raise."""
     try:
-        with quiet():
+        with quiet(), _hushed():
             return build()
     except Error:
         raise
     except Exception as error:
         said = " ".join(str(error).split())[:200] or type(error).__name__
         raise ModelError(f"{where} describes a part that can't be built ({said}); copy the model again") from None
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """diffusers does not log settings that it passes over, those of other versions and classes."""
+    log = logging.getLogger("diffusers")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def _noising(folder: Path) -> Noising:
@@ -200,12 +215,11 @@ def _noising(folder: Path) -> Noising:
         return _built(where, lambda: scheduler.from_config(values | changed)) if changed else built
 
     with Bounded({}, where):
-        training = made(package.DDPMScheduler)
-        made(known[name])
+        training, drawing = made(package.DDPMScheduler), made(known[name])
     kept = training.alphas_cumprod
     if not (kept.isfinite().all() and (kept >= 0).all() and (kept <= 1).all()):
         raise ModelError(f"{where} has betas that are no shares of noise; copy the model again")
-    return Noising(lambda: made(known[name]), training, target)
+    return Noising(lambda: deepcopy(drawing), training, target)
 
 
 def _size(unet: Any, factor: int, where: str) -> tuple[int, int]:

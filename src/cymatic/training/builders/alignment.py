@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from cymatic.data.augment_speech import TARGET, speech_augmenter
 from cymatic.data.batches import CAPTION, Bucketed
 from cymatic.data.examples import Data, Example, Reading, load_examples
 from cymatic.encoders import ENCODERS
@@ -76,7 +77,11 @@ def build_alignment(context: Context, stage: AlignmentStage) -> Built:
     generator = _generator(context, stage, context.run / folder)
     task = AlignmentTask(stage, encoders, space=space, folder=folder, generator=generator, towers=frozen)
     settings = stage.training
-    batches = Bucketed(data.epoch, settings.batch, mixed(settings.seed, 1), frames=settings.frames, **context.ranks)
+    heard = {TARGET if role == order[0] else role: config.reads for role, config in parts.items() if config.reads}
+    vary = speech_augmenter(context.recipe.data.augment, heard, data.epoch, mixed(settings.seed, 4))
+    batches = Bucketed(
+        data.epoch, settings.batch, mixed(settings.seed, 1), frames=settings.frames, vary=vary, **context.ranks
+    )
     others = ", ".join(known)
     about = (
         *described,

@@ -64,6 +64,11 @@ def build_autoencoder(context: Context, stage: AutoencoderStage) -> Built:
 
 def _batches(context: Context, stage: AutoencoderStage, data: Data, part: Any) -> Sequenced:
     settings = stage.training
+    if context.recipe.data.augment.changes_speech:
+        raise Error(
+            "data.augment changes what encoders hear by tract, speed, room, noise and overlay, and a codec or vocoder "
+            "has an augment of its own stage; leave these out"
+        )
     seed = mixed(settings.seed, 1)
     if stage.segment is None:
         change = picture_augmenter(context.recipe.data.augment, data.spec, mixed(settings.seed, 3))

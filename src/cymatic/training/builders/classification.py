@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from cymatic.data.augment_speech import TARGET, speech_augmenter
 from cymatic.data.batches import Bucketed
 from cymatic.data.examples import Reading, load_examples
 from cymatic.errors import Error
@@ -41,7 +42,10 @@ def build_classification(context: Context, stage: ClassificationStage) -> Built:
     classifier = Classifier(ClassifierConfig(labels={"caption": captions}, trunk=stage.part))
     task = ClassificationTask(context.name, classifier, Disturbance(longest=stage.longest, mix=stage.mix))
     settings = stage.training
-    batches = Bucketed(data.epoch, settings.batch, mixed(settings.seed, 1), frames=settings.frames, **context.ranks)
+    vary = speech_augmenter(context.recipe.data.augment, {TARGET: spec}, data.epoch, mixed(settings.seed, 4))
+    batches = Bucketed(
+        data.epoch, settings.batch, mixed(settings.seed, 1), frames=settings.frames, vary=vary, **context.ranks
+    )
     about = (
         *describe_data(data),
         f"model  {parameters(task) / 1e6:.2f} M parameters, batches of {batches.batch}",

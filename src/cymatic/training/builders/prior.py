@@ -13,6 +13,7 @@ from torch import nn
 from cymatic.codecs import CODECS
 from cymatic.data.augment import Augmenter
 from cymatic.data.augment_pictures import picture_augmenter
+from cymatic.data.augment_speech import TARGET, SpeechAugmenter, speech_augmenter
 from cymatic.data.batches import Bucketed, Sequenced, Streamed, longest_of
 from cymatic.data.examples import Data, Example, Reading, at_other_pitches, captions_of, load_examples
 from cymatic.encoders import ENCODERS
@@ -187,9 +188,21 @@ def _batches(context: Context, recipe: Recipe, examples: list[Example], spec: An
     augment = recipe.data.augment
     seed = mixed(settings.seed, 3)
     change = Augmenter(augment, examples, spec, seed) if augment.changes else picture_augmenter(augment, spec, seed)
+    vary = _spoken(context, recipe.stages[context.name], examples, spec)
     return Bucketed(
-        examples, settings.batch, mixed(settings.seed, 1), frames=settings.frames, change=change, **context.ranks
-    )
+        examples, settings.batch, mixed(settings.seed, 1), frames=settings.frames, change=change, vary=vary,
+        **context.ranks,
+    )  # fmt: skip
+
+
+def _spoken(context: Context, stage: Any, examples: Sequence[Example], spec: Any = None) -> SpeechAugmenter | None:
+    """What changes speech: the condition where it is read from files, else the mels that are learned.
+
+    Raises Error where neither is a sound.
+    """
+    reads = stage.encoder.reads
+    specs = {TARGET: spec} if reads is None else {stage.given: reads}
+    return speech_augmenter(context.recipe.data.augment, specs, examples, mixed(stage.training.seed, 4))
 
 
 def _at_pace(
@@ -253,7 +266,10 @@ def _over_encoded(
     if stage.start is not None and not context.resumed:
         load_start(stage.start, stage.part).give(task.encoder, task.prior, longest)
     settings = stage.training
-    batches = Bucketed(epoch, settings.batch, mixed(settings.seed, 1), frames=settings.frames, **context.ranks)
+    vary = _spoken(context, stage, epoch)
+    batches = Bucketed(
+        epoch, settings.batch, mixed(settings.seed, 1), frames=settings.frames, vary=vary, **context.ranks
+    )
     return Built(
         context.recipe, context.name, data, task, batches, _known(task, valid), (*_about(data, task, stage), line),
         _complete(context, data, source, space=space), use=use_of(MEDIA[codec.config.gives.medium]),
