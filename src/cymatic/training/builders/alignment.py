@@ -77,7 +77,9 @@ def build_alignment(context: Context, stage: AlignmentStage) -> Built:
     generator = _generator(context, stage, context.run / folder)
     task = AlignmentTask(stage, encoders, space=space, folder=folder, generator=generator, towers=frozen)
     settings = stage.training
-    heard = {TARGET if role == order[0] else role: config.reads for role, config in parts.items() if config.reads}
+    # What a tower says was made before, so nothing can change what it hears.
+    specs = {role: config.reads for role, config in parts.items() if config.reads is not None and role not in frozen}
+    heard = {TARGET if role == order[0] else role: spec for role, spec in specs.items()}
     vary = speech_augmenter(context.recipe.data.augment, heard, data.epoch, mixed(settings.seed, 4))
     batches = Bucketed(
         data.epoch, settings.batch, mixed(settings.seed, 1), frames=settings.frames, vary=vary, **context.ranks
