@@ -10,6 +10,7 @@ from cymatic.training.builders.alignment import build_alignment
 from cymatic.training.builders.autoencoder import build_autoencoder
 from cymatic.training.builders.classification import build_classification
 from cymatic.training.builders.prior import build_prior
+from cymatic.training.builders.token import build_token
 from cymatic.training.built import Built, Context
 
 BUILDERS: dict[str, Callable[[Context, Any], Built]] = {
@@ -17,6 +18,7 @@ BUILDERS: dict[str, Callable[[Context, Any], Built]] = {
     "prior": build_prior,
     "alignment": build_alignment,
     "classification": build_classification,
+    "token": build_token,
 }
 
 

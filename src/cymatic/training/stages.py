@@ -226,5 +226,29 @@ class ClassificationStage(Stage):
     mix: float = Field(default=0.0, ge=0, le=1)
 
 
-AnyStage = Annotated[AutoencoderStage | PriorStage | AlignmentStage | ClassificationStage, Field(discriminator="task")]
-STAGES: tuple[type[Stage], ...] = (AutoencoderStage, PriorStage, AlignmentStage, ClassificationStage)
+class TokenStage(Stage):
+    """An embedder that makes one word of a sound, which a Stable Diffusion draws: AudioToken (Yariv et al., 2023, arXiv
+    2305.13050). What hears and what draws learn nothing, and what is heard is made once.
+
+    encoder: a model with an encoder of sounds, such as a BEATs that `cymatic import` read; layers: of BEATs, from 0 on,
+    whose states are read; None: those of the published embedders. generator: the folder of a Stable Diffusion. role: of
+    the pictures; given: of the sounds. template: the prompt, with `<*>` for the word. l1, l2, caption: weights of the
+    word's size and of how far it lies from the words of its caption.
+    """
+
+    task: Literal["token"]
+    encoder: str
+    generator: str
+    given: str = "audio"
+    layers: tuple[int, ...] | None = Field(default=None, min_length=1, max_length=96)
+    template: str = Field(default="a photo of <*>", min_length=1, max_length=400)
+    l1: float = Field(default=0.01, ge=0)
+    l2: float = Field(default=0.0, ge=0)
+    caption: float = Field(default=0.0, ge=0)
+    training: TrainingSettings = TrainingSettings(batch=4, learning_rate=1e-4, weight_decay=0.01)
+
+
+AnyStage = Annotated[
+    AutoencoderStage | PriorStage | AlignmentStage | ClassificationStage | TokenStage, Field(discriminator="task")
+]
+STAGES: tuple[type[Stage], ...] = (AutoencoderStage, PriorStage, AlignmentStage, ClassificationStage, TokenStage)

@@ -35,7 +35,8 @@ class AudioTokenLoss(nn.Module):
     mean of the embeddings of the caption's tokens. The means are over the batch.
 
     Only the embedder is a part of this module. Encoder and diffusion model are frozen, stay in eval mode and are not
-    in its state; whoever moves this module to a device moves them, too. Raises ModelError for parts that don't fit.
+    in its state; whoever moves this module to a device moves them, too. heard: sounds come as what the encoder says of
+    them, `[batch, inside, n]`, which may be made once. Raises ModelError for parts that don't fit.
     """
 
     def __init__(
@@ -48,11 +49,12 @@ class AudioTokenLoss(nn.Module):
         l1: float = 0.01,
         l2: float = 0.0,
         caption: float = 0.0,
+        heard: bool = False,
     ) -> None:
         super().__init__()
         check_fit(encoder, embedder, diffusion.width)
         diffusion.ids([template], pseudo=True)  # what it refuses
-        self.embedder, self.template = embedder, template
+        self.embedder, self.template, self.heard = embedder, template, heard
         self.weights = {"l1": l1, "l2": l2, "caption": caption}
         # In a tuple, or they would be trained, saved and switched to training mode with the embedder.
         self.frozen = (encoder.eval().requires_grad_(False), diffusion.eval())
@@ -77,9 +79,13 @@ class AudioTokenLoss(nn.Module):
             raise Error(
                 f"{len(sounds)} sounds and {len(pictures)} pictures were given; give one picture for each sound"
             )
-        with torch.no_grad():
-            heard = features(encoder, self.embedder.config, sounds)
-        words = self.embedder(*heard)
+        if self.heard:
+            device = next(self.embedder.parameters()).device
+            words = self.embedder(sounds.values.to(device).float().mT, sounds.mask.to(device))
+        else:
+            with torch.no_grad():
+                said = features(encoder, self.embedder.config, sounds)
+            words = self.embedder(*said)
         states = diffusion.text_states([self.template] * len(words), words)
         terms = {"denoising": diffusion.errors(states, pictures, generator, shard).mean()}
         weights = {name: weight for name, weight in self.weights.items() if weight > 0}
@@ -109,7 +115,7 @@ class AudioTokenLoss(nn.Module):
 class AudioTokenTask(nn.Module):
     """That loss as a task: the targets of a batch are pictures, and their sounds are given under the role `given`.
 
-    name: the folder of the run in which the embedder is kept.
+    name: the folder of the run in which the embedder is kept. Its pictures are of the size that they were read in.
     """
 
     keeps_best = True
