@@ -64,10 +64,8 @@ def as_speechclip_batches(encoder, waves, lengths):
     return states, weighted, frames, encoder.embed(weighted, torch.arange(count) < frames[:, None])
 
 
-def contrast(scale, a, b, ids=None):
-    loss = InfoNCE()
-    with torch.no_grad():
-        loss.log_scale.fill_(math.log(scale))
+def contrast(scale, a, b, ids=None, **options):
+    loss = InfoNCE(1 / scale, learned=False, **options)
     return loss(a, b, None if ids is None else ids[:, None] == ids)
 
 
@@ -91,11 +89,14 @@ def test_a_batch_and_its_loss_as_speechclip_has_them(read, fixture):
 
 @torch.inference_mode()
 def test_the_loss_alone(fixture):
-    """The fixture's learned temperature is not written down: 0.1 is the one that gives its number."""
+    """The fixture's learned temperature and its margin are not written down: 0.1 and 0.3 are those that give its
+    numbers."""
     a, b, ids = (fixture.inputs[name] for name in ("feat_a", "feat_b", "feat_ids"))
     fixture.agrees("loss_default", contrast(1 / 0.07, a, b))
     fixture.agrees("loss_ids", contrast(1 / 0.07, a, b, ids))
     fixture.agrees("loss_trainable_temp", contrast(1 / 0.1, a, b, ids))
+    fixture.agrees("loss_margin", contrast(1 / 0.07, a, b, ids, margin=0.3))
+    fixture.agrees("loss_dcl", contrast(1 / 0.07, a, b, ids, decoupled=True))
 
 
 def is_the_same_alone(encoder, waves):
