@@ -218,6 +218,60 @@ def test_every_scheduler_draws_what_their_pipeline_draws(scheduled, fixture):
     assert told[-1] == (len(told), len(told)) and len(told) >= steps
 
 
+@pytest.fixture(scope="module")
+def second(fixture, tmp_path_factory):
+    """Of other sizes and settings by diffusers' own saving: like Stable Diffusion 2, and not square."""
+    import diffusers
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+    tokenizer = CLIPTokenizer.from_pretrained(str(fixture.folder / "tokenizer"), local_files_only=True, pad_token="!")
+    torch.manual_seed(3)
+    text = CLIPTextConfig(
+        vocab_size=len(tokenizer), hidden_size=20, intermediate_size=28, num_hidden_layers=3, num_attention_heads=2,
+        max_position_embeddings=20, hidden_act="gelu", eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=tokenizer.bos_token_id, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    unet = diffusers.UNet2DConditionModel(
+        sample_size=(4, 8), block_out_channels=(8, 12, 16), layers_per_block=1, cross_attention_dim=20,
+        attention_head_dim=[2, 3, 4], norm_num_groups=4, use_linear_projection=True, upcast_attention=True,
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        in_channels=3, out_channels=3,
+    )  # fmt: skip
+    vae = diffusers.AutoencoderKL(
+        latent_channels=3, block_out_channels=(4, 8, 8), norm_num_groups=4, layers_per_block=1, scaling_factor=0.3,
+        down_block_types=("DownEncoderBlock2D",) * 3, up_block_types=("UpDecoderBlock2D",) * 3,
+    )  # fmt: skip
+    scheduler = diffusers.DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="linear", prediction_type="v_prediction", steps_offset=1,
+        clip_sample=False,
+    )  # fmt: skip
+    whole = diffusers.StableDiffusionPipeline(
+        vae, CLIPTextModel(text), tokenizer, unet, scheduler, None, None, requires_safety_checker=False
+    )
+    tokenizer.model_max_length = 20
+    folder = tmp_path_factory.mktemp("second") / "model"
+    whole.save_pretrained(str(folder))
+    whole.set_progress_bar_config(disable=True)
+    return whole, folder
+
+
+@torch.inference_mode()
+def test_other_sizes_are_what_their_pipeline_says(second):
+    theirs, folder = second
+    ours = read_stable_diffusion(folder)
+    assert ours.size == (16, 32) and ours.width == 20 and ours.positions == 20 and ours.scale == 0.3
+    noise = torch.randn(1, 3, 4, 8, generator=generator(1))
+    without, within = ours.text_states(["on", "a photo in the"]).split(1)
+    wanted = theirs(
+        "a photo in the", negative_prompt="on", latents=noise, num_inference_steps=4, guidance_scale=4.0,
+        output_type="pt",
+    ).images  # fmt: skip
+    made = ours.sample(noise, within, without, [generator()], steps=4, guidance=4.0)
+    torch.testing.assert_close(ours.decode(made), wanted, atol=1e-4, rtol=0)
+    assert ours.draw(within, without, [0], steps=2).shape == (1, 3, 16, 32)
+
+
 def test_a_seed_draws_the_same_alone_and_in_a_batch(scheduled):
     model = read_stable_diffusion(scheduled)
     states, without = model.text_states(["a photo", "on"]), model.text_states([NEGATIVE])
@@ -312,7 +366,8 @@ def test_errors_are_what_the_formula_says(fixture, tmp_path, target):
     within, noise = (torch.randn(shape, generator=again) for _ in range(2))
     t = torch.randint(model.noising.times, (count,), generator=again)
     config = model.noising.training.config
-    betas = torch.linspace(config.beta_start**0.5, config.beta_end**0.5, model.noising.times) ** 2
+    power = 0.5 if config.beta_schedule == "scaled_linear" else 1.0
+    betas = torch.linspace(config.beta_start**power, config.beta_end**power, model.noising.times) ** (1 / power)
     kept = (1 - betas).cumprod(0)[t].reshape(-1, 1, 1, 1)
     posterior = model.vae.encode(pictures * 2 - 1).latent_dist
     clean = (posterior.mean + (posterior.logvar / 2).exp() * within) * model.scale
@@ -408,10 +463,10 @@ def test_what_can_not_be_read_is_said_in_a_sentence(fixture, tmp_path):
         ("can't be read as JSON", broken("tokenizer/vocab.json")),
         ("scheduler_config.json is missing", lambda folder: (folder / "scheduler/scheduler_config.json").unlink()),
         ("merges.txt can't be read", lambda folder: (folder / "tokenizer" / "merges.txt").unlink()),
-        ("instead of", config("text_encoder", intermediate_size=36)),
+        ("instead of", config("text_encoder", intermediate_size=fixture.config["text"]["intermediate_size"] + 4)),
         ("\"activation\" is 'sin'", config("text_encoder", hidden_act="sin")),
         ("far larger network", config("text_encoder", num_hidden_layers=96, hidden_size=8192, num_attention_heads=8)),
-        ("far larger network", config("unet", block_out_channels=[4096, 8192])),
+        ("far larger network|can't be built", config("unet", block_out_channels=[4096, 8192])),
         ("can't be built", config("unet", norm_num_groups=7)),
         ("can't be built", config("vae", down_block_types=["Nothing", "Nothing"])),
         ("a number beyond", config("unet", layers_per_block=10**30)),
@@ -437,7 +492,8 @@ def narrow(folder):
     """A UNet of its own making, for text states of another width."""
     from diffusers import UNet2DConditionModel
 
-    values = json.loads((folder / "unet" / "config.json").read_text()) | {"cross_attention_dim": 8}
+    values = json.loads((folder / "unet" / "config.json").read_text())
+    values["cross_attention_dim"] += 8
     UNet2DConditionModel.from_config(values).save_pretrained(folder / "unet")
 
 
