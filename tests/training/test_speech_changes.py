@@ -1,4 +1,4 @@
-"""`data.augment` for speech in training: what encoders hear is changed, the same after a stop, and refused elsewhere."""
+"""`data.augment` for speech in training: what encoders hear is changed, the same after a stop, else refused."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_it_is_refused_where_no_sound_is_heard(voices, tmp_path):
     with pytest.raises(Error, match="nothing here reads sounds that it could change"):
         train(Recipe.parse(settings, "the test"), tmp_path / "run", say=quiet)
     quantizer = {"kind": "residual", "levels": 2, "size": 16, "dim": 8}
-    network = {"hop": 80, "width": 16, "encoder": [0, 1], "decoder": [1, 0]}
+    network = {"kind": "fast", "hop": 80, "width": 16, "encoder": [0, 1], "decoder": [1, 0]}
     part = {"kind": "waveform", "rate": 8000, "network": network, "quantizer": quantizer}
     stage = {"task": "autoencoder", "part": part, "segment": 0.1, "training": {"steps": 1}}
     codec = {"data": {"folder": str(voices), "augment": {"speed": 0.1}}, "stages": {"codec": stage}}

@@ -22,6 +22,7 @@ NEPERS = math.log(10) / 20  # a decibel
 BEND = 4800.0  # Hz up to which the tract's resonances move in proportion
 MOST_BEND = 0.8  # of half the rate, where that is lower
 WHITE_SECONDS = 30.0
+FFT_STEP = 1024  # samples
 PINK = 50.0  # Hz below which noise is flat
 DAMPING = 0.5  # a room's reverberation at the highest frequency lasts so much of that at the lowest
 SILENT = -10.0  # nepers; a sound whose loudest point is below has nothing to be compared with
@@ -83,10 +84,16 @@ def noise(frames: int, spec: MelSpec, slope: float, chance: torch.Generator) -> 
 
 def noise_wave(samples: int, rate: int, slope: float, chance: torch.Generator) -> Float[Tensor, " samples"]:
     """The same as a waveform, of a loudness (RMS) of about 1."""
-    white = torch.randn(samples, generator=chance)
-    hz = torch.fft.rfftfreq(samples, 1 / rate)
-    made = torch.fft.irfft(torch.fft.rfft(white) * (hz / PINK).clamp_min(1) ** (-slope / 2), n=samples)
+    size = fft_size(samples)
+    white = torch.randn(size, generator=chance)
+    hz = torch.fft.rfftfreq(size, 1 / rate)
+    made = torch.fft.irfft(torch.fft.rfft(white) * (hz / PINK).clamp_min(1) ** (-slope / 2), n=size)[:samples]
     return made / made.square().mean().sqrt().clamp_min(1e-6)
+
+
+def fft_size(samples: int) -> int:
+    """As many samples or a few more, whose transform is quick."""
+    return -(-samples // FFT_STEP) * FFT_STEP
 
 
 def in_room(mel: Mel, spec: MelSpec, seconds: float, direct: float) -> Mel:

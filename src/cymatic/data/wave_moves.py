@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cymatic.data.audio_moves import transposed
-from cymatic.data.mel_moves import noise_wave, tract_source
+from cymatic.data.mel_moves import fft_size, noise_wave, tract_source
 from cymatic.media.sound import Sound
 
 Wave = Float[Tensor, "channels _"]
@@ -75,6 +75,6 @@ def in_room(wave: Wave, rate: int, seconds: float, direct: float, chance: torch.
     tail = torch.randn(count, generator=chance) * 10 ** (-3 * torch.arange(1, count + 1) / (seconds * rate))
     share = 10 ** (-direct / 10)
     response = torch.cat([torch.ones(1), tail * (share / tail.square().sum().clamp_min(1e-12)).sqrt()])
-    size = wave.shape[1] + count
+    size = fft_size(wave.shape[1] + count)
     rung = torch.fft.irfft(torch.fft.rfft(wave, n=size) * torch.fft.rfft(response, n=size), n=size)
     return rung[:, : wave.shape[1]] / (1 + share) ** 0.5

@@ -103,7 +103,7 @@ def read_known(
     known = {AUDIO.name, PICTURE.name}.union(*(line for _, line, _ in read if isinstance(line, Mapping)))
     if strangers := sorted(asked - known):
         raise Error(
-            f'{root} is laid out as {layout.name}, with the roles audio and picture; "{strangers[0]}" is neither, so use '
+            f'{root} is laid out as {layout.name}, with the roles audio and picture; "{strangers[0]}" is neither; use '
             "these two in the recipe"
         )
     lines: list[tuple[str, Path, Mapping[str, Any] | str | None]] = []
