@@ -179,8 +179,9 @@ class AlignmentStage(Stage):
     import` makes them. A tower learns nothing, and what it says of each item is made once; but what `unfreeze` names by
     role, layers of the tower by their names, learns as well, and then nothing can be made before.
     start: a model whose encoders it goes on from, or an earlier stage, which may have read smaller pictures.
-    loss: InfoNCE (arXiv 1807.03748, 2103.00020) or SigLIP (arXiv 2303.15343). at_once: items of a batch that are
-    encoded side by side, where all of them would take too much memory; the loss is that of the whole batch.
+    loss: InfoNCE (arXiv 1807.03748, 2103.00020) or SigLIP (arXiv 2303.15343); of InfoNCE alone: temperature: fixed,
+    None: learned; margin, decoupled: see `encoders.align.InfoNCE`. at_once: items of a batch that are encoded side
+    by side, where all of them would take too much memory; the loss is that of the whole batch.
     """
 
     task: Literal["alignment"]
@@ -189,6 +190,9 @@ class AlignmentStage(Stage):
     towers: dict[str, str] = Field(default_factory=dict)
     unfreeze: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     loss: Literal["infonce", "siglip"] = "infonce"
+    temperature: float | None = Field(default=None, gt=0, le=100)
+    margin: float = Field(default=0.0, ge=0, le=100)
+    decoupled: bool = False
     at_once: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
@@ -197,6 +201,18 @@ class AlignmentStage(Stage):
             raise ValueError("parts has one encoder, which has nothing to lie beside; give a second one, or a space")
         if self.space is not None and all(part.reads is None for part in self.parts.values()):
             raise ValueError("a space is gone into from files, and parts reads words alone; give one for sounds, say")
+        return self
+
+    @property
+    def loss_options(self) -> dict[str, Any]:
+        """What the loss is built with."""
+        fixed = {} if self.temperature is None else {"temperature": self.temperature, "learned": False}
+        return fixed | {name: value for name in ("margin", "decoupled") if (value := dict(self)[name])}
+
+    @model_validator(mode="after")
+    def _options_are_of_infonce(self) -> Self:
+        if self.loss != "infonce" and (given := self.loss_options):
+            raise ValueError(f"{min(given.keys() - {'learned'})} is of InfoNCE, and loss is {self.loss}; leave it out")
         return self
 
     @model_validator(mode="after")

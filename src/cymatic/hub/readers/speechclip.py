@@ -250,6 +250,11 @@ def read_speechclip(
     return SpeechClip(encoder.eval(), scale)
 
 
+def has_parallel_branch(path: Path) -> bool:
+    """Whether a checkpoint of SpeechCLIP's has this branch. Raises ModelError for one that is missing or damaged."""
+    return any(name.startswith(BRANCH) for name in tensors_in(read_checkpoint(path), path))
+
+
 def their_name(name: str, config: HubertConfig) -> str:
     """SpeechCLIP's name of a tensor of ours."""
     ours, theirs = next(pair for pair in THEIRS if name.startswith(pair[0]))

@@ -13,14 +13,16 @@ from cymatic.encoders.beats import BeatsEncoder
 from cymatic.errors import ModelError
 from cymatic.hub.checkpoints import read_checkpoint
 from cymatic.hub.readers.beats import is_beats, read_beats
+from cymatic.hub.readers.cascaded_speechclip import CascadedSpeechClipEncoder, read_cascaded_speechclip
 from cymatic.hub.readers.clip import ClipPictureEncoder, ClipTextEncoder, is_clip, read_clip
 from cymatic.hub.readers.hubert import HubertEncoder, is_hubert, read_hubert
-from cymatic.hub.readers.speechclip import SpeechClipEncoder, read_speechclip
+from cymatic.hub.readers.speechclip import SpeechClipEncoder, has_parallel_branch, read_speechclip
 from cymatic.hub.readers.vit import VitEncoder, is_vit, read_vit
 
 # What a model of encoders may hold, ours or others'.
 ANY_ENCODER: tuple[type[Any], ...] = (
-    *ENCODERS, ClipTextEncoder, ClipPictureEncoder, VitEncoder, HubertEncoder, SpeechClipEncoder, BeatsEncoder,
+    *ENCODERS, ClipTextEncoder, ClipPictureEncoder, VitEncoder, HubertEncoder, SpeechClipEncoder,
+    CascadedSpeechClipEncoder, BeatsEncoder,
 )  # fmt: skip
 
 
@@ -35,7 +37,7 @@ class Towers:
 def read_towers(source: Path, *, speech: Path | None = None, heads: int | None = None) -> Towers | None:
     """The encoders in a folder of CLIP's, ViT's, HuBERT's or wav2vec 2.0's, or in a file of BEATs; None where `source`
     is none of these. speech: a checkpoint of SpeechCLIP's, whose sounds lie in the space of the CLIP in `source`;
-    heads: of its speech tower, else a 64th of its width.
+    heads: of its speech tower, else a 64th of its width. Of a SpeechCLIP with both branches the parallel one is read.
 
     Raises ModelError as their readers do, and for a SpeechCLIP whose vectors are no CLIP's or of another width.
     """
@@ -44,7 +46,11 @@ def read_towers(source: Path, *, speech: Path | None = None, heads: int | None =
         parts: dict[str, nn.Module] = {"picture": clip.picture, "caption": clip.text}
         if speech is None:
             return Towers(parts, clip.scale)
-        heard = read_speechclip(speech, heads=heads).speech
+        heard: Any
+        if has_parallel_branch(speech):
+            heard = read_speechclip(speech, heads=heads).speech
+        else:
+            heard = read_cascaded_speechclip(speech, clip.text, heads=heads).speech
         if heard.config.dim != clip.picture.config.dim:
             raise ModelError(
                 f"{speech} gives vectors of {heard.config.dim} numbers and {source} of {clip.picture.config.dim}; give "

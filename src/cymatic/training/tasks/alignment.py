@@ -57,7 +57,7 @@ class AlignmentTask(nn.Module):
         self._words: dict[str, Tensor] = {}  # vectors of the space
         self.total_steps: int | None = stage.training.steps
         self.encoders = nn.ModuleDict(encoders)
-        self.losses = nn.ModuleDict({"-".join(pair): LOSSES[stage.loss]() for pair in self.pairs})
+        self.losses = nn.ModuleDict({"-".join(pair): LOSSES[stage.loss](**stage.loss_options) for pair in self.pairs})
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def forward(self, batch: Batch, seed: int) -> dict[str, Tensor]:
