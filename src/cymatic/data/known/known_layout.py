@@ -118,13 +118,14 @@ def read_known(
             lines.append((where, root, _why_not(line, missing, asked, layout) or line))
             for name in missing.keys() - asked:
                 absent[name].append(missing[name])
-    named = ", ".join(dict.fromkeys(_from(root, path) for path in lists))
+    names = [_from(root, path) for path in lists]
+    named = ", ".join(names) if len(names) < 3 else f"{names[0]} and {len(names) - 1} more lists"
     made = rows_of_lines(f"{layout.name} ({named})", root, lines, role, given, captions, fields)
     made.skipped += left
-    for name, names in absent.items():
+    for name, gone in absent.items():
         nouns = MEDIA[name].nouns
-        why = f"names {len(names)} {nouns} that are not here, such as {names[0]}; their rows are used without"
-        made.skipped.append(Skipped(named, why, broken=False))
+        why = f"names {len(gone)} {nouns} that are not here, such as {gone[0]}; their rows are used without"
+        made.skipped.append(Skipped(names[0], why, broken=False))
     made.skipped += _unused(made, index, layout)
     return made
 

@@ -201,7 +201,7 @@ def _spoken(context: Context, stage: Any, examples: Sequence[Example], spec: Any
     Raises Error where neither is a sound.
     """
     reads = stage.encoder.reads
-    specs = {TARGET: spec} if reads is None else {stage.given: reads}
+    specs = {stage.given: reads} if reads is not None else {} if spec is None else {TARGET: spec}
     return speech_augmenter(context.recipe.data.augment, specs, examples, mixed(stage.training.seed, 4))
 
 
