@@ -24,8 +24,8 @@ def recall_report(
     model: Embedder, run: str, data: Path | None, output: Path, captions: str | None, say: Callable[[str], None],
     show: Phases,
 ) -> None:  # fmt: skip
-    """Recall among the items held out, both ways, beside chance, into `output`/recall.json. Raises Error where none is
-    held out."""
+    """Recall among the items held out, both ways, beside chance, into `output`/recall.json; a caption or file that
+    several items have counts once. Raises Error where none is held out."""
     specs = {role: encoder.config.reads for role, encoder in model.encoders.items()}
     first, *others = (role for role, spec in specs.items() if spec is not None)
     medium = MEDIA[first if first in MEDIA else specs[first].medium]
@@ -38,7 +38,7 @@ def recall_report(
     def on_item(done: int, total: int) -> None:
         show("embedding", done, total)
 
-    measured = recalls(model, items, on_item)
+    measured = recalls(model, items, on_item, unique=True)
     show.end()
     report = {
         "format": FORMAT, "cymatic": __version__, "model": {"name": model.name, "sha256": model.sha256},
