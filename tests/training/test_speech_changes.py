@@ -93,3 +93,27 @@ def test_a_prior_over_mels_learns_the_changed_mels(tmp_path):
     folder = tone_folder(tmp_path / "tones")
     augment = ["data.augment.tract=0.1", "data.augment.speed=0.1", "data.augment.gain=1", "training.steps=2"]
     assert train(tiny_recipe(folder, *augment), tmp_path / "run", say=quiet).finished
+
+
+def test_the_condition_of_a_prior_is_changed_and_its_pictures_are_not(voices, tmp_path, monkeypatch):
+    heard: list[Any] = []
+    change = SpeechAugmenter.__call__
+
+    def listening(self: SpeechAugmenter, one: Any, item: int, epoch: int) -> Any:
+        made = change(self, one, item, epoch)
+        heard.append((made.target is one.target, made.given["audio"].shape == one.given["audio"].shape))
+        return made
+
+    monkeypatch.setattr(SpeechAugmenter, "__call__", listening)
+    stage = {
+        "task": "prior",
+        "part": {"kind": "grid-flow", "picture": {"size": 8}, "patch": 2, "width": 32, "depth": 1, "heads": 2},
+        "encoder": PARTS["audio"],
+        "given": "audio",
+        "training": {"steps": 2, "batch": 4, "warmup": 1},
+    }
+    data = {"folder": str(voices), "augment": {"speed": 0.2}}
+    assert train(
+        Recipe.parse({"data": data, "stages": {"prior": stage}}, "the test"), tmp_path / "run", say=quiet
+    ).finished
+    assert heard and all(same for same, _ in heard) and not all(shape for _, shape in heard)
