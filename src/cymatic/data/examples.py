@@ -209,13 +209,6 @@ def _given_mels(
     if not target.auto and target.spec != found.spec:
         raise Error(f"{folder} holds mels at {found.spec.rate} Hz as SpecVQGAN makes them; set mel to specvqgan-22k")
     train, valid = found.splits["train"], found.splits["valid"]
-    if settings.limit is not None:
-        places = limited([(clip.caption, clip.name) for clip in train], settings.limit)
-        captions = len({clip.caption for clip in train})
-        kept, count = [train[place] for place in places], len(train)
-        counts = Limited(len(kept), count, len({clip.caption for clip in kept}), captions)
-        say(_limit(counts, settings.limit))
-        train = kept
     say(f"reading {len(train) + len(valid)} mels of {folder} (by the lists of {found.layout})")
     for one in found.skipped[:MOST_NAMED]:
         say(f"skipped {one.name}: {one.why}")
@@ -223,6 +216,13 @@ def _given_mels(
         say(f"note   {note}")
     if not train:
         raise Error(f"{folder} has no mel of the list to train on; copy more of them, or mend the lists")
+    if settings.limit is not None:
+        places = limited([(clip.caption, clip.name) for clip in train], settings.limit)
+        captions = len({clip.caption for clip in train})
+        kept, count = [train[place] for place in places], len(train)
+        counts = Limited(len(kept), count, len({clip.caption for clip in kept}), captions)
+        say(_limit(counts, settings.limit))
+        train = kept
     digest = hashlib.sha256()
     for clip in (*train, *valid):
         digest.update(f"{clip.name}\0{clip.caption}\0".encode())
