@@ -66,7 +66,7 @@ def test_words_alone_and_a_vector_alone_draw(starter, data_dir):
         assert some.score(pack, emoji.drawn(cymatic.load(NAME), some.prompts, by=by))[0].value >= least
 
 
-LEAST = (0.5, 0.65, 0.4)  # toned, untoned, pairs that it never saw
+LEAST = (0.65, 0.65, 0.6)  # toned, untoned, pairs that it never saw
 
 
 @pytest.mark.parametrize("part", ["codec", "encoder", "prior", "space/caption", "space/picture"])
