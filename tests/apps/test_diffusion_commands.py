@@ -49,16 +49,14 @@ def test_words_draw(cli, diffusion, tmp_path):
     assert isinstance(cymatic.load(diffusion), PictureDiffusion)
 
 
-def test_a_sound_draws_with_a_token(cli, diffusion, token, tmp_path, monkeypatch):
+def test_a_sound_draws_with_a_token(cli, diffusion, token, tmp_path):
     tone(300, 0.8).write(tmp_path / "rain.wav")
     asked = ("picture", "rain.wav", "--model", diffusion, *SMALL, "-o", "a.png")
     ran = cli(*asked)
     assert ran.code == 2 and "reads words and no" in ran.err and "--token" in ran.err
-    # A tiny text tower has room for few tokens, so the prompt is shorter than by default.
-    monkeypatch.setattr("cymatic.pipelines.sound_word.SoundWord.__init__.__kwdefaults__", {
-        "template": "a <*>", "name": "audiotoken", "sha256": "",
-    })  # fmt: skip
     ran = cli(*asked, "--token", token)
+    assert ran.code == 2 and "the prompt is too long" in ran.err, "this tiny text tower reads 14 tokens"
+    ran = cli(*asked, "--token", token, "--template", "a <*>")
     assert ran.code == 0, ran.err
     info = Picture.read(tmp_path / "a.png").info
     assert (info["prompt"], info["template"], info["token"]) == ("rain.wav", "a <*>", "rain")
@@ -75,17 +73,21 @@ def test_a_model_of_both_names_what_draws(diffusion, token, tmp_path):
 
 
 def test_what_does_not_fit_is_said(cli, diffusion, token, tmp_path):
+    tone(300, 0.8).write(tmp_path / "a.wav")
     for arguments, said in (
         (("a", "--model", token), "give the folder of one as the model"),
         (("a", "--model", "starter-picture", "--token", token), "--token is for a Stable Diffusion"),
         (("a", "--model", diffusion, "--token", "starter-picture"), "makes no words of sounds"),
         (("a", "--model", diffusion, "--token", "nowhere"), "there is no model"),
+        (("a", "--model", diffusion, "--template", "a <*>"), "give --token, which makes one"),
+        (("a", "--model", "starter-picture", "--template", "a <*>"), "--template is for a Stable Diffusion"),
+        (("a.wav", "--model", diffusion, "--token", token, "--template", "a"), "has no <*>"),
     ):
         ran = cli("picture", *arguments, "-o", "a.png")
         assert ran.code == 2 and said in ran.err, (arguments, ran.err)
-    ran = cli("sound", "a", "--model", diffusion, "-o", "a.wav")
+    ran = cli("sound", "a", "--model", diffusion, "-o", "b.wav")
     assert ran.code == 2 and "makes pictures and no sounds" in ran.err
-    assert not (tmp_path / "a.png").exists()
+    assert not (tmp_path / "a.png").exists() and (tmp_path / "a.wav").stat().st_size > 1000
 
 
 def test_it_is_imported(cli, reference, tmp_path):

@@ -41,7 +41,7 @@ class Pictures:
 @pytest.fixture
 def model(monkeypatch):
     made = Pictures()
-    monkeypatch.setattr("cymatic.pipelines.load.load_generator", lambda name, device: made)
+    monkeypatch.setattr("cymatic.pipelines.load.load_prompted", lambda name, device: made)
     return made
 
 
@@ -84,7 +84,7 @@ def test_another_size_keeps_the_shape_and_the_info(cli, model, tmp_path):
 
 
 def test_a_background_lies_behind_what_is_clear(cli, monkeypatch, tmp_path):
-    monkeypatch.setattr("cymatic.pipelines.load.load_generator", lambda name, device: Pictures(clear=True))
+    monkeypatch.setattr("cymatic.pipelines.load.load_prompted", lambda name, device: Pictures(clear=True))
     for colour in ("#00ff00", "lime"):
         assert cli("picture", "apple", "--model", "dots", "--background", colour, "-o", "a.png").code == 0
         picture = Picture.read(tmp_path / "a.png")
@@ -125,7 +125,7 @@ def test_what_is_refused(refuses, model, tmp_path, arguments, said):
 def test_a_model_of_sounds_makes_no_picture_and_the_reverse(refuses, tiny_run, monkeypatch):
     said = refuses("picture", "low tone", "--model", tiny_run, "-o", "a.png")
     assert "makes sounds and no pictures; say cymatic sound, or give a model of pictures" in said
-    monkeypatch.setattr("cymatic.pipelines.load.load_generator", lambda name, device: Pictures())
+    monkeypatch.setattr("cymatic.pipelines.load.load_prompted", lambda name, device: Pictures())
     said = refuses("sound", "apple", "--model", "dots", "-o", "a.wav")
     assert "dots makes pictures and no sounds; say cymatic picture" in said
 
@@ -164,7 +164,7 @@ class Ranked(Pictures):
 
 def test_the_best_are_kept_and_their_scores_shown(cli, monkeypatch, tmp_path):
     model = Ranked()
-    monkeypatch.setattr("cymatic.pipelines.load.load_generator", lambda name, device: model)
+    monkeypatch.setattr("cymatic.pipelines.load.load_prompted", lambda name, device: model)
     ran = cli("picture", "apple", "--model", "dots", "-n", 20, "--keep", 2, "-o", "a.png", "--grid", "g.png")
     assert ran.out.splitlines() == [
         "a-1.png  8 x 8, seed 19, score 0.190", "a-2.png  8 x 8, seed 18, score 0.180", "g.png",

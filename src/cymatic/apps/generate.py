@@ -54,7 +54,7 @@ class Request:
 
     medium: what it makes. suffixes: of files that it writes. settings: of sampling, None where the user says nothing.
     keep: of the `n` the best so many, by the encoders of `ranker`, or the model's own. token: a model that makes a word
-    of a sound, for a Stable Diffusion. more: what else the model is
+    of a sound, for a Stable Diffusion; template: the prompt around that word. more: what else the model is
     told. drawn: where each is drawn to, too. sheet: where all are drawn to on one page. finish: what is done to each
     before it is written. check: looks at the model before anything is made. tell: says what one is like.
     """
@@ -73,6 +73,7 @@ class Request:
     keep: int | None = None
     ranker: str | None = None
     token: str | None = None
+    template: str | None = None
     more: Mapping[str, Any] = field(default_factory=dict)
     drawn: Path | None = None
     sheet: Path | None = None
@@ -101,7 +102,7 @@ def generate(asked: Request) -> None:
     of another medium or without a setting.
     """
     from cymatic.pipelines.asked import AT_ONCE, check_count, described
-    from cymatic.pipelines.load import load_generator
+    from cymatic.pipelines.load import load_prompted
 
     check_count(asked.seed, asked.n)
     _check_keep(asked)
@@ -110,8 +111,8 @@ def generate(asked: Request) -> None:
     if asked.sheet is not None:
         check_output(asked.sheet, PNG)
         _check_sheet(asked, len(jobs) * asked.kept)
-    make: Any = load_generator(asked.model, device=asked.device)
-    if asked.token is not None:
+    make: Any = load_prompted(asked.model, device=asked.device)
+    if asked.token is not None or asked.template is not None:
         make = _with_token(make, asked)
     check_medium(make, asked.medium, asked.model)
     given = _settings(make, asked)
@@ -158,13 +159,20 @@ def generate(asked: Request) -> None:
 
 
 def _with_token(make: Any, asked: Request) -> Any:
-    """Raises Error where the model is no Stable Diffusion, or the word is of another one."""
+    """A Stable Diffusion that reads sounds as words. Raises Error where the model is none, or the word of another
+    one."""
     from cymatic.pipelines.load import load_word
     from cymatic.pipelines.stable_diffusion import PictureDiffusion
 
     if not isinstance(make, PictureDiffusion):
-        raise Error(f"--token is for a Stable Diffusion, and {asked.model} is none; leave it out")
-    return PictureDiffusion(make.diffusion, load_word(asked.token or "", device=asked.device), name=make.name)
+        given = "--token" if asked.token is not None else "--template"
+        raise Error(f"{given} is for a Stable Diffusion, and {asked.model} is none; leave it out")
+    word = make.word if asked.token is None else load_word(asked.token, device=asked.device)
+    if asked.template is not None:
+        if word is None:
+            raise Error("--template is a prompt around a sound's word; give --token, which makes one")
+        word.template = asked.template
+    return PictureDiffusion(make.diffusion, word, name=make.name)
 
 
 def check_medium(make: Any, medium: Medium[Any], model: str) -> None:

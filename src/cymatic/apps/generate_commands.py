@@ -97,6 +97,9 @@ def picture(
         str | None,
         typer.Option(help="Makes a word of a sound, where the model is a Stable Diffusion.", show_default=False),
     ] = None,
+    template: Annotated[
+        str | None, typer.Option(help="The prompt around that word, which is <*> in it.", show_default="the model's")
+    ] = None,
     grid: Annotated[Path | None, typer.Option(help="Also draw all of them, with their prompts, to this PNG.")] = None,
     device: Device = "cpu",
     model: Annotated[str, typer.Option(help="A starter's name, or a folder that cymatic train wrote.")] = STARTER,
@@ -126,7 +129,8 @@ def picture(
     generate(
         Request(
             PICTURE, WRITTEN, prompt, prompts, output, n, seed, model, device,
-            settings, keep=keep, ranker=ranker, token=token, tell=lambda one: f"{one.width} x {one.height}", sheet=grid,
+            settings, keep=keep, ranker=ranker, token=token, template=template,
+            tell=lambda one: f"{one.width} x {one.height}", sheet=grid,
             finish=finish, check=check,
         )
     )  # fmt: skip

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from cymatic.config import nearest
 from cymatic.errors import ModelError
@@ -18,8 +18,10 @@ from cymatic.pipelines.codec import MediaCodec, load_codec_pipeline
 from cymatic.pipelines.embed import Embedder
 from cymatic.pipelines.generate import Generator
 from cymatic.pipelines.sound_codec import SoundCodec
+from cymatic.pipelines.sound_word import SoundWord
+from cymatic.pipelines.stable_diffusion import PictureDiffusion
 
-Model = Generator | MediaCodec | SoundCodec | Embedder
+Model = Generator | MediaCodec | SoundCodec | Embedder | PictureDiffusion
 
 
 def starters() -> dict[str, Path]:
@@ -36,23 +38,14 @@ def load(model: str | Path = "starter-sound", *, device: str = "cpu") -> Model:
     """
     folder = find_model(model)
     if is_stable_diffusion(folder):
-        return _diffusion(folder, device=choose_device(device))
+        return PictureDiffusion.from_folder(folder, device=choose_device(device))
     file = read_pipeline(folder)
     name = str(model) if str(model) in starters() else folder.name
     return PIPELINES[file.kind](folder, file, device=choose_device(device), name=name)
 
 
-def _diffusion(folder: Path, *, device: str, word: Any = None, name: str | None = None) -> Any:
-    """A Stable Diffusion of diffusers', which few need: it is imported here."""
-    from cymatic.pipelines.stable_diffusion import PictureDiffusion
-
-    return PictureDiffusion.from_folder(folder, word=word, device=device, name=name)
-
-
-def load_word(model: str | Path, *, device: str = "cpu") -> Any:
+def load_word(model: str | Path, *, device: str = "cpu") -> SoundWord:
     """What makes words of sounds for a Stable Diffusion. Raises ModelError for another model, and as `load`."""
-    from cymatic.pipelines.sound_word import SoundWord
-
     folder = find_model(model)
     file = read_pipeline(folder)
     if not file.has_word:
@@ -60,7 +53,7 @@ def load_word(model: str | Path, *, device: str = "cpu") -> Any:
     return SoundWord.from_folder(folder, file, device=choose_device(device))
 
 
-def _word(folder: Path, file: PipelineFile, *, device: str, name: str) -> Any:
+def _word(folder: Path, file: PipelineFile, *, device: str, name: str) -> PictureDiffusion:
     """Sounds -> pictures. Raises ModelError where no Stable Diffusion is named, or it is not there."""
     if file.generator is None:
         raise ModelError(
@@ -70,7 +63,7 @@ def _word(folder: Path, file: PipelineFile, *, device: str, name: str) -> Any:
     place = folder / file.generator
     if not is_stable_diffusion(place):
         raise ModelError(f"{name} draws with {file.generator}, which is no Stable Diffusion or not there; put it there")
-    return _diffusion(place, device=device, word=load_word(folder, device=device), name=name)
+    return PictureDiffusion.from_folder(place, word=load_word(folder, device=device), device=device, name=name)
 
 
 def _encoders(folder: Path, file: PipelineFile, *, device: str, name: str) -> Embedder | Generator:
@@ -104,7 +97,7 @@ PIPELINES: dict[str, Callable[..., Model]] = {
 def load_generator(model: str | Path = "starter-sound", *, device: str = "cpu") -> Generator:
     """A model that makes something of its own. Raises ModelError for one that does not, and as `load`."""
     if is_stable_diffusion(find_model(model)):
-        return cast(Generator, load(model, device=device))
+        raise ModelError(f"{model} draws from prompts and can do nothing else here; use cymatic picture")
     file = read_pipeline(find_model(model))
     if not file.has_prior and file.generator is None:
         raise ModelError(
@@ -112,6 +105,14 @@ def load_generator(model: str | Path = "starter-sound", *, device: str = "cpu") 
             "with a codec"
         )
     return cast(Generator, load(model, device=device))
+
+
+def load_prompted(model: str | Path, *, device: str = "cpu") -> Generator | PictureDiffusion:
+    """What makes something of a prompt: a generator, or a Stable Diffusion. Raises ModelError as `load_generator`."""
+    folder = find_model(model)
+    if is_stable_diffusion(folder) or read_pipeline(folder).has_word:
+        return cast(PictureDiffusion, load(model, device=device))
+    return load_generator(model, device=device)
 
 
 def load_codec(model: str | Path, *, device: str = "cpu") -> SoundCodec:
