@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -13,7 +13,7 @@ from torch.nn.functional import cosine_similarity
 
 from cymatic.batch_shard import BatchShard
 from cymatic.cond import Padded
-from cymatic.data.batches import Batch, in_order
+from cymatic.data.batches import CAPTION, Batch, in_order
 from cymatic.data.examples import Example
 from cymatic.encoders.audiotoken import AudioTokenEmbedder
 from cymatic.errors import Error
@@ -115,7 +115,7 @@ class AudioTokenLoss(nn.Module):
 class AudioTokenTask(nn.Module):
     """That loss as a task: the targets of a batch are pictures, and their sounds are given under the role `given`.
 
-    name: the folder of the run in which the embedder is kept. Its pictures are of the size that they were read in.
+    name: the folder of the run in which the embedder is kept. Raises Error where `given` is the role of words.
     """
 
     keeps_best = True
@@ -125,6 +125,8 @@ class AudioTokenTask(nn.Module):
 
     def __init__(self, name: str, loss: AudioTokenLoss, *, given: str = "audio") -> None:
         super().__init__()
+        if given == CAPTION:
+            raise Error(f'"{given}" are words; give the role of the sounds')
         self.name, self.given = name, given
         self.total_steps: int | None = None
         self.loss = loss
@@ -140,10 +142,9 @@ class AudioTokenTask(nn.Module):
         return terms
 
     def _terms(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        sounds = batch.inputs(self.given)
-        if not isinstance(sounds, Padded):
-            raise Error(f'"{self.given}" are words; give the role of the sounds')
-        return self.loss(sounds, batch.target, generator, captions=batch.captions, shard=batch.shard)
+        return self.loss(
+            cast(Padded, batch.inputs(self.given)), batch.target, generator, captions=batch.captions, shard=batch.shard
+        )
 
     @torch.no_grad()
     def measure(self, held_out: Sequence[Example], batch: int, frames: int | None = None) -> dict[str, float]:
