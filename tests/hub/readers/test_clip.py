@@ -14,7 +14,7 @@ from cymatic.cond import padded
 from cymatic.errors import Error, ModelError, PromptError
 from cymatic.hub.importing import import_model
 from cymatic.hub.parts import load_part
-from cymatic.hub.readers.clip import is_clip, read_clip
+from cymatic.hub.readers.clip import is_clip, normalised, read_clip
 from cymatic.hub.readers.towers import ANY_ENCODER
 from cymatic.media.picture import PICTURE, EightBitSpec, Picture
 from cymatic.pipelines.ranking import Ranking
@@ -77,7 +77,7 @@ def test_texts_become_what_transformers_makes_of_them(read, fixture):
 @torch.inference_mode()
 def test_pictures_become_what_transformers_makes_of_them(read, fixture):
     batch = prepared(read, pictures_of(fixture))
-    pixels = read.picture.normalised(batch.values)
+    pixels = normalised(batch.values, read.picture.config)
     fixture.agrees("pixel_values", pixels)
     fixture.agrees("vision_last_hidden_state", read.picture.vision_model(pixel_values=pixels).last_hidden_state)
     fixture.agrees("image_embeds", read.picture(batch).vector)

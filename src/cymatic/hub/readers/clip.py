@@ -236,6 +236,20 @@ class ClipTextEncoder(nn.Module):
         return Cond(self.text_projection(states) * mask[..., None], mask, vector)
 
 
+def normalised(
+    pictures: Float[Tensor, "batch channels height width"], config: Any
+) -> Float[Tensor, "batch 3 side side"]:
+    """Pictures with the mean and the spread of what an encoder of this config was trained on taken out. Raises Error
+    for pictures of another shape than it reads."""
+    size = config.size
+    if pictures.shape[1:] != (3, size, size):
+        raise Error(
+            f"pictures of the shape {list(pictures.shape)} were given; this encoder reads [batch, 3, {size}, {size}]"
+        )
+    mean, std = (pictures.new_tensor(values)[:, None, None] for values in (config.mean, config.std))
+    return (pictures - mean) / std
+
+
 class ClipPictureEncoder(nn.Module):
     """Pictures `[batch, 3, size, size]` in 0..1 -> `Cond(tokens [batch, 1 + patches, dim], mask, vector [batch, dim])`:
     CLIP's picture tower. The first token is the class token, whose vector stands for the picture."""
@@ -254,20 +268,10 @@ class ClipPictureEncoder(nn.Module):
         """Every caption can be asked about."""
         return True
 
-    def normalised(self, pictures: Float[Tensor, "batch 3 size size"]) -> Float[Tensor, "batch 3 size size"]:
-        """Pixels with the mean and the spread of what it was trained on taken out."""
-        mean, std = (pictures.new_tensor(values)[:, None, None] for values in (self.config.mean, self.config.std))
-        return (pictures - mean) / std
-
     def forward(self, batch: Padded) -> Cond:
         """Raises Error for pictures of another shape."""
-        pictures, size = batch.values.to(self.visual_projection.weight.device), self.config.size
-        if pictures.shape[1:] != (3, size, size):
-            raise Error(
-                f"pictures of the shape {list(pictures.shape)} were given; this encoder reads [batch, 3, {size}, "
-                f"{size}]"
-            )
-        states = self.vision_model(pixel_values=self.normalised(pictures)).last_hidden_state
+        pixels = normalised(batch.values.to(self.visual_projection.weight.device), self.config)
+        states = self.vision_model(pixel_values=pixels).last_hidden_state
         tokens = self.visual_projection(self.vision_model.post_layernorm(states))
         mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
         return Cond(tokens, mask, normalize(tokens[:, 0], dim=-1))

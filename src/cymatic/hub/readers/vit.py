@@ -10,19 +10,18 @@ from pathlib import Path
 from typing import ClassVar, Literal, Self
 
 import torch
-from jaxtyping import Float
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import normalize
 
 from cymatic.cond import Cond, Padded
 from cymatic.config import Config
 from cymatic.encoders.examples import Conditioned
-from cymatic.errors import Error, ModelError
+from cymatic.errors import ModelError
 from cymatic.hub.bounded import Bounded, check_plain
 from cymatic.hub.checkpoints import state_dict
 from cymatic.hub.parts import CONFIG, WEIGHTS, fill, read_json, read_tensors
-from cymatic.hub.readers.clip import PICKLED, pixels_of
+from cymatic.hub.readers.clip import PICKLED, normalised, pixels_of
 from cymatic.hub.readers.peers import transformers
 from cymatic.media.picture import EightBitSpec, Filter
 
@@ -102,21 +101,10 @@ class VitEncoder(nn.Module):
         """Every caption can be asked about."""
         return True
 
-    def normalised(self, pictures: Float[Tensor, "batch 3 size size"]) -> Float[Tensor, "batch 3 size size"]:
-        """Pixels with the mean and the spread of what it was trained on taken out."""
-        mean, std = (pictures.new_tensor(values)[:, None, None] for values in (self.config.mean, self.config.std))
-        return (pictures - mean) / std
-
     def forward(self, batch: Padded) -> Cond:
         """Raises Error for pictures of another shape."""
-        device, size = next(self.parameters()).device, self.config.size
-        pictures = batch.values.to(device)
-        if pictures.shape[1:] != (3, size, size):
-            raise Error(
-                f"pictures of the shape {list(pictures.shape)} were given; this encoder reads [batch, 3, {size}, "
-                f"{size}]"
-            )
-        tokens = self.network(pixel_values=self.normalised(pictures)).last_hidden_state
+        device = next(self.parameters()).device
+        tokens = self.network(pixel_values=normalised(batch.values.to(device), self.config)).last_hidden_state
         mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=device)
         return Cond(tokens, mask, normalize(tokens[:, 0], dim=-1))
 
